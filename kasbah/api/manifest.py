@@ -1,0 +1,257 @@
+"""The file, `kasbah.yaml`: its fields, their defaults and what they mean. Its JSON Schema is made from these models.
+
+What can be missing in the file and found out from the folder (`runtime`, `command`) is optional here;
+`resolve` joins a service of the file with what was found and gives what is deployed. Reading YAML, with lines and
+suggestions, is the CLI's (`cli/manifest.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from kasbah.api.quantities import format_duration, format_size, parse_duration, parse_size
+from kasbah.domain import revision as domain
+from kasbah.domain.label import UNLABELLED, Label, Level
+from kasbah.domain.service import Access, Scaling, Sleep
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$", "examples": ["500ms", "30s", "1m30s"]}
+    ),
+]
+"""A number and a unit: ms, s, m, h, d."""
+
+
+def _or_never(value: object) -> timedelta | None:
+    return None if value is None or value == "never" else parse_duration(value)
+
+
+DurationOrNever = Annotated[
+    timedelta | None,
+    BeforeValidator(_or_never),
+    PlainSerializer(lambda value: "never" if value is None else format_duration(value), return_type=str),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^(never|(\d+(\.\d+)?(ms|s|m|h|d))+)$", "examples": ["1m", "30m", "never"]}
+    ),
+]
+"""A duration, or `never`."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size, return_type=str),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}], "examples": ["512Mi", "8Gi"]}),
+]
+"""A number of bytes, with a unit: 512Mi, 8Gi."""
+
+
+def _as_text(value: object) -> object:
+    """Environment values are text; YAML reads numbers and booleans out of them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+EnvValue = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(max_length=131_072, pattern=r"^[^\x00]*$"),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+Path = Annotated[str, Field(pattern=r"^/[^\s\x00]*$", max_length=2_000)]
+Argument = Annotated[str, Field(max_length=131_072, pattern=r"^[^\x00]*$")]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+
+RESERVED_ENV = re.compile(r"PORT|KASBAH_.*")
+"""Names of the environment that Kasbah sets itself."""
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ProbeSection(Section):
+    """How a replica is asked whether it is well: a path that answers 2xx or 3xx; without one, a TCP connection."""
+
+    path: Path | None = None
+    period: Duration = timedelta(seconds=5)
+    timeout: Duration = timedelta(seconds=2)
+    failures: int = Field(default=3, ge=1, le=100)
+
+    def to_domain(self) -> domain.Probe:
+        """The probe as the domain has it."""
+        return domain.Probe(path=self.path, period=self.period, timeout=self.timeout, failures=self.failures)
+
+
+class HealthSection(Section):
+    """`startup` gates the first request, `readiness` takes a replica out of traffic, `liveness` restarts it."""
+
+    startup: ProbeSection = ProbeSection()
+    readiness: ProbeSection | None = None
+    liveness: ProbeSection | None = None
+
+
+class ScalingSection(Section):
+    """How many replicas. `concurrency` is a soft target per replica, `max_concurrency` a hard one."""
+
+    min: int = Field(default=0, ge=0, le=100)
+    max: int = Field(default=1, ge=1, le=100)
+    concurrency: int = Field(default=50, ge=1, le=100_000)
+    max_concurrency: int | None = Field(default=None, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScalingSection:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        hard = self.max_concurrency
+        if hard is not None and "concurrency" in self.model_fields_set and self.concurrency > hard:
+            raise ValueError(f"concurrency ({self.concurrency}) is above max_concurrency ({hard})")
+        return self
+
+    def to_domain(self) -> Scaling:
+        """The scaling as the domain has it; the soft target is never above the hard one."""
+        soft = self.concurrency if self.max_concurrency is None else min(self.concurrency, self.max_concurrency)
+        return Scaling(min=self.min, max=self.max, concurrency=soft, max_concurrency=self.max_concurrency)
+
+
+class SleepSection(Section):
+    """When an unused service descends: running, frozen, stopped. Both count from the last use."""
+
+    freeze_after: DurationOrNever = timedelta(minutes=1)
+    stop_after: DurationOrNever = timedelta(minutes=30)
+    ignore: tuple[Path, ...] = Field(default=(), max_length=50)
+
+    def to_domain(self) -> Sleep:
+        """The sleep as the domain has it."""
+        return Sleep(freeze_after=self.freeze_after, stop_after=self.stop_after, ignore=self.ignore)
+
+
+class ResourcesSection(Section):
+    """Limits per replica."""
+
+    cpu: float | None = Field(default=None, gt=0, le=1_024)
+    memory: Size | None = Field(default=None, ge=2**20)
+
+
+class DeadlinesSection(Section):
+    """How long each thing may take; `request: never` puts no limit on a whole exchange (streams)."""
+
+    startup: Duration = timedelta(seconds=60)
+    request: DurationOrNever = None
+    idle: Duration = timedelta(minutes=5)
+    drain: Duration = timedelta(seconds=30)
+
+    @model_validator(mode="after")
+    def _positive(self) -> DeadlinesSection:
+        for name in ("startup", "request", "idle"):
+            value = getattr(self, name)
+            if value is not None and value <= timedelta(0):
+                raise ValueError(f"{name} must be longer than nothing")
+        return self
+
+
+class LevelName(StrEnum):
+    """How sensitive the data is."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    RESTRICTED = "restricted"
+    SENSITIVE = "sensitive"
+    VITAL = "vital"
+
+
+class DataSection(Section):
+    """The label on the data a service handles. A service without one counts as sensitive."""
+
+    level: LevelName
+    categories: tuple[Word, ...] = Field(default=(), max_length=50)
+    regimes: tuple[Word, ...] = Field(default=(), max_length=50)
+
+    def to_domain(self) -> Label:
+        """The label as the domain has it."""
+        return Label(
+            level=Level[self.level.name],
+            categories=tuple(sorted(set(self.categories))),
+            regimes=tuple(sorted(set(self.regimes))),
+        )
+
+
+class ServiceSection(Section):
+    """A service: its source, how it starts, who may call it, how it scales and sleeps."""
+
+    source: str | None = Field(default=None, description="The folder to build, relative to the file.", min_length=1)
+    image: str | None = Field(default=None, description="A container image; needs a site with a container driver.")
+    runtime: Literal["python", "node", "command"] | None = Field(
+        default=None, description="What builds the source; found out from the folder where it is missing."
+    )
+    command: Argument | Annotated[tuple[Argument, ...], Field(min_length=1, max_length=1_000)] | None = Field(
+        default=None, description="How a replica starts: an argument list, or one line for the shell."
+    )
+    env: dict[EnvName, EnvValue] = Field(default_factory=dict, max_length=500)
+    port: int | None = Field(
+        default=None, ge=1, le=65_535, description="The port the app insists on; without it, the app listens on PORT."
+    )
+    protocol: domain.Protocol = domain.Protocol.AUTO
+    access: Access = Access.KEY
+    health: HealthSection = HealthSection()
+    scaling: ScalingSection = ScalingSection()
+    sleep: SleepSection = SleepSection()
+    resources: ResourcesSection = ResourcesSection()
+    deadlines: DeadlinesSection = DeadlinesSection()
+    data: DataSection | None = Field(default=None, description="The label on the data; unlabelled counts as sensitive.")
+
+    @model_validator(mode="after")
+    def _coherent(self) -> ServiceSection:
+        if self.port is not None and self.scaling.max > 1:
+            raise ValueError(
+                f"port {self.port} is fixed, so only one replica can listen on it: "
+                "remove port (and listen on PORT), or set scaling.max to 1"
+            )
+        reserved = sorted(name for name in self.env if RESERVED_ENV.fullmatch(name))
+        if reserved:
+            raise ValueError(f"env: {', '.join(reserved)} is set by Kasbah itself: use another name")
+        return self
+
+    @property
+    def label(self) -> Label:
+        """The label, the default where none was declared."""
+        return UNLABELLED if self.data is None else self.data.to_domain()
+
+
+class File(Section):
+    """kasbah.yaml: the services of an application."""
+
+    services: dict[str, ServiceSection] = Field(min_length=1, max_length=100)
+
+
+class ResolvedService(ServiceSection):
+    """A service with nothing left to find out: what the CLI sends and a revision is made from."""
+
+    runtime: Literal["python", "node", "command"]
+    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=1_000)]
+
+
+def resolve(section: ServiceSection, *, runtime: str, command: tuple[str, ...]) -> ResolvedService:
+    """The service with the runtime and command that were declared or found."""
+    fields: dict[str, Any] = section.model_dump(exclude_unset=True)
+    return ResolvedService.model_validate({**fields, "runtime": runtime, "command": command})
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of kasbah.yaml."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "kasbah.yaml",
+        **{key: value for key, value in File.model_json_schema().items() if key != "title"},
+    }

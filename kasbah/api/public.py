@@ -1,0 +1,331 @@
+"""The public API's shapes, `/api/v1`: what users, the CLI and the console send and receive.
+
+Times are ISO 8601 in UTC; durations in answers are milliseconds and say so in their name. Lists are pages:
+`{"items": [...], "next": CURSOR or null}`. Errors have one shape, `ErrorBody`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kasbah.api.manifest import (
+    DataSection,
+    DeadlinesSection,
+    ResolvedService,
+    ResourcesSection,
+    ScalingSection,
+    SleepSection,
+)
+from kasbah.domain.observed import BuildState, TrialState
+from kasbah.domain.placement import Verdict
+from kasbah.domain.replica import ReplicaState
+from kasbah.domain.rollout import RolloutState
+from kasbah.domain.service import Access, ServiceState
+from kasbah.domain.site import SiteKind
+
+Item = TypeVar("Item")
+DigestText = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Shape(BaseModel):
+    """A body: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorDetail(Shape):
+    """What is wrong, where, and the next step. `code` is stable; `param` names the field, where one is at fault."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None = None
+    hint: str = ""
+    request_id: str = ""
+
+
+class ErrorBody(Shape):
+    """An error, in the shape the OpenAI clients read."""
+
+    error: ErrorDetail
+
+
+class Page(Shape, Generic[Item]):
+    """One page of a list; `next` is the cursor of the following one."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+class Door(Shape):
+    """Where a site's own door is, and the ticket that opens it: connect to `address`, send `host` and
+    `Authorization: Bearer TICKET`, ask for `path`."""
+
+    address: str
+    host: str
+    path: str
+    ticket: str
+    expires_at: datetime
+
+
+class PlacementView(Shape):
+    """A service at one site."""
+
+    site: str
+    state: ServiceState
+    replicas: int
+    ready: int
+    reason: str = ""
+
+
+class ServiceSummary(Shape):
+    """What every view of a service says. `version` grows with every change to what was asked or seen; send it
+    back as `expected_version` to write only if nothing changed."""
+
+    id: str
+    name: str
+    project: str
+    state: ServiceState
+    reason: str = ""
+    revision: str | None
+    ready: int
+    url: str
+    address: str
+    host: str
+    access: Access
+    data: DataSection
+    data_declared: bool
+    placements: list[PlacementView]
+    site: str | None = Field(description="The site, while there is only one.")
+    version: int
+    created_at: datetime
+    deployed_at: datetime | None = None
+
+
+class ServiceView(ServiceSummary):
+    """A service, as `ps` lists it; `replicas` counts those that exist, frozen ones included."""
+
+    replicas: int
+
+
+class RevisionView(Shape):
+    """A revision and how far it has come."""
+
+    id: str
+    created_at: datetime
+    runtime: str
+    command: list[str]
+    source: str
+    percent: int
+    build: BuildState
+    trial: TrialState
+    reason: str = ""
+    tail: list[str] = []
+
+
+class ReplicaView(Shape):
+    """A replica. `pid` where the driver has one."""
+
+    id: str
+    site: str
+    revision: str
+    state: ReplicaState
+    address: str
+    since: datetime
+    in_flight: int
+    pid: int | None = None
+    exit: str | None = None
+    tail: list[str] = []
+
+
+class WakeView(Shape):
+    """One waking, its phases in milliseconds (see `phases`); `total_ms` from the first caller's arrival to its
+    first byte, as far as it is known."""
+
+    id: str
+    site: str
+    at: datetime
+    rung: str
+    phases: dict[str, float | None]
+    total_ms: float | None
+    held: int
+    error: str = ""
+
+
+class RolloutView(Shape):
+    """A rollout. `step` is what happens now, in words."""
+
+    id: str
+    service: str
+    revision: str
+    previous: str | None
+    state: RolloutState
+    step: str = ""
+    reason: str = ""
+    tail: list[str] = []
+    started_at: datetime
+    changed_at: datetime
+    version: int
+
+
+class ServiceDetail(ServiceSummary):
+    """A service with everything known about it."""
+
+    scaling: ScalingSection
+    sleep: SleepSection
+    resources: ResourcesSection
+    deadlines: DeadlinesSection
+    revisions: list[RevisionView]
+    replicas: list[ReplicaView]
+    wakes: list[WakeView]
+    rollout: RolloutView | None
+    waiting_requests: int
+    usage: UsageView
+
+
+class UsageView(Shape):
+    """Usage since the service exists, as far as sites have reported it."""
+
+    requests: int
+    failed: int
+    bytes_in: int
+    bytes_out: int
+
+
+class SiteVerdictView(Shape):
+    """One site: chosen, possible or refused, and why."""
+
+    site: str
+    verdict: Verdict
+    reason: str
+    hint: str = ""
+
+
+class DeployRequest(Shape):
+    """A service to run: its resolved configuration and the digest of its source, which is sent to the site apart."""
+
+    config: ResolvedService
+    source: DigestText
+    source_size: Annotated[int, Field(ge=0)]
+    expected_version: int | None = None
+
+
+class DeployAnswer(Shape):
+    """What a deploy made. `created` is false where this very revision already serves. `upload` is the door to send
+    the source through, unless the site has it."""
+
+    service: ServiceView
+    revision: str
+    created: bool
+    rollout: RolloutView | None
+    upload: Door | None
+
+
+class PlanAnswer(Shape):
+    """What a deploy would do; nothing was changed."""
+
+    service: str
+    revision: str
+    action: str = Field(description="create, update or none")
+    changes: list[str]
+    sites: list[SiteVerdictView]
+
+
+class ScaleRequest(Shape):
+    """New bounds; what is missing stays."""
+
+    min: Annotated[int, Field(ge=0, le=100)] | None = None
+    max: Annotated[int, Field(ge=1, le=100)] | None = None
+    expected_version: int | None = None
+
+
+class SleepRequest(Shape):
+    """Put to sleep now: `frozen`, or `stopped`."""
+
+    rung: Annotated[str, Field(pattern="^(frozen|stopped)$")] = "frozen"
+
+
+class KeyRequest(Shape):
+    """A key to make. `services` are names; none: every service of the project."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
+    services: list[str] = []
+
+
+class KeyView(Shape):
+    """A key, without the key."""
+
+    id: str
+    name: str
+    services: list[str] | None
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+class KeyMade(Shape):
+    """A new key. `key` is shown this once only."""
+
+    id: str
+    key: str
+
+
+class TokenRequest(Shape):
+    """A token for the API. `scopes`: `read`, `deploy`, `keys`, `admin`."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
+    scopes: Annotated[list[str], Field(min_length=1)]
+
+
+class TokenView(Shape):
+    """A token, without the token."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+class TokenMade(Shape):
+    """A new token. `token` is shown this once only."""
+
+    id: str
+    token: str
+
+
+class SiteView(Shape):
+    """A site and what it reports of itself."""
+
+    id: str
+    name: str
+    kind: SiteKind
+    country: str | None
+    connected: bool
+    seen_at: datetime | None
+    gateway: str
+    gateway_error: str
+    isolation: list[str]
+    isolation_missing: dict[str, str]
+    egress: str
+    cpus: float
+    memory: int
+    runtimes: list[str]
+    epoch: int
+    desired_generation: int
+    applied_generation: int
+
+
+class InstallationView(Shape):
+    """The installation: who answers here."""
+
+    id: str
+    version: str
+    base_domain: str
+    gateway: str
+    epoch: int
+
+
+ServiceDetail.model_rebuild()

@@ -1,0 +1,70 @@
+"""Quantities as people write them: durations (`90s`, `1m30s`, `never`) and sizes (`512Mi`, `8Gi`)."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+LONGEST = timedelta(days=3_650)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)(k|M|G|T|Ki|Mi|Gi|Ti)?B?")
+
+
+def parse_duration(text: object) -> timedelta:
+    """A duration: numbers with a unit (ms, s, m, h, d), largest first, as in `1h30m`. A bare number is refused.
+
+    >>> parse_duration("1m30s")
+    datetime.timedelta(seconds=90)
+    """
+    if isinstance(text, timedelta):
+        return text
+    if not isinstance(text, str) or not text or _PART.sub("", text):
+        raise ValueError(f"{text!r} is no duration: write a number and a unit, such as 500ms, 30s, 5m, 1h30m or 2d")
+    found = timedelta(seconds=sum(float(number) * SECONDS[unit] for number, unit in _PART.findall(text)))
+    if found > LONGEST:
+        raise ValueError(f"{text!r} is too long: {format_duration(LONGEST)} is the most")
+    return found
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest way to write a duration that `parse_duration` reads back to the millisecond.
+
+    >>> format_duration(timedelta(seconds=90))
+    '1m30s'
+    """
+    left = round(duration.total_seconds() * 1_000)
+    parts = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def parse_size(text: object) -> int:
+    """A number of bytes: `512Mi` (powers of two) or `500M` (powers of ten); a bare number is bytes.
+
+    >>> parse_size("1Ki")
+    1024
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+        return text
+    match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is no size: write a number and a unit, such as 512Mi or 8Gi")
+    return int(float(match[1]) * BYTES[match[2] or ""])
+
+
+def format_size(size: int) -> str:
+    """A size as people read it, in powers of two.
+
+    >>> format_size(8 * 2**30)
+    '8Gi'
+    """
+    for unit in ("Ti", "Gi", "Mi", "Ki"):
+        if size >= BYTES[unit]:
+            value = size / BYTES[unit]
+            return f"{value:.0f}{unit}" if value == int(value) else f"{value:.1f}{unit}"
+    return f"{size}B"

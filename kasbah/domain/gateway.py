@@ -1,0 +1,76 @@
+"""What a gateway should do, in our own words: neutral of Envoy, complete, and checked whole before it is served.
+
+`decide/routing.py` writes it; `agent/gateway/translate.py` turns it into Envoy's resources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from kasbah.domain.ids import KeyId, RevisionId, ServiceId
+from kasbah.domain.revision import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A replica's address in a cluster. `draining`: it finishes what it has and is given nothing new."""
+
+    address: str
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The replicas of one revision. Behind them always stands the gate, so that a request that finds no replica
+    becomes a hold and not an error. `max_requests` bounds what is in flight to all of them together."""
+
+    name: str
+    protocol: Protocol
+    endpoints: tuple[Endpoint, ...] = ()
+    max_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedCluster:
+    """A cluster's part of a route's traffic, in percent."""
+
+    cluster: str
+    revision: RevisionId
+    percent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualHost:
+    """One service as callers see it: its hosts, who may call, where its requests go and how long they may take."""
+
+    service: ServiceId
+    name: str
+    hosts: tuple[str, ...]
+    public: bool
+    allowed_keys: tuple[KeyId, ...]
+    clusters: tuple[WeightedCluster, ...]
+    ignored_paths: tuple[str, ...] = ()
+    request_deadline: timedelta | None = None
+    idle_deadline: timedelta = timedelta(minutes=5)
+    startup_deadline: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A key the gateway knows: its id and its SHA-256 in hexadecimal. The key itself is nowhere."""
+
+    key: KeyId
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Everything a site's gateway does, at one moment. `listen` is `host:port`; `site_hosts` reach the agent's
+    own door for sources and logs."""
+
+    listen: str
+    site_hosts: tuple[str, ...]
+    hosts: tuple[VirtualHost, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    credentials: tuple[Credential, ...] = ()

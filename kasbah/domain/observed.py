@@ -1,0 +1,105 @@
+"""What an agent saw: the answer to a desired state. Names, counts and reasons; never a payload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId, SiteId, WakeId
+from kasbah.domain.replica import Replica
+from kasbah.domain.service import ServiceState
+from kasbah.domain.site import Isolation
+from kasbah.domain.usage import Usage, UsageKey
+
+
+class BuildState(StrEnum):
+    """`absent`: the source has not arrived."""
+
+    ABSENT = "absent"
+    BUILDING = "building"
+    BUILT = "built"
+    FAILED = "failed"
+
+
+class TrialState(StrEnum):
+    """Whether a revision has shown, at this site, that it starts and answers its probe."""
+
+    UNTRIED = "untried"
+    TRYING = "trying"
+    PROVEN = "proven"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionStatus:
+    """How far a revision has come at a site. `reason` says why it failed; `tail` are the last lines of whatever
+    failed; `step` is what the build does now."""
+
+    revision: RevisionId
+    build: BuildState = BuildState.ABSENT
+    trial: TrialState = TrialState.UNTRIED
+    step: str = ""
+    reason: str = ""
+    tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """One waking, by phase, in milliseconds. `rung` is where it woke from (`frozen` or `stopped`).
+
+    `queue_ms`: first caller's arrival to the start or thaw being ordered; `start_ms`: ordering to the process
+    existing; `ready_ms`: existing to its startup probe answering; `first_byte_ms`: the first caller being let through
+    to the first byte of the answer (None until the gateway's log has told). `held` callers waited.
+    """
+
+    id: WakeId
+    replica: ReplicaId | None
+    at: datetime
+    rung: str
+    queue_ms: float
+    start_ms: float
+    ready_ms: float
+    first_byte_ms: float | None = None
+    held: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    """A service at a site. `waiting_requests` are held at the gate now."""
+
+    service: ServiceId
+    state: ServiceState
+    reason: str = ""
+    obeyed_order: int = 0
+    waiting_requests: int = 0
+    in_flight: int = 0
+    revisions: tuple[RevisionStatus, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+    wakes: tuple[Wake, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageBatch:
+    """Usage not yet acknowledged. `sequence` grows by one per batch; control takes each number once."""
+
+    sequence: int
+    usage: tuple[tuple[UsageKey, Usage], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteStatus:
+    """What a site reports. `applied` is the (epoch, generation) it has written to its ledger and acts on."""
+
+    site: SiteId
+    observed_at: datetime
+    applied: tuple[int, int]
+    gateway_address: str
+    gateway_error: str = ""
+    isolation: Isolation
+    cpus: float = 0.0
+    memory: int = 0
+    drivers: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    services: tuple[ServiceStatus, ...] = ()

@@ -1,0 +1,1 @@
+"""How a replica runs: `interface.py`, then one file per way of running."""

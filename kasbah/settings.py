@@ -1,0 +1,100 @@
+"""Settings of the processes, grouped; each field is explained below it.
+
+They come from the command line; nothing here is read from the environment by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+DEFAULT_GATEWAY = "127.0.0.1:8080"
+DEFAULT_API = "127.0.0.1:7070"
+DEFAULT_BASE_DOMAIN = "localhost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """How the gate holds callers while a service wakes."""
+
+    per_service: int = 1_000
+    """Callers held for one service; the next gets 429."""
+
+    per_site: int = 10_000
+    """Callers held at the site; the next gets 429."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a site keeps, and how much."""
+
+    source_bytes: int = 512 * 2**20
+    """The largest source bundle taken, compressed."""
+
+    build_seconds: int = 900
+    """A build that takes longer has failed."""
+
+    log_file_bytes: int = 8 * 2**20
+    """A replica's log file is rotated at this size."""
+
+    log_files: int = 3
+    """Rotated log files kept per replica, the current one included."""
+
+    ended_replicas: int = 20
+    """Ended replicas whose logs are kept, per service."""
+
+    access_log_bytes: int = 32 * 2**20
+    """The gateway's access log is rotated at this size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """An agent's settings."""
+
+    data_dir: Path
+    """Everything the agent owns lives below it (`agent/`), its sockets included."""
+
+    control_url: str
+    """Where the control plane answers, `http://HOST:PORT`."""
+
+    token_file: Path
+    """The file that holds the site's token (0600)."""
+
+    gateway: str = DEFAULT_GATEWAY
+    """Where the gateway listens, HOST:PORT; port 0 takes a free one and keeps it."""
+
+    status: str = "127.0.0.1:0"
+    """Where the agent's own /livez, /readyz and /metrics listen."""
+
+    load_report_interval: timedelta = timedelta(milliseconds=100)
+    """How often the gateway reports what is in flight, for services that are awake."""
+
+    gateway_workers: int = 2
+    """Envoy's worker threads."""
+
+    holding: Holding = Holding()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """The control plane's settings."""
+
+    data_dir: Path
+    """Everything the control plane owns lives below it (`control/`)."""
+
+    api: str = DEFAULT_API
+    """Where the API listens, HOST:PORT; port 0 takes a free one and keeps it."""
+
+    database_url: str | None = None
+    """SQLAlchemy's URL; None: SQLite below the data folder."""
+
+    base_domain: str = DEFAULT_BASE_DOMAIN
+    """Services answer at NAME.BASE_DOMAIN."""
+
+    country: str | None = None
+    """The country of the site `local`, ISO 3166-1 alpha-2, as its owner declares it."""
+
+    ticket_lifetime: timedelta = timedelta(minutes=10)
+    """How long a ticket for a site's door is good."""
