@@ -1,9 +1,9 @@
 """The protocol between an agent and the control plane: HTTP, the agent dials, and what travels is the domain itself.
 
-    GET  /agent/v1/desired?epoch=E&generation=G&wait=S   200 body: the document; header: its signature. 204: nothing newer
-    POST /agent/v1/status                                 body: SiteStatus. 204
-    POST /agent/v1/usage                                  body: UsageBatch. 200 {"acknowledged": SEQUENCE}
-    GET  /agent/v1/identity                               the installation, the site's id and the public key to pin
+    GET  /agent/v1/desired?epoch=E&generation=G&wait=S   200: the document, its signature in a header; 204: nothing newer
+    POST /agent/v1/status   SiteStatus                   204
+    POST /agent/v1/usage    UsageBatch                   200 {"acknowledged": SEQUENCE}
+    GET  /agent/v1/identity                              the installation, the site's id and the public key to pin
 
 Each call carries `Authorization: Bearer SITE_TOKEN` and, as `x-kasbah-protocol`, the version it speaks. The desired
 state's signature covers the exact bytes of the body.

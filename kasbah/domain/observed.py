@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId, SiteId, WakeId
+from kasbah.domain.ids import ReplicaId, RevisionId, RolloutId, ServiceId, SiteId, WakeId
 from kasbah.domain.replica import Replica
 from kasbah.domain.service import ServiceState
 from kasbah.domain.site import Isolation
@@ -33,10 +33,11 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionStatus:
-    """How far a revision has come at a site. `reason` says why it failed; `tail` are the last lines of whatever
-    failed; `step` is what the build does now."""
+    """How far a revision has come at a site. `trial` is about `rollout`, the last one that tried it here. `reason`
+    says why it failed; `tail` are the last lines of whatever failed; `step` is what the build does now."""
 
     revision: RevisionId
+    rollout: RolloutId | None = None
     build: BuildState = BuildState.ABSENT
     trial: TrialState = TrialState.UNTRIED
     step: str = ""

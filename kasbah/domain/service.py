@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from kasbah.domain.ids import KeyId, ProjectId, RevisionId, ServiceId
+from kasbah.domain.ids import KeyId, ProjectId, RevisionId, RolloutId, ServiceId
 from kasbah.domain.label import UNLABELLED, Label
 from kasbah.domain.revision import Revision
 
@@ -99,11 +99,19 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A revision to build, start and prove now, for this rollout. A later rollout of the same revision tries again."""
+
+    rollout: RolloutId
+    revision: RevisionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A service as a site is asked to run it.
 
     `revisions` holds what the site must have built, the newest last. `shares` is empty until a first revision has
-    proved that it starts. `trial` names the revision to build, start and prove now, if there is one.
+    proved that it starts.
     """
 
     id: ServiceId
@@ -116,7 +124,7 @@ class Service:
     sleep: Sleep = Sleep()
     revisions: tuple[Revision, ...] = ()
     shares: tuple[Share, ...] = ()
-    trial: RevisionId | None = None
+    trial: Trial | None = None
     order: Order | None = None
 
     def revision(self, wanted: RevisionId) -> Revision | None:

@@ -1,1 +1,1 @@
-"""The site's Envoy: `translate.py` writes its configuration, `server.py` serves it, `process.py` starts or adopts it."""
+"""The site's Envoy: `translate.py` writes its configuration, `server.py` serves it, `process.py` runs it."""
