@@ -25,6 +25,8 @@ class KasbahError(Exception):
 
     status = 500
     default_code = "internal"
+    request_id = ""
+    """The request it answered, where another process raised it."""
 
     def __init__(self, message: str, *, hint: str = "", code: str | None = None, where: str = "") -> None:
         super().__init__(message)

@@ -1,0 +1,85 @@
+"""What the exit code says, and how an error is told: one table, used by the help, the documentation and `main`.
+
+Errors go to standard error: a line or two for people, `ErrorBody` for programs that asked for JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import IntEnum
+
+from kasbah.cli.text import clean
+from kasbah.errors import Conflict, Denied, Invalid, KasbahError, NotFound, Unauthenticated, Unavailable
+
+
+class ExitCode(IntEnum):
+    """What the exit code says."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    REFUSED = 4
+    NOT_FOUND = 5
+    CONFLICT = 6
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    ExitCode.OK: "done",
+    ExitCode.FAILED: "the operation failed: a build, a rollout, a check of `doctor`",
+    ExitCode.USAGE: "wrong usage, or an invalid file",
+    ExitCode.UNREACHABLE: "Kasbah is not running, not reachable, or cannot answer now",
+    ExitCode.REFUSED: "the token is missing, unknown, or not allowed to do this",
+    ExitCode.NOT_FOUND: "no such service, key, token or rollout",
+    ExitCode.CONFLICT: "it changed meanwhile, or something else is in the way",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
+}
+
+_BY_ERROR: tuple[tuple[type[KasbahError], ExitCode], ...] = (
+    (Invalid, ExitCode.USAGE),
+    (Unauthenticated, ExitCode.REFUSED),
+    (Denied, ExitCode.REFUSED),
+    (NotFound, ExitCode.NOT_FOUND),
+    (Conflict, ExitCode.CONFLICT),
+    (Unavailable, ExitCode.UNREACHABLE),
+)
+
+
+class Failed(KasbahError):
+    """What was asked for was tried and did not work. `tail` holds the last lines of what failed."""
+
+    default_code = "failed"
+
+    def __init__(self, message: str, *, hint: str = "", code: str | None = None, tail: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.tail = tail
+
+
+def exit_code(error: KasbahError) -> ExitCode:
+    """The exit code that says what kind of error it was."""
+    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def for_people(error: KasbahError) -> str:
+    """The error as lines for a terminal: what is wrong, its last lines, the next step."""
+    lines = [f"error: {clean(str(error), lines=True)}"]
+    lines += [f"  | {clean(line)}" for line in getattr(error, "tail", ())]
+    if error.hint:
+        lines.append(f"hint: {clean(error.hint, lines=True)}")
+    if error.request_id and error.status >= 500:
+        lines.append(f"request: {clean(error.request_id)}")
+    return "\n".join(lines)
+
+
+def for_programs(error: KasbahError) -> str:
+    """The error as `ErrorBody`, in JSON. The last lines of what failed are part of the message."""
+    detail = {
+        "message": "\n".join([error.message, *getattr(error, "tail", ())]),
+        "type": "invalid_request_error" if 400 <= error.status < 500 else "api_error",
+        "code": error.code,
+        "param": error.where or None,
+        "hint": error.hint,
+        "request_id": error.request_id,
+    }
+    return json.dumps({"error": detail})

@@ -1,0 +1,67 @@
+"""Golden files: text in, text out. `pytest --rewrite-golden` writes them anew and drops those no test asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+ASKED = pytest.StashKey[set[Path]]()
+
+
+class Golden:
+    """The golden files of one folder below `tests/golden`. A folder belongs to one test module: when all of that
+    module has run under `--rewrite-golden`, files in the folder that nobody asked for are stale."""
+
+    def __init__(self, folder: Path, *, rewrite: bool, asked: set[Path]) -> None:
+        self.folder = folder
+        self._rewrite = rewrite
+        self._asked = asked
+
+    def check(self, name: str, text: str) -> None:
+        """Fail unless the file `name` holds exactly `text`; under `--rewrite-golden`, make it so."""
+        path = self.folder / name
+        self._asked.add(path)
+        if self._rewrite:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            return
+        assert path.exists(), f"{path} is missing: run pytest --rewrite-golden and read what it writes"
+        assert text == path.read_text(), f"{path} differs: if that is meant, run pytest --rewrite-golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite-golden", action="store_true", help="write tests/golden anew, drop the stale files")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ASKED] = set()
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """The golden files of this test module: the folder that its `GOLDEN` names."""
+    config = request.config
+    return Golden(
+        GOLDEN / request.module.GOLDEN,
+        rewrite=config.getoption("--rewrite-golden"),
+        asked=config.stash[ASKED],
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Drop the stale files, but only where the whole of their module has run and passed."""
+    config = session.config
+    narrowed = config.option.keyword or config.option.markexpr or any("::" in one for one in config.args)
+    if not config.getoption("--rewrite-golden") or narrowed or exitstatus != 0:
+        return
+    asked = config.stash[ASKED]
+    folders = {GOLDEN / module.GOLDEN for module in _modules(session) if hasattr(module, "GOLDEN")}
+    for path in (one for folder in folders for one in folder.rglob("*") if one.is_file()):
+        if path not in asked:
+            path.unlink()
+
+
+def _modules(session: pytest.Session) -> set[object]:
+    return {item.module for item in session.items if isinstance(item, pytest.Function)}
