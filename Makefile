@@ -14,7 +14,7 @@ PIP_INSTALL := $(CLEAN_ENV) .venv/bin/python -m pip install --quiet
 COMPILE := $(CLEAN_ENV) .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup setup-dev test check demo lock clean FORCE
+.PHONY: help setup setup-dev test check lint demo lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,12 +27,14 @@ setup-dev: .venv/installed-dev ## the same, with the tools the tests and checks 
 test: .venv/installed-dev ## run every test, real Envoy and real processes included
 	.venv/bin/python -m pytest $(ARGS)
 
-check: .venv/installed-dev ## ruff, mypy, import-linter and the fast tests, in about a minute
+check: lint ## lint, and the tests that need no Envoy, no processes and no root
+	.venv/bin/python -m pytest -m "not real and not root" $(ARGS)
+
+lint: .venv/installed-dev ## ruff, mypy and import-linter
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest -m "not real and not root" $(ARGS)
 
 demo: .venv/installed ## start Kasbah, deploy the examples, call them; ONESHOT=1 ends by itself
 	.venv/bin/python -m demo $(if $(ONESHOT),--oneshot)
