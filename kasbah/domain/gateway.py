@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from kasbah.domain.ids import KeyId, RevisionId, ServiceId
+from kasbah.domain.ids import KeyId, ProjectId, RevisionId, ServiceId
 from kasbah.domain.revision import Protocol
 
 
@@ -42,9 +42,14 @@ class WeightedCluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualHost:
-    """One service as callers see it: its hosts, who may call, where its requests go and how long they may take."""
+    """One service as callers see it: its hosts, who may call, where its requests go and how long they may take.
+
+    Keys that open every service of `project` may call, and so may `allowed_keys`. Without clusters it answers that it
+    is not ready.
+    """
 
     service: ServiceId
+    project: ProjectId
     name: str
     hosts: tuple[str, ...]
     public: bool
@@ -58,10 +63,14 @@ class VirtualHost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """A key the gateway knows: its id and its SHA-256 in hexadecimal. The key itself is nowhere."""
+    """A key the gateway knows: its id and its SHA-256 in hexadecimal. The key itself is nowhere.
+
+    `project`: it opens every service of that project; None: only those that name it.
+    """
 
     key: KeyId
     sha256: str
+    project: ProjectId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

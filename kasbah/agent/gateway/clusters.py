@@ -1,0 +1,119 @@
+"""Envoy's clusters and endpoints, in JSON form.
+
+Behind a revision's replicas (priority 0) always stands the cold listener (priority 1): with no replica, or none that
+answers, a request becomes a hold. Waking and falling asleep change endpoints only.
+"""
+
+from __future__ import annotations
+
+from kasbah.agent.gateway import names
+from kasbah.agent.gateway.listeners import ADS, EXTENSIONS, Json
+from kasbah.agent.gateway.wiring import Wiring
+from kasbah.domain.gateway import Cluster, Endpoint
+from kasbah.domain.revision import Protocol
+
+PLENTY = 100_000
+"""Envoy's own default limits (1,024 connections, 3 retries) would refuse what our queues have room for."""
+HTTP1_IDLE = "1s"
+"""Below the 2 to 5 s after which common servers close an idle connection: a request never meets one being closed."""
+H2C_IDLE = "300s"
+CONNECT_TIMEOUT = "1s"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def revision_cluster(cluster: Cluster) -> Json:
+    """The cluster of a revision's replicas."""
+    return {
+        "name": cluster.name,
+        "type": "EDS",
+        "eds_cluster_config": {"eds_config": ADS},
+        "connect_timeout": CONNECT_TIMEOUT,
+        "lb_policy": "LEAST_REQUEST",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "circuit_breakers": _limits(cluster.max_requests),
+        "typed_extension_protocol_options": _speaks(cluster.protocol),
+    }
+
+
+def endpoints(cluster: str, replicas: tuple[Endpoint, ...], cold_socket: str) -> Json:
+    """Where a revision's requests go now. A draining replica keeps its place, so that what is in flight on it is
+    still reported, and is given nothing new."""
+    warm = [
+        {
+            "endpoint": {"address": _socket_address(replica.address)},
+            **({"health_status": "DRAINING"} if replica.draining else {}),
+        }
+        for replica in replicas
+    ]
+    cold = {"endpoint": {"address": {"pipe": {"path": cold_socket}}}}
+    return {
+        "cluster_name": cluster,
+        "endpoints": [{"priority": 0, "lb_endpoints": warm}, {"priority": 1, "lb_endpoints": [cold]}],
+    }
+
+
+def own_clusters(wiring: Wiring) -> tuple[Json, ...]:
+    """The clusters that are there from the start: the agent's sockets, and the way to replicas the gate named."""
+    return (
+        _unix(names.XDS_CLUSTER, wiring.xds_socket, http2=True),
+        _unix(names.GATE_CLUSTER, wiring.gate_socket),
+        _unix(names.DOOR_CLUSTER, wiring.door_socket),
+        _woken(names.WOKEN_HTTP1, Protocol.HTTP1),
+        _woken(names.WOKEN_H2C, Protocol.H2C),
+    )
+
+
+def _woken(name: str, protocol: Protocol) -> Json:
+    metadata = {"key": "envoy.filters.http.ext_authz", "path": [{"key": names.REPLICA_HEADER}]}
+    return {
+        "name": name,
+        "type": "ORIGINAL_DST",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "original_dst_lb_config": {"metadata_key": metadata},
+        "connect_timeout": CONNECT_TIMEOUT,
+        "circuit_breakers": _limits(None),
+        "typed_extension_protocol_options": _speaks(protocol),
+    }
+
+
+def _unix(name: str, path: str, *, http2: bool = False) -> Json:
+    cluster: Json = {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": CONNECT_TIMEOUT,
+        "circuit_breakers": _limits(None),
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}}]}],
+        },
+    }
+    if http2:
+        cluster["typed_extension_protocol_options"] = _speaks(Protocol.H2C)
+    return cluster
+
+
+def _limits(max_requests: int | None) -> Json:
+    threshold = {
+        "max_connections": PLENTY,
+        "max_pending_requests": PLENTY,
+        "max_requests": PLENTY if max_requests is None else max_requests,
+        "max_retries": PLENTY,
+    }
+    return {"thresholds": [threshold]}
+
+
+def _speaks(protocol: Protocol) -> Json:
+    h2c = protocol is Protocol.H2C
+    options: Json = {"http2_protocol_options": {}} if h2c else {"http_protocol_options": {}}
+    return {
+        HTTP_OPTIONS: {
+            "@type": f"{EXTENSIONS}upstreams.http.v3.HttpProtocolOptions",
+            "common_http_protocol_options": {"idle_timeout": H2C_IDLE if h2c else HTTP1_IDLE},
+            "explicit_http_config": options,
+        }
+    }
+
+
+def _socket_address(address: str) -> Json:
+    host, _, port = address.rpartition(":")
+    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}

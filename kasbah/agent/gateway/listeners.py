@@ -1,0 +1,220 @@
+"""Envoy's two listeners, in JSON form: the gateway that callers reach, and the cold one where requests wait.
+
+The cold listener is behind the gateway, on a Unix socket: its ext_authz asks the gate, which answers when a replica is
+ready; then the request, which Envoy held all the while, goes to the replica that the answer named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kasbah.agent.gateway import names
+from kasbah.agent.gateway.wiring import HEADER_KILOBYTES, Wiring
+
+TYPE = "type.googleapis.com/"
+EXTENSIONS = f"{TYPE}envoy.extensions."
+CONNECTION_BUFFER = 65_536
+"""Per connection, so that a thousand held uploads cost megabytes and not gigabytes."""
+LONGEST_HOLD = "3600s"
+"""Above any deadline a service can set for its start: the gate itself ends a hold in time."""
+
+Json = dict[str, Any]
+
+ADS: Json = {"ads": {}, "resource_api_version": "V3"}
+ROUTER: Json = {
+    "name": "envoy.filters.http.router",
+    "typed_config": {"@type": f"{EXTENSIONS}filters.http.router.v3.Router", "suppress_envoy_headers": True},
+}
+WEBSOCKET: Json = {"upgrade_type": "websocket"}
+
+
+def gateway_listener(host: str, port: int, wiring: Wiring) -> Json:
+    """The listener callers reach."""
+    manager = {
+        "stat_prefix": names.GATEWAY_LISTENER,
+        "rds": {"route_config_name": names.ROUTES, "config_source": ADS},
+        "http_filters": [_keys_filter(), ROUTER],
+        "early_header_mutation_extensions": [_strip_our_headers()],
+        "use_remote_address": True,
+        "preserve_external_request_id": True,
+        "server_header_transformation": "APPEND_IF_ABSENT",
+        "server_name": "kasbah",
+        "stream_idle_timeout": "0s",
+        "request_headers_timeout": "60s",
+        "upgrade_configs": [WEBSOCKET],
+        "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 1_000},
+        "local_reply_config": {"mappers": _error_mappers()},
+        "access_log": [_access_log(wiring.access_log, GATEWAY_LOG)],
+    }
+    address = {"socket_address": {"address": host, "port_value": port}}
+    return _listener(names.GATEWAY_LISTENER, address, manager)
+
+
+def cold_listener(wiring: Wiring) -> Json:
+    """The listener where requests for services that sleep wait."""
+    manager = {
+        "stat_prefix": names.COLD_LISTENER,
+        "route_config": {"name": names.COLD_LISTENER, "virtual_hosts": [_woken_routes()]},
+        "http_filters": [_gate_filter(), ROUTER],
+        "generate_request_id": False,
+        "skip_xff_append": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": "0s",
+        "upgrade_configs": [WEBSOCKET],
+        "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 10_000},
+        "local_reply_config": {"mappers": [_lost_replica_mapper()]},
+        "access_log": [_access_log(wiring.cold_log, COLD_LOG)],
+    }
+    return _listener(names.COLD_LISTENER, {"pipe": {"path": wiring.cold_socket, "mode": 0o600}}, manager)
+
+
+def _listener(name: str, address: Json, manager: Json) -> Json:
+    manager = {
+        "@type": f"{EXTENSIONS}filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "max_request_headers_kb": HEADER_KILOBYTES,
+        **manager,
+    }
+    return {
+        "name": name,
+        "address": address,
+        "per_connection_buffer_limit_bytes": CONNECTION_BUFFER,
+        "tcp_backlog_size": 4_096,
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        ],
+    }
+
+
+def _keys_filter() -> Json:
+    """Comes by ECDS, so that a key made or revoked changes one filter and drains no listener."""
+    return {
+        "name": names.KEYS_FILTER,
+        "config_discovery": {"config_source": ADS, "type_urls": [f"{EXTENSIONS}filters.http.lua.v3.Lua"]},
+    }
+
+
+def _strip_our_headers() -> Json:
+    """What a caller sends in our name is gone before anything reads it."""
+    mutations = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in ("x-kasbah-", "x-envoy-")]
+    return {
+        "name": "kasbah.strip",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            "mutations": mutations,
+        },
+    }
+
+
+def _gate_filter() -> Json:
+    """Over HTTP, because its retries carry a hold across a restart of the agent (gRPC's do not)."""
+    exact = [{"exact": name} for name in (names.REPLICA_HEADER, names.WAKE_HEADER)]
+    return {
+        "name": "envoy.filters.http.ext_authz",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "clear_route_cache": True,
+            "status_on_error": {"code": "ServiceUnavailable"},
+            "allowed_headers": {"patterns": [{"exact": names.SERVICE_HEADER}, {"exact": names.REVISION_HEADER}]},
+            "http_service": {
+                "server_uri": {"uri": "http://gate", "cluster": names.GATE_CLUSTER, "timeout": LONGEST_HOLD},
+                "authorization_response": {
+                    "dynamic_metadata_from_headers": {"patterns": exact},
+                    "allowed_upstream_headers": {"patterns": [{"exact": names.PROTOCOL_HEADER}]},
+                    "allowed_client_headers": {"patterns": [{"exact": "content-type"}, {"exact": "retry-after"}]},
+                },
+                "retry_policy": {
+                    "retry_on": "connect-failure,reset,refused-stream",
+                    "num_retries": 600,
+                    "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.25s"},
+                },
+            },
+        },
+    }
+
+
+def _woken_routes() -> Json:
+    def route(cluster: str, headers: list[Json]) -> Json:
+        return {
+            "match": {"prefix": "/", "headers": headers},
+            "request_headers_to_remove": [names.PROTOCOL_HEADER],
+            "route": {
+                "cluster": cluster,
+                "timeout": "0s",
+                "idle_timeout": "0s",
+                "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 2},
+            },
+        }
+
+    h2c = [{"name": names.PROTOCOL_HEADER, "string_match": {"exact": "h2c"}}]
+    return {"name": "woken", "domains": ["*"], "routes": [route(names.WOKEN_H2C, h2c), route(names.WOKEN_HTTP1, [])]}
+
+
+def _lost_replica_mapper() -> Json:
+    """The replica died between the gate's answer and the request: tell the gateway to ask the gate again."""
+    return {
+        "filter": {"response_flag_filter": {"flags": ["UF"]}},
+        "headers_to_add": [{"header": {"key": names.RETRY_HEADER, "value": "1"}}],
+    }
+
+
+def _error_mappers() -> list[Json]:
+    """Errors that Envoy itself answers, in the OpenAI shape; those of services and of our filters pass untouched."""
+    return [
+        _mapper(["NR", "NC"], 503, "unavailable", "server_error", "This service is not available."),
+        _mapper(["UO"], 429, "too_many_requests", "rate_limit_error", "This service is at its limit of requests."),
+        _mapper(["UT"], 504, "deadline_exceeded", "server_error", "The service did not answer within its deadline."),
+        _mapper(["SI"], 504, "idle", "server_error", "Nothing was sent for longer than the service allows."),
+        _mapper(["UH", "UF", "UC", "UR", "URX", "LR", "UAEX"], 503, "unavailable", "server_error",
+                "The service did not answer: its replica ended or refused the connection."),
+        _mapper(["DPE"], None, "bad_request", "invalid_request_error",
+                f"This is no valid HTTP request, or its headers are larger than {HEADER_KILOBYTES} KiB."),
+    ]  # fmt: skip
+
+
+def _mapper(flags: list[str], status: int | None, code: str, kind: str, message: str) -> Json:
+    mapper: Json = {
+        "filter": {"response_flag_filter": {"flags": flags}},
+        "body_format_override": {"json_format": error_body(code, kind, message), "content_type": "application/json"},
+    }
+    if status is not None:
+        mapper["status_code"] = status
+    if status in (429, 503):
+        mapper["headers_to_add"] = [{"header": {"key": "retry-after", "value": "1"}, "append_action": "ADD_IF_ABSENT"}]
+    return mapper
+
+
+def error_body(code: str, kind: str, message: str) -> Json:
+    """An error in the shape the OpenAI clients read."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+GATEWAY_LOG: Json = {
+    "at": "%START_TIME(%s.%6f)%",
+    "service": "%METADATA(ROUTE:kasbah:service)%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "key": f"%REQ({names.KEY_HEADER})%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "milliseconds": "%DURATION%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+}
+"""No path, no header, no address: what a request was about is not ours to keep."""
+
+COLD_LOG: Json = {
+    "at": "%START_TIME(%s.%6f)%",
+    "wake": f"%DYNAMIC_METADATA(envoy.filters.http.ext_authz:{names.WAKE_HEADER})%",
+    "first_byte_milliseconds": "%RESPONSE_DURATION%",
+}
+
+
+def _access_log(path: str, fields: Json) -> Json:
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}access_loggers.file.v3.FileAccessLog",
+            "path": path,
+            "log_format": {"json_format": fields},
+        },
+    }

@@ -1,0 +1,42 @@
+"""Names shared by the parts of the gateway's configuration, and by those who read what Envoy reports.
+
+No caller can name a cluster: routes name them, and no route takes a name from a header.
+"""
+
+from __future__ import annotations
+
+from kasbah.domain.ids import RevisionId, ServiceId
+
+GATEWAY_LISTENER = "gateway"
+COLD_LISTENER = "cold"
+ROUTES = "services"
+KEYS_FILTER = "kasbah.keys"
+
+XDS_CLUSTER = "xds"
+GATE_CLUSTER = "gate"
+DOOR_CLUSTER = "door"
+WOKEN_HTTP1 = "woken-http1"
+WOKEN_H2C = "woken-h2c"
+WOKEN = (WOKEN_HTTP1, WOKEN_H2C)
+"""Where the cold listener sends a request to the replica that the gate named."""
+
+SERVICE_HEADER = "x-kasbah-service"
+REVISION_HEADER = "x-kasbah-revision"
+KEY_HEADER = "x-kasbah-key"
+RETRY_HEADER = "x-kasbah-retry"
+PROTOCOL_HEADER = "x-kasbah-protocol"
+REPLICA_HEADER = "x-kasbah-replica"
+"""The gate's answer: the replica's address, kept as metadata where no caller can write it."""
+WAKE_HEADER = "x-kasbah-wake"
+"""The gate's answer: the wake this request waited for."""
+
+
+def revision_cluster(service: ServiceId, revision: RevisionId) -> str:
+    """The cluster of a revision's replicas."""
+    return f"{service}/{revision}"
+
+
+def parse_revision_cluster(name: str) -> tuple[ServiceId, RevisionId] | None:
+    """The service and revision of a cluster, None where it is one of our own."""
+    service, slash, revision = name.partition("/")
+    return (ServiceId(service), RevisionId(revision)) if slash else None

@@ -1,0 +1,126 @@
+"""Envoy's virtual hosts, in JSON form: one per service, one for the site's own door, one for what nobody serves."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from kasbah.agent.gateway import names
+from kasbah.agent.gateway.listeners import EXTENSIONS, TYPE, WEBSOCKET, Json, error_body
+from kasbah.domain.gateway import Gateway, VirtualHost, WeightedCluster
+
+RETRY: Json = {
+    "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
+    "retriable_headers": [{"name": names.RETRY_HEADER, "present_match": True}],
+    "num_retries": 4,
+    "retry_priority": {
+        "name": "envoy.retry_priorities.previous_priorities",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+            "update_frequency": 1,
+        },
+    },
+}
+"""What never reached a replica is sent again: to the cold listener, where it waits for one."""
+
+DISABLED: Json = {"@type": f"{TYPE}envoy.config.route.v3.FilterConfig", "disabled": True}
+
+
+def virtual_hosts(gateway: Gateway) -> list[Json]:
+    """All of them, in a stable order."""
+    services = sorted(gateway.hosts, key=lambda host: host.service)
+    return [_door(gateway.site_hosts), *(service_host(host) for host in services), _nobody()]
+
+
+def service_host(host: VirtualHost) -> Json:
+    """One service as callers see it."""
+    routes = [_ignored(path) for path in host.ignored_paths]
+    routes.append(_to_replicas(host) if host.clusters else _not_ready(host))
+    return {
+        "name": host.service,
+        "domains": list(host.hosts),
+        "routes": [{**route, "metadata": _metadata(host)} for route in routes],
+        "request_headers_to_add": [_header(names.SERVICE_HEADER, host.service)],
+        "response_headers_to_remove": [names.RETRY_HEADER],
+        "typed_per_filter_config": {names.KEYS_FILTER: DISABLED if host.public else _who_may(host)},
+    }
+
+
+def _to_replicas(host: VirtualHost) -> Json:
+    deadline = host.request_deadline
+    return {
+        "match": {"prefix": "/"},
+        "route": {
+            "weighted_clusters": {"clusters": [_weighted(one) for one in host.clusters]},
+            "timeout": "0s" if deadline is None else _seconds(deadline + host.startup_deadline),
+            "idle_timeout": _seconds(host.idle_deadline + host.startup_deadline),
+            "upgrade_configs": [WEBSOCKET],
+            "retry_policy": RETRY,
+        },
+    }
+
+
+def _weighted(share: WeightedCluster) -> Json:
+    return {
+        "name": share.cluster,
+        "weight": share.percent,
+        "request_headers_to_add": [_header(names.REVISION_HEADER, share.revision)],
+    }
+
+
+def _not_ready(host: VirtualHost) -> Json:
+    message = f"The service {host.name} is not ready: its first revision has not started yet."
+    return {
+        **_answer(503, "not_ready", "server_error", message),
+        "response_headers_to_add": [_header("retry-after", "2"), _header("content-type", "application/json")],
+    }
+
+
+def _ignored(path: str) -> Json:
+    return {**_answer(404, "ignored", "invalid_request_error", "Nothing is served here."), "match": {"prefix": path}}
+
+
+def _nobody() -> Json:
+    message = "No service answers at this host. Check the name, or deploy it: kasbah ps lists what there is."
+    return {
+        "name": "nobody",
+        "domains": ["*"],
+        "routes": [_answer(404, "service_not_found", "invalid_request_error", message)],
+        "typed_per_filter_config": {names.KEYS_FILTER: DISABLED},
+    }
+
+
+def _door(hosts: tuple[str, ...]) -> Json:
+    """The agent's own door, for sources and logs: its tickets are its keys."""
+    return {
+        "name": "door",
+        "domains": list(hosts),
+        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": names.DOOR_CLUSTER, "timeout": "0s"}}],
+        "typed_per_filter_config": {names.KEYS_FILTER: DISABLED},
+    }
+
+
+def _who_may(host: VirtualHost) -> Json:
+    context = {"project": host.project, "allow": dict.fromkeys(host.allowed_keys, True)}
+    return {"@type": f"{EXTENSIONS}filters.http.lua.v3.LuaPerRoute", "filter_context": context}
+
+
+def _answer(status: int, code: str, kind: str, message: str) -> Json:
+    body = json.dumps(error_body(code, kind, message), separators=(",", ":"))
+    return {
+        "match": {"prefix": "/"},
+        "direct_response": {"status": status, "body": {"inline_string": body}},
+        "response_headers_to_add": [_header("content-type", "application/json")],
+    }
+
+
+def _metadata(host: VirtualHost) -> Json:
+    return {"filter_metadata": {"kasbah": {"service": host.service}}}
+
+
+def _header(name: str, value: str) -> Json:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _seconds(duration: timedelta) -> str:
+    return f"{duration.total_seconds():.3f}s"

@@ -1,0 +1,21 @@
+"""What the gateway's configuration needs to know of its own machine: sockets, logs, limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEADER_KILOBYTES = 96
+"""The largest request header, in KiB, on both listeners; more is 431."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """Absolute paths of this agent's sockets and of Envoy's logs."""
+
+    xds_socket: str
+    gate_socket: str
+    cold_socket: str
+    door_socket: str
+    admin_socket: str
+    access_log: str
+    cold_log: str
