@@ -1,0 +1,107 @@
+"""What `describe` prints for people: a service, its revisions, replicas and last wakes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from kasbah.cli import render
+from kasbah.cli.client import Document
+
+
+def show(detail: Document) -> None:
+    """Print everything known about a service."""
+    render.fields(_summary(detail))
+    _section("Revisions", ("REVISION", "SHARE", "BUILD", "TRIAL", "MADE", "COMMAND"), detail["revisions"], _revision)
+    _section(
+        "Replicas",
+        ("REPLICA", "STATE", "REVISION", "IN FLIGHT", "PID", "SINCE", "ADDRESS"),
+        detail["replicas"],
+        _replica,
+    )
+    _section(
+        "Wakes",
+        ("AT", "FROM", "QUEUE", "START", "READY", "FIRST BYTE", "TOTAL", "HELD", "ERROR"),
+        detail["wakes"],
+        _wake,
+    )
+    for one in [*detail["revisions"], *detail["replicas"]]:
+        _last_words(one)
+
+
+def _summary(detail: Document) -> dict[str, object]:
+    usage, scaling, rungs = detail["usage"], detail["scaling"], detail["sleep"]
+    return {
+        "Name": detail["name"],
+        "State": detail["state"],
+        "Reason": detail["reason"],
+        "URL": detail["url"],
+        "Address": f"{detail['address']}  (Host: {detail['host']})",
+        "Access": detail["access"],
+        "Data": detail["data"]["level"] + ("" if detail["data_declared"] else " (none declared, so it counts as this)"),
+        "Sites": ", ".join(f"{one['site']} ({one['state']})" for one in detail["placements"]),
+        "Scaling": f"{scaling['min']} to {scaling['max']} replicas, {scaling['concurrency']} requests each",
+        "Sleep": f"frozen after {rungs['freeze_after']}, stopped after {rungs['stop_after']}",
+        "Waiting": detail["waiting_requests"] or None,
+        "Usage": f"{usage['requests']} requests, {usage['failed']} failed",
+        "Deployed": _when(detail["deployed_at"]),
+    }
+
+
+def _section(title: str, headers: tuple[str, ...], items: list[Document], row: object) -> None:
+    if not items:
+        return
+    assert callable(row)
+    print(f"\n{title}")
+    render.table(headers, [row(item) for item in items], empty="")
+
+
+def _revision(one: Document) -> tuple[object, ...]:
+    return (
+        one["id"],
+        f"{one['percent']}%",
+        one["build"],
+        one["trial"],
+        _when(one["created_at"]),
+        " ".join(one["command"])[:60],
+    )
+
+
+def _replica(one: Document) -> tuple[object, ...]:
+    return (
+        one["id"],
+        one["state"],
+        one["revision"],
+        one["in_flight"],
+        one["pid"] or "",
+        _when(one["since"]),
+        one["address"],
+    )
+
+
+def _wake(one: Document) -> tuple[object, ...]:
+    phases = [one["phases"].get(name) for name in ("queue", "start", "ready", "first_byte")]
+    return (
+        _when(one["at"]),
+        one["rung"],
+        *(_milliseconds(phase) for phase in [*phases, one["total_ms"]]),
+        one["held"],
+        one["error"],
+    )
+
+
+def _last_words(one: Document) -> None:
+    reason = one.get("reason") or one.get("exit")
+    if not reason:
+        return
+    render.fields({f"\n{one['id']}": reason})
+    for line in one["tail"]:
+        render.fields({"  |": line})
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} ms"
+
+
+def _when(text: str | None) -> str:
+    """A moment as people read it, in UTC."""
+    return "" if text is None else f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}Z"

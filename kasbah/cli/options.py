@@ -1,0 +1,34 @@
+"""Options that several commands share, so that they read and behave alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kasbah.cli.render import Output
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", help="Where Kasbah keeps everything. [default: ~/.local/share/kasbah]", show_default=False
+    ),
+]
+
+
+def _service_names() -> list[str]:
+    """The names of the services, for the shell's completion; none where nothing answers."""
+    from kasbah.cli import context
+    from kasbah.cli.client import Client
+    from kasbah.errors import KasbahError
+
+    try:
+        with Client(context.find()) as client:
+            return [service["name"] for service in client.pages("/services")]
+    except KasbahError:
+        return []
+
+
+ServiceName = Annotated[str, typer.Argument(metavar="NAME", help="The service.", autocompletion=_service_names)]

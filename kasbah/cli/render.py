@@ -1,0 +1,91 @@
+"""How results look: JSON and YAML as the API gave them, tables for people. Results go to standard output, everything
+said on the way to standard error.
+
+Plain when standard output is no terminal: no colours, nothing that moves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, TextIO
+
+from kasbah.cli.text import clean, clean_json
+
+
+class Output(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+GOOD = frozenset({"running", "ready", "ok", "done", "proven", "built", "chosen", "yes"})
+BAD = frozenset({"failed", "fail", "refused", "unready"})
+QUIET = frozenset({"frozen", "stopped", "ended", "possible"})
+
+
+def say(text: str) -> None:
+    """A line about what happens, for whoever watches."""
+    print(clean(text, lines=True), file=sys.stderr, flush=True)
+
+
+def document(value: Any, output: Output) -> None:
+    """Print `value` as JSON or YAML."""
+    if output is Output.YAML:
+        from ruamel.yaml import YAML
+
+        yaml = YAML(typ="safe", pure=True)
+        yaml.default_flow_style = False
+        yaml.dump(value, sys.stdout)
+        return
+    print(clean_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """Print `rows` below `headers`, in columns; `empty` tells what to do where there are none."""
+    if not rows:
+        say(empty)
+        return
+    cells = [[clean(str(cell)) for cell in row] for row in rows]
+    if not colourful(sys.stdout):
+        print("\n".join(_aligned([list(headers), *cells])))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(*headers, box=None, header_style="bold", pad_edge=False)
+    for row in cells:
+        drawn.add_row(*(Text(cell, style=_style(cell), overflow="fold") for cell in row))
+    Console(highlight=False, markup=False).print(drawn)
+
+
+def fields(pairs: Mapping[str, object]) -> None:
+    """Print names and values, a line each; those without a value are left out."""
+    shown = {name: str(value) for name, value in pairs.items() if value not in (None, "")}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        print(f"{name.ljust(width)}  {clean(value)}")
+
+
+def colourful(stream: TextIO) -> bool:
+    """Whether colours and moving things are welcome on `stream`."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _style(cell: str) -> str:
+    if cell in GOOD:
+        return "green"
+    if cell in BAD:
+        return "red"
+    return "dim" if cell in QUIET else ""

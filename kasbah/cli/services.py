@@ -1,0 +1,117 @@
+"""Services that exist: list, describe, scale, put to sleep, wake, remove."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from kasbah.cli import context, describing, render
+from kasbah.cli.client import Client, Document, service_path
+from kasbah.cli.options import OutputOption, ServiceName
+from kasbah.cli.render import Output
+from kasbah.errors import Invalid
+
+
+def ps(output: OutputOption = Output.TABLE) -> None:
+    """List the services."""
+    with Client(context.find()) as client:
+        services = list(client.pages("/services"))
+    if output is not Output.TABLE:
+        render.document(services, output)
+        return
+    rows = [_row(service) for service in services]
+    headers = ("NAME", "STATE", "READY", "ACCESS", "DATA", "URL", "REASON")
+    render.table(headers, rows, empty="no services yet: deploy one with `kasbah deploy FOLDER`")
+
+
+def describe(name: ServiceName, output: OutputOption = Output.TABLE) -> None:
+    """Show everything known about a service."""
+    with Client(context.find()) as client:
+        detail = client.get(service_path(name))
+    if output is not Output.TABLE:
+        render.document(detail, output)
+        return
+    describing.show(detail)
+
+
+def scale(
+    name: ServiceName,
+    replicas: Annotated[
+        int | None, typer.Argument(metavar="[N]", help="Exactly so many: the least and the most.", min=0, max=100)
+    ] = None,
+    least: Annotated[int | None, typer.Option("--min", help="The least; 0 lets it sleep.", min=0, max=100)] = None,
+    most: Annotated[int | None, typer.Option("--max", help="The most.", min=1, max=100)] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Change how many replicas a service has."""
+    bounds = _bounds(replicas, least, most)
+    with Client(context.find()) as client:
+        _changed(client.post(service_path(name, "scale"), bounds), output)
+
+
+def sleep(
+    name: ServiceName,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop it; without this it is frozen.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Put a service to sleep now."""
+    with Client(context.find()) as client:
+        _changed(client.post(service_path(name, "sleep"), {"rung": "stopped" if stop else "frozen"}), output)
+
+
+def wake(name: ServiceName, output: OutputOption = Output.TABLE) -> None:
+    """Wake a service now."""
+    with Client(context.find()) as client:
+        _changed(client.post(service_path(name, "wake")), output)
+
+
+def delete(
+    name: ServiceName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a service and everything made from it."""
+    with Client(context.find()) as client:
+        if not yes:
+            client.get(service_path(name))
+            _ask(name)
+        client.delete(service_path(name))
+    render.say(f"{name} is deleted")
+
+
+def _row(service: Document) -> tuple[object, ...]:
+    return (
+        service["name"],
+        service["state"],
+        f"{service['ready']}/{service['replicas']}",
+        service["access"],
+        service["data"]["level"] + ("" if service["data_declared"] else " (assumed)"),
+        service["url"],
+        service["reason"],
+    )
+
+
+def _bounds(replicas: int | None, least: int | None, most: int | None) -> Document:
+    if replicas is not None and (least is not None or most is not None):
+        raise Invalid("give either N or --min and --max", code="usage")
+    if replicas is not None:
+        # `scale NAME 0` lets it sleep; there is no maximum of nothing.
+        return {"min": replicas, "max": max(replicas, 1)}
+    bounds = {key: value for key, value in (("min", least), ("max", most)) if value is not None}
+    if not bounds:
+        raise Invalid("how many? give N, --min or --max", code="usage")
+    return bounds
+
+
+def _changed(service: Document, output: Output) -> None:
+    if output is not Output.TABLE:
+        render.document(service, output)
+        return
+    render.say(f"{service['name']} is {service['state']}{': ' + service['reason'] if service['reason'] else ''}")
+
+
+def _ask(name: str) -> None:
+    if not sys.stdin.isatty():
+        raise Invalid(f"deleting {name} needs --yes where nobody can be asked", code="usage")
+    typer.confirm(f"Delete {name}, its revisions, builds and logs?", abort=True, err=True)

@@ -1,0 +1,177 @@
+"""Reads YAML 1.2 into plain data and remembers the line of every key and value.
+
+It builds from the parsed nodes and not with a loader, so that duplicate keys are seen, numbers can be kept as they were
+written (`1.10` as an environment variable is not 1.1), and aliases are counted before they grow: a file is bounded in
+bytes, depth and nodes, aliases included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+LARGEST_FILE = 1_000_000
+MOST_NODES = 20_000
+DEEPEST = 40
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """Something wrong with a file, at a line. `path` is the key, with dots."""
+
+    line: int
+    path: str
+    message: str
+
+
+@dataclass(slots=True)
+class Lines:
+    """The data of a file, with the line of each key and value, and what was wrong on the way."""
+
+    data: Any = None
+    keys: dict[Path, int] = field(default_factory=dict)
+    values: dict[Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, path: Path, message: str, *, at_key: bool = False) -> Problem:
+        """A problem at `path`, or at the nearest place above it that is in the file."""
+        places = self.keys if at_key else self.values
+        known = path
+        while known and known not in places:
+            known = known[:-1]
+        return Problem(places.get(known) or self.values.get(known, 1), dotted(path), message)
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: `services.web.command[2]`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def read(raw: bytes, *, as_written: Callable[[Path], bool]) -> Lines:
+    """The data in `raw`. `as_written` says at which paths a number stays the text it was written as."""
+    lines = Lines()
+    if len(raw) > LARGEST_FILE:
+        lines.problems.append(Problem(1, "", f"the file is larger than {LARGEST_FILE:,} bytes"))
+        return lines
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        lines.problems.append(Problem(line, "", "the file is not UTF-8 text: save it as UTF-8"))
+        return lines
+    try:
+        node = YAML(pure=True).compose(text)
+        if node is not None:
+            lines.data = _Builder(lines, as_written).build(node, ())
+    except _TooMuch as error:
+        lines.problems.append(Problem(1, "", str(error)))
+    except MarkedYAMLError as error:
+        lines.problems.append(_syntax(error))
+    except (YAMLError, ValueError, RecursionError) as error:
+        lines.problems.append(Problem(1, "", f"this is not YAML: {str(error).splitlines()[0]}"))
+    return lines
+
+
+class _TooMuch(ValueError):
+    """More nodes, or deeper ones, than any file of ours needs."""
+
+
+class _Builder:
+    def __init__(self, lines: Lines, as_written: Callable[[Path], bool]) -> None:
+        self._lines = lines
+        self._as_written = as_written
+        self._nodes = 0
+
+    def build(self, node: Node, path: Path) -> Any:
+        self._nodes += 1
+        if self._nodes > MOST_NODES or len(path) > DEEPEST:
+            raise _TooMuch("the file holds too many values, or too deeply nested ones, its aliases counted")
+        self._lines.values[path] = node.start_mark.line + 1
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, SequenceNode):
+            return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, path) if isinstance(node, ScalarNode) else None
+
+    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, ScalarNode):
+                self._lines.problems.append(Problem(line, dotted(path), "a key must be one word"))
+                continue
+            key = str(key_node.value)
+            if key == "<<":
+                merged |= self._merged(value_node, path)
+                continue
+            if key in made:
+                first = self._lines.keys[(*path, key)]
+                self._lines.problems.append(
+                    Problem(line, dotted((*path, key)), f"this key is here twice, first on line {first}")
+                )
+                continue
+            self._lines.keys[(*path, key)] = line
+            made[key] = self.build(value_node, (*path, key))
+        return {**merged, **made}
+
+    def _merged(self, node: Node, path: Path) -> dict[str, Any]:
+        built = self.build(node, path)
+        parts = built if isinstance(built, list) else [built]
+        if not all(isinstance(part, dict) for part in parts):
+            self._lines.problems.append(self._lines.problem(path, "`<<` takes a mapping, or a list of them"))
+            return {}
+        return {key: value for part in reversed(parts) for key, value in part.items()}
+
+    def _scalar(self, node: ScalarNode, path: Path) -> Any:
+        text: str = node.value
+        kind = str(node.tag).rpartition(":")[2]
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind in ("int", "float"):
+            return text if self._as_written(path) else self._number(text, kind, path)
+        if kind not in ("str", "timestamp"):
+            self._lines.problems.append(self._lines.problem(path, f"tags such as {node.tag} are not understood here"))
+        return text
+
+    def _number(self, text: str, kind: str, path: Path) -> int | float | str:
+        digits = text.lstrip("+-").replace("_", "")
+        if kind == "int" and len(digits) > 1 and digits[0] == "0" and digits.isdigit():
+            plain = digits.lstrip("0") or "0"
+            self._lines.problems.append(
+                self._lines.problem(
+                    path, f"{text} starts with a zero, which readers of YAML take differently: write {plain}"
+                )
+            )
+            return text
+        cleaned = text.replace("_", "")
+        return (
+            int(cleaned, 0) if kind == "int" else float(cleaned.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        )
+
+
+def _syntax(error: MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    said = str(error.problem or error.context or "this is not YAML")
+    if "'\\t'" in said or "tab" in said:
+        return Problem(line, "", "a tab cannot indent YAML: use spaces")
+    if "mapping values are not allowed" in said:
+        return Problem(
+            line, "", "a colon is not expected here: is the line indented too far, or does the text need quotes?"
+        )
+    if "single document" in said:
+        return Problem(line, "", "only one document is expected: remove the line `---`")
+    if "could not find expected ':'" in said:
+        return Problem(line, "", "a colon is missing here, or on the line above")
+    return Problem(line, "", f"this is not YAML: {said}")
