@@ -10,7 +10,9 @@ MAX_FUNCTION = 70
 LONGER_FILES: dict[str, int] = {}
 """Files allowed to be longer, with their own limit. Each entry needs a reason beside it."""
 
-LONGER_FUNCTIONS: dict[str, int] = {}
+LONGER_FUNCTIONS: dict[str, int] = {
+    "kasbah/control/store/migrations/versions/v0001_first.py::upgrade": 220,  # every table, one after the other
+}
 """Functions allowed to be longer, as `path::name`, with their own limit. Each entry needs a reason beside it."""
 
 EMPTY_NAMES = frozenset({"utils", "util", "helpers", "helper", "misc", "common"})
