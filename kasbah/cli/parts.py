@@ -1,0 +1,142 @@
+"""`kasbah control` and `kasbah agent`: the parts of `kasbah up` alone, for a service manager. Flags become settings."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kasbah import settings
+from kasbah.api.quantities import format_duration, parse_duration
+from kasbah.cli import lifeline
+from kasbah.cli.addresses import parse_address, parse_country, parse_domain
+from kasbah.cli.options import DataDir
+from kasbah.cli.record import data_folder
+from kasbah.errors import Invalid
+
+Lifeline = Annotated[int | None, typer.Option("--lifeline", hidden=True, help="End when this descriptor is closed.")]
+
+
+def _default(of: type[Any], name: str) -> Any:
+    found = next(one for one in fields(of) if one.name == name).default
+    assert found is not MISSING
+    return format_duration(found) if isinstance(found, timedelta) else found
+
+
+def control(
+    data_dir: DataDir = None,
+    api: Annotated[
+        str, typer.Option("--api", metavar="HOST:PORT", help="Where the API listens; port 0 takes a free one.")
+    ] = settings.DEFAULT_API,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--database-url", envvar="KASBAH_DATABASE_URL", help="SQLAlchemy's URL; none: SQLite in the data folder."
+        ),
+    ] = None,
+    base_domain: Annotated[
+        str, typer.Option("--base-domain", help="Services answer at NAME.BASE_DOMAIN.")
+    ] = settings.DEFAULT_BASE_DOMAIN,
+    country: Annotated[
+        str | None, typer.Option("--country", help="The country of the site `local`, such as MA.")
+    ] = None,
+    ticket_lifetime: Annotated[
+        str, typer.Option("--ticket-lifetime", help="How long a ticket for a site's door is good.")
+    ] = _default(settings.ControlSettings, "ticket_lifetime"),
+    lifeline_fd: Lifeline = None,
+) -> None:
+    """Run a control plane alone, for a service manager."""
+    chosen = settings.ControlSettings(
+        data_dir=data_folder(data_dir).path,
+        api=str(parse_address(api, option="--api")),
+        database_url=database_url,
+        base_domain=parse_domain(base_domain),
+        country=None if country is None else parse_country(country),
+        ticket_lifetime=_duration(ticket_lifetime, "--ticket-lifetime"),
+    )
+    _begin(lifeline_fd)
+    from kasbah.control.app import run
+
+    run(chosen)
+
+
+def agent(
+    control_url: Annotated[str, typer.Option("--control-url", help="Where the control plane answers.")],
+    token_file: Annotated[Path, typer.Option("--token-file", help="The file that holds the site's token.")],
+    data_dir: DataDir = None,
+    gateway: Annotated[
+        str, typer.Option("--gateway", metavar="HOST:PORT", help="Where the gateway listens; port 0 takes a free one.")
+    ] = settings.DEFAULT_GATEWAY,
+    status: Annotated[
+        str, typer.Option("--status", metavar="HOST:PORT", help="Where /livez, /readyz and /metrics listen.")
+    ] = _default(settings.AgentSettings, "status"),
+    load_report_interval: Annotated[
+        str, typer.Option("--load-report-interval", help="How often the gateway reports what is in flight.")
+    ] = _default(settings.AgentSettings, "load_report_interval"),
+    gateway_workers: Annotated[
+        int, typer.Option("--gateway-workers", help="Envoy's worker threads.", min=1, max=1_024)
+    ] = _default(settings.AgentSettings, "gateway_workers"),
+    held_per_service: Annotated[
+        int, typer.Option("--held-per-service", help="Callers held while a service wakes.", min=1)
+    ] = _default(settings.Holding, "per_service"),
+    held_per_site: Annotated[
+        int, typer.Option("--held-per-site", help="Callers held at the site, all services together.", min=1)
+    ] = _default(settings.Holding, "per_site"),
+    source_bytes: Annotated[
+        int, typer.Option("--source-bytes", help="The largest source taken, compressed.", min=1)
+    ] = _default(settings.Limits, "source_bytes"),
+    build_seconds: Annotated[
+        int, typer.Option("--build-seconds", help="A build that takes longer has failed.", min=1)
+    ] = _default(settings.Limits, "build_seconds"),
+    log_file_bytes: Annotated[
+        int, typer.Option("--log-file-bytes", help="A replica's log is rotated at this size.", min=4_096)
+    ] = _default(settings.Limits, "log_file_bytes"),
+    log_files: Annotated[int, typer.Option("--log-files", help="Log files kept per replica.", min=1)] = _default(
+        settings.Limits, "log_files"
+    ),
+    ended_replicas: Annotated[
+        int, typer.Option("--ended-replicas", help="Ended replicas whose logs are kept, per service.", min=0)
+    ] = _default(settings.Limits, "ended_replicas"),
+    access_log_bytes: Annotated[
+        int, typer.Option("--access-log-bytes", help="The gateway's access log is rotated at this size.", min=4_096)
+    ] = _default(settings.Limits, "access_log_bytes"),
+    lifeline_fd: Lifeline = None,
+) -> None:
+    """Run a site's agent alone, for a service manager."""
+    chosen = settings.AgentSettings(
+        data_dir=data_folder(data_dir).path,
+        control_url=control_url.rstrip("/"),
+        token_file=token_file.absolute(),
+        gateway=str(parse_address(gateway, option="--gateway")),
+        status=str(parse_address(status, option="--status")),
+        load_report_interval=_duration(load_report_interval, "--load-report-interval"),
+        gateway_workers=gateway_workers,
+        holding=settings.Holding(per_service=held_per_service, per_site=held_per_site),
+        limits=settings.Limits(
+            source_bytes=source_bytes,
+            build_seconds=build_seconds,
+            log_file_bytes=log_file_bytes,
+            log_files=log_files,
+            ended_replicas=ended_replicas,
+            access_log_bytes=access_log_bytes,
+        ),
+    )
+    _begin(lifeline_fd)
+    from kasbah.agent.app import run
+
+    run(chosen)
+
+
+def _begin(lifeline_fd: int | None) -> None:
+    if lifeline_fd is not None:
+        lifeline.follow(lifeline_fd)
+
+
+def _duration(text: str, option: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise Invalid(str(error), where=option, code="usage") from error
