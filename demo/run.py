@@ -1,0 +1,181 @@
+"""The demonstration from start to end: up, deploy everything, put it to sleep and call it, report, down.
+
+What fails is noted and the rest still runs, so that one look at the report shows everything. However it ends, by
+itself, by Ctrl-C or by an error, what was started is taken down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Awaitable
+from pathlib import Path
+
+from demo.installation import Failed, Installation, eventually, run
+from demo.load import Target
+from demo.report import Played, Report, Screen
+from demo.scenes import Scene, scenes
+
+COMPILE_SECONDS = 60.0
+WAKE_REPORTED_SECONDS = 10.0
+PHASES_REPORTED_SECONDS = 15.0
+INTERRUPTED = 130
+
+
+def main(root: Path, *, oneshot: bool) -> int:
+    """Run it; the exit code is 0 only where nothing failed."""
+    return asyncio.run(Demonstration(root, Screen()).run(oneshot=oneshot))
+
+
+class Demonstration:
+    """One run, from the repository at `root`."""
+
+    def __init__(self, root: Path, screen: Screen) -> None:
+        self._examples = root / "examples"
+        self._installation = Installation(root / ".venv" / "bin" / "kasbah", root / ".kasbah" / "demo")
+        self._screen = screen
+        self._report = Report()
+        self._started = time.perf_counter()
+
+    async def run(self, *, oneshot: bool) -> int:
+        """Show everything, then take it down, whatever happened."""
+        showing = asyncio.create_task(self._show(oneshot=oneshot))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupt, showing)
+        code = await self._outcome(showing)
+        return code if await self._tried("take everything down", self._installation.down()) else code or 1
+
+    def _interrupt(self, showing: asyncio.Task[None]) -> None:
+        self._screen.say("\nTaking everything down; this takes a moment.")
+        showing.cancel()
+
+    async def _outcome(self, showing: asyncio.Task[None]) -> int:
+        """How it went. Being interrupted while it only stays up is a good end."""
+        await asyncio.wait({showing})
+        reported = self._report.seconds > 0
+        if showing.cancelled() and not reported:
+            return INTERRUPTED
+        if not showing.cancelled() and showing.exception() is not None:
+            self._tell(showing.exception())
+            return 1
+        return 0 if self._report.well else 1
+
+    def _tell(self, error: BaseException | None) -> None:
+        """What ended it early: in a sentence where it is expected, with everything where it is a bug of ours."""
+        if not isinstance(error, Failed):
+            traceback.print_exception(error)
+        self._screen.say(f"FAILED {error}", "bold red")
+
+    async def _show(self, *, oneshot: bool) -> None:
+        await self._start()
+        for folder in sorted(path.parent for path in self._examples.glob("*/kasbah.yaml")):
+            await self._deploy(folder)
+        key = await self._installation.create_key("demo")
+        self._screen.say("Traffic, to apps that were put to sleep:")
+        for scene in scenes(self._report.deployed):
+            await self._tried(f"{scene.app}, {scene.asleep}: {scene.title}", self._play(scene, key))
+        await self._complete_wakes()
+        self._report.seconds = time.perf_counter() - self._started
+        self._screen.report(self._report)
+        if not oneshot:
+            await self._stay(key)
+
+    async def _start(self) -> None:
+        with self._screen.step("take down what an earlier demonstration left"):
+            await self._installation.take_down_leftover()
+        with self._screen.step("start Kasbah: control plane, agent and gateway"):
+            await self._installation.up()
+
+    async def _deploy(self, folder: Path) -> None:
+        missing = _missing(folder)
+        if missing:
+            self._report.skipped[folder.name] = f"needs {' and '.join(missing)}, which this machine lacks"
+            self._screen.say(f"  skipped: {folder.name}, {self._report.skipped[folder.name]}", "yellow")
+            return
+        if await self._tried(f"deploy {folder.name}", self._build_and_deploy(folder)):
+            self._report.deployed.append(folder.name)
+
+    async def _build_and_deploy(self, folder: Path) -> None:
+        if (folder / "Makefile").exists():
+            await run(["make", "-C", str(folder)], on_line=self._screen.output, seconds=COMPILE_SECONDS)
+        await self._installation.deploy(folder, self._screen.output)
+
+    async def _play(self, scene: Scene, key: str) -> None:
+        """Put the app to sleep, send what the scene sends, and find the wake it caused."""
+        await self._installation.sleep(scene.app, scene.asleep)
+        before = await self._installation.describe(scene.app)
+        known = {wake["id"] for wake in before["wakes"]}
+        target = Target(address=before["address"], host=before["host"], key=key if scene.with_key else None)
+        tally = await scene.play(target)
+        if scene.wakes:
+            wake = await self._new_wake(scene.app, known)
+        else:
+            wake = None
+            await self._installation.reaches(scene.app, scene.asleep)
+        shown = scene.show(tally.body) if scene.show and not tally.failed else ""
+        title = f"{scene.title} ({scene.asleep})"
+        self._report.played.append(Played(title=title, app=scene.app, tally=tally, wake=wake, shown=shown))
+        if tally.failed:
+            self._screen.say(f"    {tally.failed} of {tally.requests} failed: {tally.example}", "red")
+
+    async def _new_wake(self, app: str, known: set[str]) -> str | None:
+        """The id of the wake that was not there before, once it is reported."""
+        fresh: list[str] = []
+
+        async def reported() -> bool:
+            wakes = (await self._installation.describe(app))["wakes"]
+            self._report.wakes.update({wake["id"]: wake for wake in wakes})
+            fresh[:] = [wake["id"] for wake in wakes if wake["id"] not in known]
+            return bool(fresh)
+
+        if not await eventually(reported, WAKE_REPORTED_SECONDS):
+            self._report.problems.append(f"{app} answered, but no wake was reported for it")
+            return None
+        return fresh[0]
+
+    async def _complete_wakes(self) -> None:
+        """Read every wake once more: the last phase is known only when the gateway's log has told."""
+        played = {scene.app for scene in self._report.played if scene.wake}
+
+        async def complete() -> bool:
+            for app in played:
+                found = (await self._installation.describe(app))["wakes"]
+                self._report.wakes.update({wake["id"]: wake for wake in found})
+            ids = [scene.wake for scene in self._report.played if scene.wake]
+            return all(self._report.wakes[wake]["phases"].get("first_byte") is not None for wake in ids)
+
+        await eventually(complete, PHASES_REPORTED_SECONDS)
+
+    async def _tried(self, title: str, work: Awaitable[None]) -> bool:
+        """Whether a step worked; one that did not is noted with the last lines it wrote."""
+        try:
+            with self._screen.step(title):
+                await work
+        except Failed as error:
+            self._report.problems.append(f"{title}: {error}")
+            self._screen.say(f"  {error}", "red")
+            return False
+        return True
+
+    async def _stay(self, key: str) -> None:
+        """Stay up, and say where, until somebody ends it."""
+        self._screen.say("\nIt stays up until you press Ctrl-C. The apps:", "bold")
+        for app in self._report.deployed:
+            self._screen.say(f"  {(await self._installation.describe(app))['url']}")
+        self._screen.say(f"Where a key is asked for: curl -H 'Authorization: Bearer {key}' URL")
+        self._screen.say(f"To look around: KASBAH_CONTEXT={self._installation.context} .venv/bin/kasbah ps")
+        await asyncio.Event().wait()
+
+
+def _missing(folder: Path) -> list[str]:
+    """The programs that an example needs and this machine lacks."""
+    needs: list[str] = []
+    if (folder / "package.json").exists():
+        needs += ["node", "npm"]
+    if (folder / "Makefile").exists():
+        needs += ["make", "cc"]
+    return [program for program in needs if shutil.which(program) is None]
