@@ -57,8 +57,19 @@ class Installation:
         self.gateway = answer["gateway"]
 
     async def down(self) -> None:
-        """Stop it and everything it runs."""
-        await self._run("down", "--data-dir", str(self.folder))
+        """Stop it and everything it runs. One that was interrupted while it started is asked again until it can."""
+        failure: list[Failed] = []
+
+        async def is_down() -> bool:
+            failure.clear()
+            try:
+                await self._run("down", "--data-dir", str(self.folder))
+            except Failed as error:
+                failure.append(error)
+            return not failure
+
+        if not await eventually(is_down, STATE_SECONDS):
+            raise failure[0]
 
     async def take_down_leftover(self) -> bool:
         """End and remove what an earlier demonstration left, but for the package managers' caches."""
