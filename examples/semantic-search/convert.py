@@ -1,4 +1,4 @@
-"""Makes `model/`: the published weights of all-MiniLM-L6-v2 as an ONNX graph, checked before anyone relies on it.
+"""Makes the model's folder: the published weights of all-MiniLM-L6-v2 as an ONNX graph, checked before anyone relies on it.
 
 The model is BERT: token, position and type embeddings, then six layers of self-attention and feed-forward, each with a
 residual and a layer normalisation; the sentence's vector is the mean of its tokens', scaled to length 1. The graph is
@@ -157,7 +157,7 @@ def published() -> Path:
 def write(model: onnx.ModelProto, folder: Path) -> None:
     """Save graph and weights apart, afresh: saving appends to a weights file that is already there."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     onnx.checker.check_model(model)
     onnx.save_model(model, folder / GRAPH, save_as_external_data=True, location=WEIGHTS, size_threshold=EMBEDDED_BELOW)
     (folder / WEIGHTS).chmod(0o644)  # it is made readable by its owner alone, who need not be who runs the app

@@ -5,6 +5,7 @@ share the pages, and a request pays about a millisecond for it.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is 
 import onnxruntime
 from tokenizers import Tokenizer
 
-MODEL = Path(__file__).with_name("model")
+MODEL = Path(sys.prefix) / "share" / "minilm"
+"""In the environment, beside the packages: replicas share the one that was built, and none is given a copy."""
+
 GRAPH, WEIGHTS, TOKENIZER = "minilm.onnx", "minilm.weights", "tokenizer.json"
 
 LONGEST_TEXT = 256

@@ -24,7 +24,7 @@ from kasbah.api.manifest import File, ServiceSection
 EXAMPLES = Path(__file__).parents[2] / "examples"
 UV = Path(sys.executable).with_name("uv")
 BUILD_SECONDS, START_SECONDS, STOP_SECONDS = 300, 30, 15
-OUTPUTS = shutil.ignore_patterns("node_modules", ".venv", "model", "server", "__pycache__", "uv.lock")
+OUTPUTS = shutil.ignore_patterns("node_modules", ".venv", "server", "__pycache__", "uv.lock")
 
 
 @dataclass(frozen=True, slots=True)
