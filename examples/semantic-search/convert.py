@@ -1,4 +1,4 @@
-"""Makes the model's folder: the published weights of all-MiniLM-L6-v2 as an ONNX graph, checked before anyone relies on it.
+"""Converts the published weights of all-MiniLM-L6-v2 to an ONNX graph, checked before anyone relies on it.
 
 The model is BERT: token, position and type embeddings, then six layers of self-attention and feed-forward, each with a
 residual and a layer normalisation; the sentence's vector is the mean of its tokens', scaled to length 1. The graph is

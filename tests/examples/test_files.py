@@ -14,10 +14,8 @@ def test_every_folder_is_an_example() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_file_is_short_labelled_and_public(name: str) -> None:
-    service = section(name)
-    assert service.data is not None
-    assert service.access.value == "public"
+def test_the_file_is_short_and_labelled(name: str) -> None:
+    assert section(name).data is not None
     assert len((EXAMPLES / name / "kasbah.yaml").read_text().splitlines()) <= 12
 
 
