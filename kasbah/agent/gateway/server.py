@@ -95,6 +95,10 @@ class XdsServer:
             self._state[kind] = dict(found)
         self._state[Kind.ENDPOINTS] = dict(endpoints)
 
+    def knows(self, cluster: str) -> bool:
+        """Whether it is known where this cluster's requests go."""
+        return cluster in self._state[Kind.ENDPOINTS]
+
     def set_endpoints(self, cluster: str, endpoints: Resource | None) -> int:
         """Change where one cluster's requests go; answers the serial number to wait for with `settled`."""
         if endpoints is None:

@@ -1,0 +1,198 @@
+"""The gateway as the rest of the agent sees it: apply a description, change endpoints, hear what is in flight.
+
+It keeps Envoy running (adopting the one of an earlier agent) and remembers why the last description was refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+import grpc
+import structlog
+
+from kasbah.agent.gateway import process, protos, translate
+from kasbah.agent.gateway.load import LoadReport, LoadReports
+from kasbah.agent.gateway.process import EnvoyProcess
+from kasbah.agent.gateway.server import Rejected, XdsServer
+from kasbah.agent.gateway.wiring import Wiring
+from kasbah.agent.paths import Paths
+from kasbah.domain.gateway import Cluster, Endpoint, Gateway
+from kasbah.domain.revision import Protocol
+from kasbah.errors import Unavailable
+
+log = structlog.get_logger()
+
+FIRST_RESTART, LONGEST_RESTART = 0.1, 10.0
+LIVE_DEADLINE = 20.0
+MESSAGE_BYTES = 64 * 2**20
+SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+)
+
+
+def wiring_of(paths: Paths) -> Wiring:
+    """The sockets and logs of the agent with these paths."""
+    return Wiring(
+        xds_socket=str(paths.xds_socket),
+        gate_socket=str(paths.gate_socket),
+        cold_socket=str(paths.cold_socket),
+        door_socket=str(paths.door_socket),
+        admin_socket=str(paths.sockets / "admin.sock"),
+        access_log=str(paths.envoy / "access.log"),
+        cold_log=str(paths.envoy / "cold.log"),
+    )
+
+
+class GatewayController:
+    """See the module."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        *,
+        listen: str,
+        workers: int,
+        report_interval: timedelta,
+        on_report: Callable[[LoadReport], None],
+    ) -> None:
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        protos.load(paths.cache)
+        self.wiring = wiring_of(paths)
+        self.envoy = EnvoyProcess(paths.envoy, self.wiring, workers=workers)
+        self.listen = (
+            process.choose_port(listen, paths.envoy / "listen") if not self.envoy.adopt() else _kept(listen, paths)
+        )
+        self.error = ""
+        self.restarts = 0
+        self._xds_path = paths.xds_socket
+        self._xds = XdsServer()
+        self._reports = LoadReports(report_interval, on_report)
+        self._server: grpc.aio.Server | None = None
+        self._awake: set[str] = set()
+        self._applied: Gateway | None = None
+
+    # --- starting and ending --------------------------------------------------------------------------------------
+
+    async def open(self, gateway: Gateway, endpoints: Mapping[str, tuple[Endpoint, ...]]) -> None:
+        """Serve this first description, and start Envoy unless one was adopted. The socket opens last."""
+        for cluster, found in endpoints.items():
+            self._note_awake(cluster, found)
+        self._xds.load(
+            translate.configuration(gateway, self.wiring),
+            {one.name: self._endpoints(one.name, endpoints.get(one.name, ())) for one in gateway.clusters},
+        )
+        self._applied = gateway
+        self._xds_path.unlink(missing_ok=True)
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server.add_generic_rpc_handlers((self._xds.handler(), self._reports.handler()))
+        self._server.add_insecure_port(f"unix:{self._xds_path}")
+        await self._server.start()
+        if self.envoy.running is None:
+            process.require_free(self.listen)
+            await self.envoy.start()
+
+    async def live(self) -> None:
+        """Wait until the gateway accepts connections. Raises Unavailable where it does not."""
+        host, _, port = self.listen.rpartition(":")
+        try:
+            async with asyncio.timeout(LIVE_DEADLINE):
+                while not await _accepts(host.strip("[]"), int(port)):
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise Unavailable(
+                f"the gateway does not listen on {self.listen}: {self._xds.last_rejection or self.envoy.last_words()}",
+                hint=f"see {self.envoy.log_file}",
+            ) from None
+
+    async def keep_running(self) -> None:
+        """Restart Envoy whenever it ends, until cancelled."""
+        pause = FIRST_RESTART
+        while True:
+            began = asyncio.get_running_loop().time()
+            await self.envoy.ended()
+            log.error("the gateway ended", last_words=self.envoy.last_words())
+            lasted = asyncio.get_running_loop().time() - began
+            pause = FIRST_RESTART if lasted > LONGEST_RESTART else min(pause * 2, LONGEST_RESTART)
+            await asyncio.sleep(pause)
+            self.restarts += 1
+            try:
+                await self.envoy.start()
+            except (OSError, Unavailable, TimeoutError, ValueError) as error:
+                self.error = f"the gateway cannot be started: {error}"
+                log.error("the gateway cannot be started", error=str(error))
+
+    async def close(self) -> None:
+        """Stop serving; Envoy goes on with what it has."""
+        if self._server is not None:
+            await self._server.stop(grace=None)
+
+    # --- what it does ---------------------------------------------------------------------------------------------
+
+    async def apply(self, gateway: Gateway) -> None:
+        """Bring a description into force. One that is refused leaves the last good one serving, and `error` says why."""
+        if gateway == self._applied:
+            return
+        self._applied = gateway
+        try:
+            configuration = translate.configuration(gateway, self.wiring)
+            for cluster in gateway.clusters:
+                if not self._xds.knows(cluster.name):
+                    self.set_endpoints(cluster.name, ())
+            await self._xds.apply(configuration)
+        except (ValueError, Rejected) as refused:
+            self.error = f"the last change of the gateway's configuration was refused: {refused}"
+            log.error("configuration refused", reason=str(refused))
+            return
+        self.error = ""
+
+    def set_endpoints(self, cluster: str, endpoints: tuple[Endpoint, ...]) -> int:
+        """Change where a cluster's requests go; answers a serial number for `settled`."""
+        self._note_awake(cluster, endpoints)
+        return self._xds.set_endpoints(cluster, self._endpoints(cluster, endpoints))
+
+    async def settled(self, serial: int) -> None:
+        """Wait until Envoy acts on the change with this number."""
+        await self._xds.settled(serial)
+
+    @property
+    def connected(self) -> bool:
+        """Whether Envoy is listening to us."""
+        return self._xds.connected
+
+    @property
+    def last_report(self) -> LoadReport:
+        """The latest load report."""
+        return self._reports.last
+
+    async def report_after(self, number: int) -> LoadReport:
+        """The first load report with a greater number."""
+        return await self._reports.after(number)
+
+    def _endpoints(self, cluster: str, endpoints: tuple[Endpoint, ...]) -> translate.Resource:
+        return translate.endpoints(Cluster(name=cluster, protocol=Protocol.AUTO, endpoints=endpoints), self.wiring)
+
+    def _note_awake(self, cluster: str, endpoints: tuple[Endpoint, ...]) -> None:
+        if endpoints:
+            self._awake.add(cluster)
+        else:
+            self._awake.discard(cluster)
+        self._reports.ask_for(frozenset(self._awake))
+
+
+def _kept(listen: str, paths: Paths) -> str:
+    """Where an adopted gateway listens."""
+    remembered = paths.envoy / "listen"
+    return remembered.read_text().strip() if listen.endswith(":0") and remembered.exists() else listen
+
+
+async def _accepts(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1" if host == "0.0.0.0" else host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,363 @@
+"""The replicas of one revision at this site, alive: carries out what is ordered, and tells what became of it.
+
+Orders change a replica's state at once, so that nothing is ordered twice; the work behind an order runs as a task, one
+at a time per replica. Nothing is frozen or ended with a request in flight: first the gateway marks it draining and
+confirms, then two load reports in a row must show it empty, and it must not have been called back meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from kasbah.agent.gateway.load import LoadReport
+from kasbah.agent.ports import GatewayPort
+from kasbah.agent.starting import Starter
+from kasbah.clock import Clock
+from kasbah.decide import routing
+from kasbah.decide.reconcile import AWAKE
+from kasbah.decide.scaling import Rung
+from kasbah.domain.gateway import Endpoint
+from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
+from kasbah.domain.replica import Exit, Replica, ReplicaState
+from kasbah.domain.revision import Revision
+from kasbah.domain.service import Service
+from kasbah.drivers.interface import Driver, Running
+from kasbah.errors import KasbahError
+
+log = structlog.get_logger()
+
+EMPTY_REPORTS = 2
+"""Load reports in a row that must show nothing in flight: the first may have been on its way when the drain began."""
+STEADY_SECONDS = 30.0
+"""A replica that was ready for so long has not failed to start, whatever ends it later."""
+KEPT_ENDED = 10
+PROBED = (ReplicaState.READY, ReplicaState.UNREADY)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class LiveReplica:
+    """One replica. Times ending in `_at` are the event loop's, in seconds."""
+
+    id: ReplicaId
+    service: ServiceId
+    revision: RevisionId
+    state: ReplicaState
+    address: str
+    since: datetime
+    pid: int | None = None
+    exit: Exit | None = None
+    in_flight: int = 0
+    assigned: int = 0
+    existing_at: float | None = None
+    ready_at: float | None = None
+    wanted_gone: bool = False
+    then_stop: bool = False
+    life: asyncio.Task[None] | None = None
+    closing: asyncio.Task[None] | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def was_ready_for(self, now: float) -> bool:
+        """Whether it had been ready for long."""
+        return self.ready_at is not None and now - self.ready_at >= STEADY_SECONDS
+
+    def seen(self) -> Replica:
+        """It, as others may see it."""
+        return Replica(
+            id=self.id,
+            service=self.service,
+            revision=self.revision,
+            state=self.state,
+            address=self.address,
+            since=self.since,
+            in_flight=self.in_flight,
+            pid=self.pid,
+            exit=self.exit,
+        )
+
+
+class Replicas:
+    """See the module. `on_event` is called when one becomes ready, unready, or has ended."""
+
+    def __init__(
+        self,
+        revision: Revision,
+        driver: Driver,
+        starter: Starter,
+        gateway: GatewayPort,
+        clock: Clock,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self.on_event: Callable[[LiveReplica], None] = lambda _: None
+        self.was_busy = False
+        self._all: dict[ReplicaId, LiveReplica] = {}
+        self._revision = revision
+        self._driver = driver
+        self._starter = starter
+        self._gateway = gateway
+        self._clock = clock
+        self._spawn = spawn
+        self._published: tuple[Endpoint, ...] = ()
+        self._serial = 0
+
+    def __iter__(self) -> Iterator[LiveReplica]:
+        return iter(self._all.values())
+
+    def __len__(self) -> int:
+        return len(self.alive)
+
+    # --- what there is --------------------------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> list[LiveReplica]:
+        """Those that have not ended."""
+        return [one for one in self if one.state is not ReplicaState.ENDED]
+
+    @property
+    def awake(self) -> list[LiveReplica]:
+        """Those that count towards the target."""
+        return [one for one in self if one.state in AWAKE]
+
+    @property
+    def ready(self) -> list[LiveReplica]:
+        """Those that take traffic."""
+        return [one for one in self if one.state is ReplicaState.READY]
+
+    @property
+    def starting(self) -> list[LiveReplica]:
+        """Those whose startup probe has not succeeded yet."""
+        return [one for one in self if one.state is ReplicaState.STARTING]
+
+    @property
+    def serving(self) -> list[LiveReplica]:
+        """Those that could answer a request now: the ready ones, else those that only drain."""
+        return self.ready or [one for one in self if one.state is ReplicaState.DRAINING]
+
+    def snapshot(self) -> tuple[Replica, ...]:
+        """All, frozen in time."""
+        return tuple(one.seen() for one in self)
+
+    def rung(self) -> Rung:
+        """How deeply they sleep, by what there is."""
+        states = {one.state for one in self.alive}
+        if not states - {ReplicaState.STOPPING}:
+            return Rung.STOPPED
+        return Rung.FROZEN if ReplicaState.FROZEN in states and not states & {*AWAKE} else Rung.RUNNING
+
+    def count(self, report: LoadReport, cluster: str) -> int:
+        """Take in a load report; answers how many requests began since the one before."""
+        begun = 0
+        before = sum(one.in_flight for one in self)
+        for one in self:
+            one.in_flight = report.busy(cluster, one.address)
+            begun += report.began(cluster, one.address)
+            one.assigned = 0
+        self.was_busy = before > 0
+        return begun
+
+    def publish(self, cluster: str) -> int:
+        """Tell the gateway where requests go now, if that changed."""
+        wanted = routing.endpoints(one.seen() for one in self)
+        if wanted != self._published:
+            self._serial = self._gateway.set_endpoints(cluster, wanted)
+            self._published = wanted
+        return self._serial
+
+    # --- orders ---------------------------------------------------------------------------------------------------
+
+    def adopt(self, running: Running, state: ReplicaState) -> None:
+        """Take over a replica that an earlier agent started."""
+        live = LiveReplica(
+            id=running.replica,
+            service=running.service,
+            revision=running.revision,
+            state=state,
+            address=running.address,
+            since=running.started_at,
+            pid=running.pid,
+            exit=running.exit,
+        )
+        self._all[live.id] = live
+
+    def resume_life(self) -> None:
+        """Go on watching the replicas that were adopted."""
+        for one in self:
+            if one.state is ReplicaState.STARTING:
+                one.life = self._spawn(self._prove(one))
+            elif one.state is not ReplicaState.ENDED:
+                one.ready_at = asyncio.get_running_loop().time()
+                one.life = self._spawn(self._watch(one))
+
+    def start(self, service: Service) -> None:
+        """Start one more."""
+        order = self._starter.order(service, self._revision)
+        live = LiveReplica(
+            id=order.replica,
+            service=service.id,
+            revision=self._revision.id,
+            state=ReplicaState.STARTING,
+            address=self._starter.address(order),
+            since=self._clock.now(),
+        )
+        self._all[live.id] = live
+        self._drop_oldest_ended()
+
+        async def begin() -> None:
+            try:
+                running = await self._driver.start(order)
+            except KasbahError as error:
+                self._ended(live, Exit(reason=str(error)))
+                return
+            live.pid, live.existing_at = running.pid, asyncio.get_running_loop().time()
+            if live.state is ReplicaState.STARTING:
+                await self._prove(live)
+
+        live.life = self._spawn(begin())
+
+    def thaw(self, replica: ReplicaId) -> None:
+        """Give a frozen one its CPU back; it is ready as soon as it has it."""
+        live = self._all[replica]
+        live.state = ReplicaState.STARTING
+
+        async def work() -> None:
+            async with live.turn:
+                await self._driver.thaw(replica)
+            live.existing_at = asyncio.get_running_loop().time()
+            if live.state is ReplicaState.STARTING:
+                self._ready(live)
+
+        self._spawn(self._or_end(live, work()))
+
+    def resume(self, replica: ReplicaId) -> None:
+        """Give a draining one its traffic back."""
+        live = self._all[replica]
+        live.state, live.then_stop, live.wanted_gone = ReplicaState.READY, False, False
+        if live.closing is not None:
+            live.closing.cancel()
+
+    def freeze(self, replica: ReplicaId, cluster: str) -> None:
+        """Drain one, then take its CPU."""
+        live = self._all[replica]
+        live.state = ReplicaState.DRAINING
+        live.closing = self._spawn(self._close(live, cluster, None))
+
+    def stop(self, replica: ReplicaId, cluster: str, drain: timedelta) -> None:
+        """Drain one, then end it; one that serves nobody ends at once."""
+        live = self._all[replica]
+        live.wanted_gone = True
+        if live.state in (ReplicaState.STARTING, ReplicaState.FROZEN):
+            self._spawn(self._or_end(live, self._end(live, drain)))
+        elif live.state is not ReplicaState.DRAINING or not live.then_stop:
+            live.state, live.then_stop = ReplicaState.DRAINING, True
+            if live.closing is not None:
+                live.closing.cancel()
+            live.closing = self._spawn(self._close(live, cluster, drain))
+
+    def assign(self, replica: ReplicaId) -> None:
+        """A request was sent to it that no report knows yet."""
+        self._all[replica].assigned += 1
+
+    def driver_says_ended(self, running: Running) -> None:
+        """The driver says that it is gone."""
+        live = self._all.get(running.replica)
+        if live is not None and live.state is not ReplicaState.ENDED:
+            self._ended(live, running.exit or Exit(reason="it is gone"))
+
+    # --- the work behind them -------------------------------------------------------------------------------------
+
+    async def _prove(self, live: LiveReplica) -> None:
+        failure = await self._starter.prove(live.address, live.pid, self._revision)
+        if live.state is not ReplicaState.STARTING:
+            return
+        if failure is None:
+            self._ready(live)
+            await self._watch(live)
+            return
+        live.exit = Exit(reason=failure)
+        await self._driver.stop(live.id, drain=timedelta(seconds=1))
+
+    async def _watch(self, live: LiveReplica) -> None:
+        """Readiness and liveness, for as long as it lives."""
+        async for well in self._starter.watch(live.address, self._revision, lambda: live.state in PROBED):
+            if live.state is ReplicaState.ENDED:
+                return
+            if well.dead:
+                live.exit = Exit(reason=well.reason)
+                await self._driver.stop(live.id, drain=timedelta(seconds=5))
+                return
+            if live.state in PROBED:
+                wanted = ReplicaState.READY if well.ready else ReplicaState.UNREADY
+                if wanted is not live.state:
+                    live.state = wanted
+                    self.on_event(live)
+
+    async def _close(self, live: LiveReplica, cluster: str, drain: timedelta | None) -> None:
+        await self._empty(live, cluster, drain)
+        if live.state is not ReplicaState.DRAINING:
+            return
+        if live.then_stop:
+            await self._end(live, drain or timedelta(seconds=10))
+            return
+        live.state = ReplicaState.FROZEN
+        async with live.turn:
+            await self._driver.freeze(live.id)
+        self.on_event(live)
+
+    async def _empty(self, live: LiveReplica, cluster: str, drain: timedelta | None) -> None:
+        """Wait until nothing is in flight on a draining replica, or until its drain deadline."""
+        try:
+            async with asyncio.timeout(None if drain is None else drain.total_seconds()):
+                await self._gateway.settled(self.publish(cluster))
+                seen, empty = self._gateway.last_report.number, 0
+                while empty < EMPTY_REPORTS:
+                    report = await self._gateway.report_after(seen)
+                    seen = report.number
+                    empty = 0 if report.busy(cluster, live.address) else empty + 1
+        except TimeoutError:
+            log.warning("drain deadline passed with requests in flight", replica=live.id, in_flight=live.in_flight)
+
+    async def _end(self, live: LiveReplica, drain: timedelta) -> None:
+        live.state = ReplicaState.STOPPING
+        async with live.turn:
+            await self._driver.stop(live.id, drain=drain)
+        self.on_event(live)
+
+    async def _or_end(self, live: LiveReplica, work: Coroutine[Any, Any, None]) -> None:
+        """A replica that cannot be ordered about is as good as gone."""
+        try:
+            await work
+        except KasbahError as error:
+            self._ended(live, Exit(reason=str(error)))
+
+    def _ready(self, live: LiveReplica) -> None:
+        now = asyncio.get_running_loop().time()
+        live.state, live.ready_at = ReplicaState.READY, live.ready_at or now
+        self.on_event(live)
+
+    def _ended(self, live: LiveReplica, exit: Exit) -> None:
+        known = live.exit
+        if known is not None and known.reason:
+            exit = Exit(code=exit.code, signal=exit.signal, reason=known.reason, tail=exit.tail)
+        live.state, live.exit, live.in_flight = ReplicaState.ENDED, exit, 0
+        for task in (live.life, live.closing):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        self._starter.release(live.address)
+        self._spawn(self._forget(live.id))
+        self.on_event(live)
+
+    async def _forget(self, replica: ReplicaId) -> None:
+        try:
+            await self._driver.forget(replica)
+        except KasbahError as error:
+            log.warning("could not forget a replica", replica=replica, error=str(error))
+
+    def _drop_oldest_ended(self) -> None:
+        ended = sorted((one for one in self if one.state is ReplicaState.ENDED), key=lambda one: one.since)
+        for one in ended[:-KEPT_ENDED]:
+            del self._all[one.id]

@@ -1,0 +1,185 @@
+"""How a replica is started and proved: what its order says, whether it answers, and why it does not.
+
+A replica is started when its startup probe succeeds within the startup deadline. One that fails is told from another:
+it ended, it listens elsewhere, or it listens nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kasbah.agent.ports import NewReplicaId, Prober
+from kasbah.api.quantities import format_duration
+from kasbah.domain.revision import Probe, Protocol, Revision
+from kasbah.domain.service import Service
+from kasbah.drivers.interface import StartOrder
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.05
+"""Seconds between two startup probes: a start of 5 ms is noticed at once, one of a minute is not asked too often."""
+LISTENING = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A built revision, ready to be started any number of times."""
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    app: Path
+    readable: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wellness:
+    """What the probes of a running replica say."""
+
+    ready: bool = True
+    dead: bool = False
+    reason: str = ""
+
+
+class Starter:
+    """Writes start orders and asks replicas whether they are well."""
+
+    def __init__(
+        self,
+        *,
+        prober: Prober,
+        prepared: Callable[[Revision], Prepared],
+        new_id: NewReplicaId,
+        take_port: Callable[[], int],
+        give_port: Callable[[int], None],
+        site: str,
+    ) -> None:
+        self._prober = prober
+        self._prepared = prepared
+        self._new_id = new_id
+        self._take_port = take_port
+        self._give_port = give_port
+        self._site = site
+
+    def order(self, service: Service, revision: Revision) -> StartOrder:
+        """Everything needed to start one more replica of this revision."""
+        built = self._prepared(revision)
+        port = revision.port or self._take_port()
+        given = {
+            "PORT": str(port),
+            "KASBAH_SERVICE": service.name,
+            "KASBAH_REVISION": revision.id,
+            "KASBAH_SITE": self._site,
+        }
+        return StartOrder(
+            replica=self._new_id(),
+            service=service.id,
+            revision=revision.id,
+            argv=built.argv,
+            env={**dict(built.env), **dict(revision.env), **given},
+            app=built.app,
+            port=port,
+            readable=built.readable,
+            resources=revision.resources,
+        )
+
+    def address(self, order: StartOrder) -> str:
+        """Where the replica will be asked."""
+        return f"127.0.0.1:{order.port}"
+
+    def release(self, address: str) -> None:
+        """The replica at this address is gone: its port may be used again."""
+        self._give_port(int(address.rpartition(":")[2]))
+
+    async def prove(self, address: str, pid: int | None, revision: Revision) -> str | None:
+        """Wait until the startup probe succeeds: None; or say why it did not within the startup deadline."""
+        deadline = revision.deadlines.startup
+        pause = FIRST_PAUSE
+        try:
+            async with asyncio.timeout(deadline.total_seconds()):
+                while not await self._ask(address, revision.health.startup):
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 1.5, LONGEST_PAUSE)
+        except TimeoutError:
+            return self._why_not(address, pid, revision)
+        return None
+
+    async def speaks(self, address: str, revision: Revision) -> Protocol:
+        """What a started replica speaks."""
+        if revision.protocol is not Protocol.AUTO:
+            return revision.protocol
+        h2c = await self._prober.speaks_h2c_only(address, 0.2)
+        return Protocol.H2C if h2c else Protocol.HTTP1
+
+    async def watch(self, address: str, revision: Revision, awake: Callable[[], bool]) -> AsyncIterator[Wellness]:
+        """What readiness and liveness say, at each probe while the replica is awake; ends at once where there is no
+        probe to ask."""
+        readiness, liveness = revision.health.readiness, revision.health.liveness
+        probes = [one for one in (readiness, liveness) if one is not None]
+        misses = dict.fromkeys(probes, 0)
+        while probes:
+            await asyncio.sleep(min(one.period for one in probes).total_seconds())
+            if not awake():
+                continue
+            for probe in probes:
+                misses[probe] = 0 if await self._ask(address, probe) else misses[probe] + 1
+            if liveness is not None and misses[liveness] >= liveness.failures:
+                yield Wellness(dead=True, reason=f"its liveness probe failed {liveness.failures} times in a row")
+                return
+            yield Wellness(ready=readiness is None or misses[readiness] < readiness.failures)
+
+    async def _ask(self, address: str, probe: Probe) -> bool:
+        timeout = probe.timeout.total_seconds()
+        if probe.path is None:
+            return await self._prober.tcp(address, timeout)
+        return await self._prober.http(address, probe.path, timeout)
+
+    def _why_not(self, address: str, pid: int | None, revision: Revision) -> str:
+        within = format_duration(revision.deadlines.startup)
+        port = address.rpartition(":")[2]
+        elsewhere = [one for one in listening_ports(pid) if one != int(port)] if pid else []
+        path = revision.health.startup.path
+        if elsewhere:
+            return (
+                f"it listens on port {elsewhere[0]} and not on {port}: let it listen on the port in PORT, "
+                f"or write `port: {elsewhere[0]}` in kasbah.yaml"
+            )
+        if path is not None and pid and int(port) in listening_ports(pid):
+            return f"it listens, but GET {path} did not answer 2xx or 3xx within {within} (health.startup)"
+        return f"it did not listen on port {port} (PORT) within {within} (deadlines.startup)"
+
+
+def listening_ports(pid: int) -> list[int]:
+    """The TCP ports on which the processes of `pid`'s session listen."""
+    inodes = {inode for one in _session(pid) for inode in _sockets(one)}
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == LISTENING and fields[9] in inodes:
+                    ports.add(int(fields[1].rpartition(":")[2], 16))
+    return sorted(ports)
+
+
+def _session(pid: int) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                if os.getsid(int(entry)) == pid:
+                    found.append(int(entry))
+    return found
+
+
+def _sockets(pid: int) -> set[str]:
+    inodes = set()
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+                if target.startswith("socket:["):
+                    inodes.add(target[8:-1])
+    return inodes

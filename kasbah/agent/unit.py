@@ -1,0 +1,306 @@
+"""One revision at this site: its replicas, those who wait for it, and its place on the ladder of sleep.
+
+Everything that happens (a caller, a load report, a replica that became ready or ended, a timer) ends in `look`, which
+runs without a pause: it decides (`decide.scaling`, `decide.reconcile`), orders, and lets callers through. What takes
+time runs as a task and comes back with another event. So two events never see half of each other's work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from kasbah.agent.gateway.load import LoadReport
+from kasbah.agent.live import LiveReplica, Replicas
+from kasbah.agent.waiting import Answer, Held, OpenWake, Queue, Released, Wakes
+from kasbah.clock import Clock
+from kasbah.decide.activation import UNKNOWN, Candidate, Forward, Refuse, Waiting, activate, start_failed, too_late
+from kasbah.decide.reconcile import Freeze, Resume, Start, Step, Stop, Thaw, back_off, reconcile
+from kasbah.decide.routing import cluster_name
+from kasbah.decide.scaling import Load, Rung, ScalingMemory, Target, scale
+from kasbah.domain.ids import WakeId
+from kasbah.domain.replica import ReplicaState
+from kasbah.domain.revision import Protocol, Revision
+from kasbah.domain.service import Command, Scaling, Service
+
+log = structlog.get_logger()
+
+
+class Role(StrEnum):
+    """`serving` has traffic; `trial` must show that it starts; `retired` only finishes what it has."""
+
+    SERVING = "serving"
+    TRIAL = "trial"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What units act through. `site_waiting` counts the callers held at the whole site."""
+
+    clock: Clock
+    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    site_waiting: Callable[[], int]
+    holding_per_service: int
+    holding_per_site: int
+    new_wake_id: Callable[[], WakeId]
+    changed: Callable[[], None]
+
+
+class Unit:
+    """See the module. `replicas` carries out what is ordered."""
+
+    def __init__(self, service: Service, revision: Revision, role: Role, replicas: Replicas, tools: Tools) -> None:
+        self.service = service
+        self.revision = revision
+        self.role = role
+        self.replicas = replicas
+        self.queue = Queue()
+        self.wakes = Wakes()
+        self.failures = 0
+        self.failure = ""
+        self.buildable = False
+        self.protocol = revision.protocol
+        self._last_failure: datetime | None = None
+        self._memory = ScalingMemory(rung=replicas.rung(), last_used=tools.clock.now())
+        self._begun = 0
+        self._wake: OpenWake | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tools = tools
+        replicas.on_event = self._replica_changed
+
+    @property
+    def cluster(self) -> str:
+        """The gateway's name for these replicas."""
+        return cluster_name(self.service.id, self.revision.id)
+
+    @property
+    def rung(self) -> Rung:
+        """How deeply it sleeps."""
+        return self._memory.rung
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on its replicas, as last reported."""
+        return sum(one.in_flight for one in self.replicas)
+
+    @property
+    def over(self) -> bool:
+        """Whether it is retired and nothing of it is left."""
+        return self.role is Role.RETIRED and not self.replicas.alive
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def assign(self, service: Service, role: Role) -> None:
+        """The desired state says this of it now."""
+        if role is Role.SERVING and self.role is not Role.SERVING:
+            self._memory = replace(self._memory, last_used=self._tools.clock.now())
+        self.service, self.role = service, role
+        self.look()
+
+    def command(self, command: Command) -> None:
+        """A person wants this, now."""
+        self._memory = replace(self._memory, command=command)
+        if command is Command.WAKE:
+            self._forgive()
+            if not self.replicas.serving:
+                self._open_wake()
+        self.look()
+
+    def arrive(self) -> asyncio.Future[Answer]:
+        """A request that found no replica. The answer comes when it may go on, or may not."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        held = Held(answer)
+        decision = self._activate()
+        if isinstance(decision, Refuse):
+            held.settle(decision)
+        elif isinstance(decision, Forward):
+            self._forward(held, decision)
+            self.look()
+        else:
+            self._open_wake()
+            hold = decision.deadline - self._tools.clock.now()
+            held.timer = asyncio.get_running_loop().call_later(hold.total_seconds(), self._give_up, held)
+            self.queue.add(held)
+            self.look()
+        return answer
+
+    def reported(self, report: LoadReport) -> None:
+        """What is in flight, as the gateway reports it."""
+        if not len(self.replicas) and not len(self.queue):
+            return
+        begun = self.replicas.count(report, self.cluster)
+        if begun or self.in_flight or self.replicas.was_busy:
+            self._begun += begun
+            self.look()
+
+    def _replica_changed(self, replica: LiveReplica) -> None:
+        if replica.state is ReplicaState.READY:
+            self._note_ready(replica)
+        elif replica.state is ReplicaState.ENDED:
+            self._note_end(replica)
+        self.look()
+
+    def _note_ready(self, replica: LiveReplica) -> None:
+        self.failure = ""
+        if self._wake is not None and self._wake.ready is None:
+            self._wake.replica, self._wake.existing = replica.id, replica.existing_at
+            self._wake.ready = asyncio.get_running_loop().time()
+
+    def _note_end(self, replica: LiveReplica) -> None:
+        if replica.wanted_gone:
+            return
+        lasted = replica.was_ready_for(asyncio.get_running_loop().time())
+        self.failures = 1 if lasted else self.failures + 1
+        self.failure = f"{replica.exit}" if replica.exit else "it ended"
+        self._last_failure = self._tools.clock.now()
+        log.warning("replica ended", service=self.service.name, replica=replica.id, reason=self.failure)
+        if self.role is Role.TRIAL or self.failures > 1:
+            self._refuse_all(start_failed(self.failure, back_off(self.failures)))
+
+    def _refuse_all(self, refusal: Refuse) -> None:
+        if self.replicas.serving or self.replicas.starting:
+            return
+        self._close_wake(error=self.failure)
+        self.queue.take_all(refusal)
+
+    def _give_up(self, held: Held) -> None:
+        self.queue.take(held, too_late(self.revision.deadlines.startup))
+
+    def _forgive(self) -> None:
+        self.failures, self._last_failure, self.failure = 0, None, ""
+
+    # --- the one look ---------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Decide and order, from what is known now."""
+        now = self._tools.clock.now()
+        target = self._target(now)
+        exclusive = self.revision.port is not None
+        steps = reconcile(target, self.replicas.snapshot(), may_start=self._may_start(now), exclusive=exclusive)
+        for step in steps:
+            log.debug("step", service=self.service.name, revision=self.revision.id, step=str(step))
+            self._carry_out(step)
+        self.replicas.publish(self.cluster)
+        self._release()
+        self._set_timer(target, now)
+        self._tools.changed()
+
+    def _target(self, now: datetime) -> Target:
+        if self.role is Role.RETIRED:
+            self._memory = replace(self._memory, rung=Rung.STOPPED)
+            return Target(rung=Rung.STOPPED, replicas=0, reason="retired")
+        if self.role is Role.TRIAL:
+            self._memory = replace(self._memory, rung=Rung.RUNNING, last_used=now)
+            tried = self.failures > 0 and not self.replicas.alive
+            return Target(rung=Rung.STOPPED if tried else Rung.RUNNING, replicas=0 if tried else 1, reason="trial")
+        load = Load(in_flight=self.in_flight, begun=self._begun, waiting=len(self.queue))
+        self._begun = 0
+        target, self._memory = scale(
+            self._scaling(),
+            self.service.sleep,
+            replicas=len(self.replicas.awake),
+            load=load,
+            memory=self._memory,
+            now=now,
+        )
+        return target
+
+    def _scaling(self) -> Scaling:
+        """A fixed port holds one replica at a time."""
+        scaling = self.service.scaling
+        return scaling if self.revision.port is None else replace(scaling, max=1, min=min(scaling.min, 1))
+
+    def _may_start(self, now: datetime) -> bool:
+        return self.buildable and (self._last_failure is None or now >= self._last_failure + back_off(self.failures))
+
+    def _carry_out(self, step: Step) -> None:
+        if isinstance(step, Start | Thaw) and self._wake is not None and self._wake.ordered is None:
+            self._wake.ordered = asyncio.get_running_loop().time()
+        match step:
+            case Start():
+                self.replicas.start(self.service)
+            case Thaw():
+                self.replicas.thaw(step.replica)
+            case Resume():
+                self.replicas.resume(step.replica)
+            case Freeze():
+                self.replicas.freeze(step.replica, self.cluster)
+            case Stop():
+                self.replicas.stop(step.replica, self.cluster, self.revision.deadlines.drain)
+
+    def _set_timer(self, target: Target, now: datetime) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        looks = [target.look_again]
+        if target.rung is Rung.RUNNING and self._last_failure is not None and self.failures > 1:
+            looks.append(self._last_failure + back_off(self.failures))
+        ahead = [at for at in looks if at is not None and at > now]
+        if ahead:
+            delay = (min(ahead) - now).total_seconds()
+            self._timer = asyncio.get_running_loop().call_later(delay, self.look)
+
+    # --- callers --------------------------------------------------------------------------------------------------
+
+    def _activate(self) -> Any:
+        serving = self.replicas.serving
+        if not serving and self.role is Role.RETIRED:
+            return UNKNOWN
+        broken_until = None
+        if self.failures > 1 and self._last_failure is not None:
+            broken_until = self._last_failure + back_off(self.failures)
+        return activate(
+            tuple(Candidate(replica=one.id, address=one.address, assigned=one.assigned) for one in serving),
+            Waiting(
+                for_service=len(self.queue),
+                at_site=self._tools.site_waiting(),
+                per_service=self._tools.holding_per_service,
+                per_site=self._tools.holding_per_site,
+            ),
+            startup=self.revision.deadlines.startup,
+            broken=self.failure,
+            broken_until=broken_until,
+            now=self._tools.clock.now(),
+        )
+
+    def _release(self) -> None:
+        """Let those who wait through, longest first."""
+        if self._wake is not None and self.replicas.ready:
+            self._close_wake()
+        while (held := self.queue.first()) is not None:
+            decision = self._activate()
+            if not isinstance(decision, Forward):
+                return
+            self._forward(held, decision)
+
+    def _forward(self, held: Held, decision: Forward) -> None:
+        self._begun += 1
+        self.replicas.assign(decision.replica)
+        wake = self.wakes.closed[-1].id if held.timer is not None and self.wakes.closed else None
+        self.queue.take(held, Released(forward=decision, protocol=self.protocol, wake=wake))
+
+    def _open_wake(self) -> None:
+        if self._wake is None:
+            self._wake = OpenWake(
+                id=self._tools.new_wake_id(),
+                at=self._tools.clock.now(),
+                rung=self.replicas.rung(),
+                arrived=asyncio.get_running_loop().time(),
+            )
+
+    def _close_wake(self, *, error: str = "") -> None:
+        if self._wake is not None:
+            self._wake.held = len(self.queue)
+            self.wakes.add(self._wake.closed(error=error), self._tools.clock.now().timestamp())
+            self._wake = None
+
+    def speaks(self, protocol: Protocol) -> None:
+        """What its replicas were found to speak."""
+        self.protocol = protocol

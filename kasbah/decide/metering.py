@@ -1,0 +1,82 @@
+"""What was used, and how long did the first caller wait? Read from the gateway's log, line by line.
+
+A line that cannot be read counts nothing and is counted as such: a log is never trusted to be whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kasbah.domain.ids import KeyId, RevisionId, ServiceId, WakeId
+from kasbah.domain.usage import Usage, UsageKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metered:
+    """What some lines of the gateway's log amount to."""
+
+    usage: dict[UsageKey, Usage]
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstByte:
+    """When the first byte of an answer came, for a request that waited for `wake`; seconds since the epoch."""
+
+    wake: WakeId
+    at: float
+
+
+def meter(lines: Iterable[bytes]) -> Metered:
+    """The usage in some lines of the gateway's log. What reached no service (401, 404) is nobody's usage."""
+    usage: dict[UsageKey, Usage] = {}
+    unreadable = 0
+    for line in lines:
+        try:
+            found = _read(line)
+        except (ValueError, KeyError, TypeError, OverflowError):
+            unreadable += 1
+            continue
+        if found is not None:
+            key, one = found
+            usage[key] = usage.get(key, Usage()) + one
+    return Metered(usage=usage, unreadable=unreadable)
+
+
+def _read(line: bytes) -> tuple[UsageKey, Usage] | None:
+    fields = json.loads(line)
+    service, slash, revision = (fields["cluster"] or "").partition("/")
+    status = int(fields["status"] or 0)
+    if not slash or status in (401, 403):
+        return None
+    minute = datetime.fromtimestamp(float(fields["at"]) // 60 * 60, UTC)
+    key = UsageKey(
+        service=ServiceId(service),
+        revision=RevisionId(revision),
+        key=KeyId(fields["key"]) if fields["key"] else None,
+        minute=minute,
+    )
+    return key, Usage(
+        requests=1,
+        failed=int(status >= 500),
+        bytes_in=int(fields["bytes_in"]),
+        bytes_out=int(fields["bytes_out"]),
+        milliseconds=int(fields["milliseconds"]),
+    )
+
+
+def first_bytes(lines: Iterable[bytes]) -> tuple[FirstByte, ...]:
+    """The first bytes in some lines of the cold listener's log."""
+    found = []
+    for line in lines:
+        try:
+            fields = json.loads(line)
+            if fields["wake"] and fields["first_byte_milliseconds"] is not None:
+                at = float(fields["at"]) + float(fields["first_byte_milliseconds"]) / 1_000
+                found.append(FirstByte(wake=WakeId(fields["wake"]), at=at))
+        except (ValueError, KeyError, TypeError):
+            continue
+    return tuple(found)

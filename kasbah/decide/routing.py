@@ -1,0 +1,97 @@
+"""What should the gateway do, given the services and their replicas? One pure function, whole every time.
+
+Hosts, access and shares come from the desired state and change when somebody deploys; endpoints come from the replicas
+and change when something wakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from kasbah.domain.desired import DesiredState
+from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, VirtualHost, WeightedCluster
+from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.replica import Replica, ReplicaState
+from kasbah.domain.revision import Deadlines, Protocol, Revision
+from kasbah.domain.service import Access, Key, Service
+
+SITE_HOST = "kasbah"
+SERVING = (ReplicaState.READY, ReplicaState.DRAINING)
+
+
+def cluster_name(service: ServiceId, revision: RevisionId) -> str:
+    """The name of the cluster of a revision's replicas."""
+    return f"{service}/{revision}"
+
+
+def route(desired: DesiredState, protocols: Mapping[RevisionId, Protocol], listen: str) -> Gateway:
+    """The whole gateway but for its endpoints. `protocols` are what replicas were found to speak."""
+    return Gateway(
+        listen=listen,
+        site_hosts=(f"{SITE_HOST}.{desired.base_domain}",),
+        hosts=tuple(_host(service, desired.keys) for service in desired.services),
+        clusters=tuple(
+            _cluster(service, revision, protocols)
+            for service in desired.services
+            for revision in service.revisions
+            if _is_routed(service, revision)
+        ),
+        credentials=tuple(
+            Credential(key=key.id, sha256=key.sha256, project=key.project if key.services is None else None)
+            for key in desired.keys
+        ),
+    )
+
+
+def endpoints(replicas: Iterable[Replica]) -> tuple[Endpoint, ...]:
+    """Where a revision's requests go: its ready replicas; draining ones keep their place and are given nothing."""
+    serving = sorted((one for one in replicas if one.state in SERVING), key=lambda one: one.id)
+    return tuple(Endpoint(address=one.address, draining=one.state is ReplicaState.DRAINING) for one in serving)
+
+
+def _is_routed(service: Service, revision: Revision) -> bool:
+    shared = any(share.revision == revision.id for share in service.shares)
+    return shared or (service.trial is not None and service.trial.revision == revision.id)
+
+
+def _cluster(service: Service, revision: Revision, protocols: Mapping[RevisionId, Protocol]) -> Cluster:
+    protocol = revision.protocol
+    if protocol is Protocol.AUTO:
+        protocol = protocols.get(revision.id, Protocol.HTTP1)
+    hard = service.scaling.max_concurrency
+    return Cluster(
+        name=cluster_name(service.id, revision.id),
+        protocol=protocol,
+        max_requests=None if hard is None else hard * service.scaling.max,
+    )
+
+
+def _host(service: Service, keys: tuple[Key, ...]) -> VirtualHost:
+    public = service.access is Access.PUBLIC
+    named = tuple(sorted(key.id for key in keys if key.services is not None and service.id in key.services))
+    deadlines = _deadlines(service)
+    return VirtualHost(
+        service=service.id,
+        project=service.project,
+        name=service.name,
+        hosts=service.hosts,
+        public=public,
+        allowed_keys=() if public else named,
+        clusters=tuple(
+            WeightedCluster(
+                cluster=cluster_name(service.id, share.revision), revision=share.revision, percent=share.percent
+            )
+            for share in service.shares
+        ),
+        ignored_paths=service.sleep.ignore if public else (),
+        request_deadline=deadlines.request,
+        idle_deadline=deadlines.idle,
+        startup_deadline=deadlines.startup,
+    )
+
+
+def _deadlines(service: Service) -> Deadlines:
+    """Those of the revision with the greatest share."""
+    best = max(service.shares, key=lambda share: share.percent, default=None)
+    revision = service.revision(best.revision) if best else None
+    return revision.deadlines if revision else Deadlines()
