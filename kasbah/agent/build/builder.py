@@ -1,0 +1,216 @@
+"""Builds revisions, and knows which are built.
+
+A build is the folder `builds/REVISION`; its `build.json` is written last, so a folder without one is the remains of a
+build that was cut short, and is built anew. The versions resolved for a revision survive there. One build of a
+revision at a time, two builds in all; cancelling a build ends its processes and removes what it made.
+
+The commands of a source (build scripts, hooks) run unconfined, as the agent's user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TypeVar, assert_never
+from weakref import WeakValueDictionary
+
+from kasbah.agent.blobs import BlobStore
+from kasbah.agent.build import launch as launching
+from kasbah.agent.build import node, python
+from kasbah.agent.build.buildlog import BuildLog
+from kasbah.agent.build.launch import Built, Launch
+from kasbah.agent.build.process import end_recorded
+from kasbah.agent.build.workshop import Workshop
+from kasbah.agent.paths import Paths
+from kasbah.api.bundle import LARGEST_UNPACKED, unpack
+from kasbah.clock import Clock, SystemClock
+from kasbah.domain.ids import RevisionId
+from kasbah.domain.revision import BUILDER_VERSION, Revision, Runtime
+from kasbah.errors import BuildFailed, Invalid, NotFound, TooLarge, Unavailable
+from kasbah.settings import Limits
+
+MARKER = "build.json"
+LOCKS = (python.LOCK, node.LOCK)
+"""What survives of a build that did not finish: the versions it resolved."""
+AT_ONCE = 2
+NAME = re.compile(r"rv-[0-9a-z]{1,32}")
+
+Result = TypeVar("Result")
+
+
+class Builder:
+    """The builds in `paths.builds`. One agent owns the folder; call `recover` once before the first build."""
+
+    def __init__(self, paths: Paths, limits: Limits, blobs: BlobStore, *, clock: Clock | None = None) -> None:
+        self._paths = paths
+        self._limits = limits
+        self._blobs = blobs
+        self._clock = clock or SystemClock()
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._busy: WeakValueDictionary[RevisionId, asyncio.Lock] = WeakValueDictionary()
+
+    def built(self, revision: Revision) -> Built | None:
+        """The build of `revision`, if it is complete."""
+        folder = self._folder(revision.id)
+        try:
+            facts = json.loads((folder / MARKER).read_text())
+            if facts["builder"] != BUILDER_VERSION:
+                return None
+            launch = Launch(
+                path=tuple(map(Path, facts["path"])),
+                variables=facts["variables"],
+                readable=tuple(map(Path, facts["readable"])),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return launching.built(folder / "app", revision.command, launch)
+
+    async def build(self, revision: Revision, *, report: Callable[[str], None], log: Path) -> Built:
+        """Build `revision`, or answer with the build there is. `report` hears each step; `log` gets every line.
+
+        Raises BuildFailed with the last lines, NotFound where the source has not arrived, Unavailable on a full disk.
+        """
+        lock = self._busy.setdefault(revision.id, asyncio.Lock())
+        async with lock:
+            if (done := self.built(revision)) is not None:
+                return done
+            source = self._blobs.path(revision.source)
+            if not source.exists():
+                raise NotFound(f"the source of {revision.id} is not here", hint="deploy again to send it")
+            async with self._places:
+                return await self._build(revision, source, report, log)
+
+    async def remove(self, revision: RevisionId) -> None:
+        """Remove the build of `revision`, once nobody works on it. Its source stays."""
+        lock = self._busy.setdefault(revision, asyncio.Lock())
+        async with lock:
+            await _in_thread(lambda: _remove(self._folder(revision)))
+
+    async def prune(self, keep: Collection[RevisionId]) -> tuple[RevisionId, ...]:
+        """Remove every build not in `keep` and not being worked on; those removed."""
+        gone = [
+            RevisionId(folder.name)
+            for folder in sorted(self._paths.builds.iterdir())
+            if NAME.fullmatch(folder.name) and folder.name not in keep and folder.name not in self._busy
+        ]
+        for revision in gone:
+            await self.remove(revision)
+        return tuple(gone)
+
+    async def recover(self) -> None:
+        """End the processes of builds that an earlier agent was killed in, and remove what they made."""
+        for folder in self._paths.builds.iterdir():
+            if not (folder / MARKER).exists():
+                await _in_thread(lambda folder=folder: _clear(folder))  # type: ignore[misc]
+
+    def _folder(self, revision: RevisionId) -> Path:
+        if not NAME.fullmatch(revision):
+            raise Invalid(f"{revision!r} is no revision's id")
+        return self._paths.builds / revision
+
+    async def _build(self, revision: Revision, source: Path, report: Callable[[str], None], log: Path) -> Built:
+        folder = self._folder(revision.id)
+        with BuildLog(log, self._clock, limit=self._limits.log_file_bytes, report=report) as lines:
+            shop = Workshop(folder=folder, cache=self._paths.cache, log=lines)
+            try:
+                async with asyncio.timeout(self._limits.build_seconds):
+                    return await self._work(shop, revision, source)
+            except BaseException as error:
+                await _in_thread(lambda: _clear(folder))
+                if isinstance(error, TimeoutError):
+                    message = f"the build took longer than {self._limits.build_seconds} s and was ended"
+                    raise shop.failed(message) from error
+                if isinstance(error, OSError):
+                    raise Unavailable(f"the site cannot build: {error}", hint="check its disk") from error
+                raise
+
+    async def _work(self, shop: Workshop, revision: Revision, source: Path) -> Built:
+        await _in_thread(lambda: _prepare(shop))
+        shop.log.step("unpacking the source")
+        try:
+            await _in_thread(lambda: unpack(source, shop.app, limit_bytes=LARGEST_UNPACKED, expected=revision.source))
+        except (Invalid, TooLarge) as error:
+            raise BuildFailed(error.message, hint=error.hint) from error
+        launch = await _by_runtime(shop, revision.runtime)
+        done = launching.built(shop.app, revision.command, launch)
+        if (problem := launching.command_error(done, revision.command)) is not None:
+            raise BuildFailed(problem, hint="check `command:`, and that the package it comes from is a dependency")
+        await _in_thread(lambda: _finish(shop, launch))
+        return done
+
+
+async def _by_runtime(shop: Workshop, runtime: Runtime) -> Launch:
+    match runtime:
+        case Runtime.PYTHON:
+            return await python.build_python(shop)
+        case Runtime.NODE:
+            return await node.build_node(shop)
+        case Runtime.COMMAND:
+            return Launch()
+        case _:
+            assert_never(runtime)
+
+
+def _prepare(shop: Workshop) -> None:
+    _clear(shop.folder)
+    for folder in (shop.folder, shop.home, shop.cache):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _finish(shop: Workshop, launch: Launch) -> None:
+    """Mark the build as complete, on the disk before it has its name."""
+    shutil.rmtree(shop.home, ignore_errors=True)
+    facts = {
+        "builder": BUILDER_VERSION,
+        "path": [str(one) for one in launch.path],
+        "variables": dict(launch.variables),
+        "readable": [str(one) for one in launch.readable],
+    }
+    work = shop.folder / f"{MARKER}.new"
+    with work.open("w") as file:
+        json.dump(facts, file)
+        file.flush()
+        os.fsync(file.fileno())
+    work.replace(shop.folder / MARKER)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a build made, but for the versions it resolved."""
+    if not folder.is_dir():
+        return
+    (folder / MARKER).unlink(missing_ok=True)  # first: what follows leaves it incomplete
+    end_recorded(folder / "building")
+    for path in folder.iterdir():
+        if path.name not in LOCKS:
+            _delete(path)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        (folder / MARKER).unlink(missing_ok=True)
+        end_recorded(folder / "building")
+        _delete(folder)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+async def _in_thread(work: Callable[[], Result]) -> Result:
+    """Let a thread do it, and leave only once it has ended: what follows touches the same files."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
