@@ -1,0 +1,1 @@
+"""Who calls, and may they? Anything unclear is a no."""

@@ -1,0 +1,1 @@
+"""What the control plane does on its own: take a snapshot, decide, commit."""

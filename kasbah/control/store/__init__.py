@@ -1,0 +1,1 @@
+"""What the control plane remembers: names, labels, digests, counts and reasons. Never a payload, never a secret."""

@@ -1,0 +1,221 @@
+"""What use cases ask of a store, and what any store must hold to.
+
+- A transaction sees one moment. What `write` hands out is committed whole when its block ends, and is durable then; an
+  exception undoes it. What `read` hands out refuses to write.
+- Writes happen one after another; nothing that was read in a write transaction has changed when it commits.
+- Nothing here waits for anything but the store itself, and that with a deadline (`Unavailable`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol
+
+from kasbah.control.store.records import (
+    DesiredDocument,
+    Difference,
+    Installation,
+    KeptAnswer,
+    KeyRecord,
+    Project,
+    RevisionRecord,
+    RolloutRecord,
+    ServiceRecord,
+    ServiceReport,
+    SiteRecord,
+    TokenRecord,
+    WakeRecord,
+)
+from kasbah.domain.ids import ProjectId, RevisionId, RolloutId, ServiceId, SiteId, TokenId
+from kasbah.domain.observed import ServiceStatus
+from kasbah.domain.usage import Usage, UsageKey
+
+Cursor = tuple[str, str]
+"""The name and id of the last object of a page; lists are ordered by both."""
+
+
+class Installations(Protocol):
+    """The installation itself (one row) and its projects."""
+
+    def get(self) -> Installation | None: ...
+    def add(self, installation: Installation) -> None: ...
+    def projects(self) -> tuple[Project, ...]: ...
+    def add_project(self, project: Project) -> None: ...
+
+
+class Sites(Protocol):
+    """Sites, what they said last, and their newest desired states."""
+
+    def all(self) -> tuple[SiteRecord, ...]: ...
+    def add(self, site: SiteRecord) -> None: ...
+    def save(self, site: SiteRecord) -> None: ...
+    def desired(self, site: SiteId) -> DesiredDocument | None: ...
+    def save_desired(self, document: DesiredDocument) -> None: ...
+
+
+class Reports(Protocol):
+    """What sites say of services."""
+
+    def differences(self, site: SiteId, statuses: Iterable[ServiceStatus]) -> tuple[Difference, ...]:
+        """What these statuses, all that the site reports, change; without saving them."""
+        ...
+
+    def save(self, site: SiteId, difference: Difference) -> None: ...
+    def of(self, services: Iterable[ServiceId]) -> tuple[ServiceReport, ...]: ...
+    def drop(self, service: ServiceId) -> None: ...
+
+
+class Services(Protocol):
+    """Services. Those that were deleted are kept, unlisted, for the ledgers that name them."""
+
+    def get(self, service: ServiceId) -> ServiceRecord | None:
+        """The service with this id, deleted ones included."""
+        ...
+
+    def find(self, project: ProjectId, name: str) -> ServiceRecord | None: ...
+    def all(self) -> tuple[ServiceRecord, ...]: ...
+    def ids(self) -> frozenset[ServiceId]:
+        """The ids of those not deleted."""
+        ...
+
+    def page(self, project: ProjectId | None, after: Cursor | None, limit: int) -> tuple[ServiceRecord, ...]: ...
+    def add(self, service: ServiceRecord) -> None: ...
+    def save(self, service: ServiceRecord) -> None: ...
+    def bump(self, services: Iterable[ServiceId]) -> None:
+        """Give each the next version."""
+        ...
+
+
+class Revisions(Protocol):
+    """Revisions, oldest first."""
+
+    def all(self) -> tuple[RevisionRecord, ...]:
+        """Those of every service that is not deleted."""
+        ...
+
+    def of(self, service: ServiceId) -> tuple[RevisionRecord, ...]: ...
+    def get(self, service: ServiceId, revision: RevisionId) -> RevisionRecord | None: ...
+    def put(self, revision: RevisionRecord) -> None:
+        """Add it, or save it where the service has it already."""
+        ...
+
+    def drop(self, service: ServiceId, revisions: Iterable[RevisionId]) -> None: ...
+
+
+class Rollouts(Protocol):
+    """Rollouts."""
+
+    def get(self, rollout: RolloutId) -> RolloutRecord | None: ...
+    def add(self, rollout: RolloutRecord) -> None: ...
+    def save(self, rollout: RolloutRecord) -> None: ...
+    def last(self, services: Iterable[ServiceId]) -> tuple[RolloutRecord, ...]:
+        """The newest rollout of each."""
+        ...
+
+    def open(self) -> tuple[RolloutRecord, ...]:
+        """Those that have not ended."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """How many there are, by state."""
+        ...
+
+    def trim(self, service: ServiceId, keep: int) -> None:
+        """Drop all but the newest `keep`."""
+        ...
+
+
+class Keys(Protocol):
+    """Callers' keys."""
+
+    def all(self) -> tuple[KeyRecord, ...]:
+        """Those not revoked."""
+        ...
+
+    def find(self, project: ProjectId, name_or_id: str) -> KeyRecord | None:
+        """By id; or by name, among those not revoked."""
+        ...
+
+    def page(self, project: ProjectId, after: Cursor | None, limit: int, *, revoked: bool) -> tuple[KeyRecord, ...]: ...
+    def add(self, key: KeyRecord) -> None: ...
+    def save(self, key: KeyRecord) -> None: ...
+
+
+class Tokens(Protocol):
+    """Tokens for the API."""
+
+    def by_sha256(self, sha256: str) -> TokenRecord | None: ...
+    def find(self, name_or_id: str) -> TokenRecord | None:
+        """By id; or by name, among those not revoked."""
+        ...
+
+    def all(self) -> tuple[TokenRecord, ...]:
+        """Those not revoked."""
+        ...
+
+    def page(self, after: Cursor | None, limit: int, *, revoked: bool) -> tuple[TokenRecord, ...]: ...
+    def add(self, token: TokenRecord) -> None: ...
+    def save(self, token: TokenRecord) -> None: ...
+
+
+class Wakes(Protocol):
+    """The last wakings of each service, newest first."""
+
+    def of(self, service: ServiceId) -> tuple[WakeRecord, ...]: ...
+    def put(self, wakes: Iterable[WakeRecord]) -> None:
+        """Add them, or save those that are known: what a waking took becomes known in pieces."""
+        ...
+
+    def trim(self, service: ServiceId, keep: int) -> None: ...
+
+
+class UsageCounts(Protocol):
+    """Usage by minute, and totals by service."""
+
+    def add(self, usage: Iterable[tuple[UsageKey, Usage]]) -> None: ...
+    def totals(self, services: Iterable[ServiceId]) -> dict[ServiceId, Usage]: ...
+
+
+class Answers(Protocol):
+    """Answers kept for callers that ask again."""
+
+    def get(self, token: TokenId, key: str) -> KeptAnswer | None: ...
+    def add(self, answer: KeptAnswer) -> None: ...
+    def drop_before(self, moment: datetime) -> None: ...
+
+
+class Transaction(Protocol):
+    """Everything, at one moment."""
+
+    @property
+    def installations(self) -> Installations: ...
+    @property
+    def sites(self) -> Sites: ...
+    @property
+    def reports(self) -> Reports: ...
+    @property
+    def services(self) -> Services: ...
+    @property
+    def revisions(self) -> Revisions: ...
+    @property
+    def rollouts(self) -> Rollouts: ...
+    @property
+    def keys(self) -> Keys: ...
+    @property
+    def tokens(self) -> Tokens: ...
+    @property
+    def wakes(self) -> Wakes: ...
+    @property
+    def usage(self) -> UsageCounts: ...
+    @property
+    def answers(self) -> Answers: ...
+
+
+class Store(Protocol):
+    """Hands out transactions; may be used from several threads."""
+
+    def read(self) -> AbstractContextManager[Transaction]: ...
+    def write(self) -> AbstractContextManager[Transaction]: ...
+    def close(self) -> None: ...

@@ -1,0 +1,223 @@
+"""What the store keeps, one frozen class per table, with the table's columns as its fields.
+
+The nouns themselves are the domain's; these add what only the control plane knows of them: versions, times, order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from kasbah.domain.ids import (
+    Digest,
+    InstallationId,
+    KeyId,
+    ProjectId,
+    RevisionId,
+    RolloutId,
+    ServiceId,
+    SiteId,
+    TokenId,
+    WakeId,
+)
+from kasbah.domain.label import Label
+from kasbah.domain.observed import ServiceStatus, SiteStatus, Wake
+from kasbah.domain.placement import Placement
+from kasbah.domain.revision import Revision
+from kasbah.domain.rollout import Rollout, RolloutState
+from kasbah.domain.service import Access, Order, Scaling, Share, Sleep, Trial
+from kasbah.domain.site import Site, SiteKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """Who this control plane is. The epoch grows when a backup is restored."""
+
+    id: InstallationId
+    epoch: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A tenant."""
+
+    id: ProjectId
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRecord:
+    """A site, how its agent proves itself, and what it said last (`report`, without its services)."""
+
+    id: SiteId
+    name: str
+    kind: SiteKind
+    country: str | None
+    token_sha256: str
+    seen_at: datetime | None = None
+    report: SiteStatus | None = None
+    usage_sequence: int = 0
+
+    @property
+    def site(self) -> Site:
+        """The site as the domain has it."""
+        return Site(id=self.id, name=self.name, kind=self.kind, country=self.country)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRecord:
+    """A service as it was asked for. `placement` is where it runs, None until a site took it; `version` grows with
+    every change to what was asked or seen."""
+
+    id: ServiceId
+    project: ProjectId
+    name: str
+    access: Access
+    label: Label
+    scaling: Scaling
+    sleep: Sleep
+    created_at: datetime
+    placement: Placement | None = None
+    shares: tuple[Share, ...] = ()
+    trial: Trial | None = None
+    order: Order | None = None
+    version: int = 1
+    deployed_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    @property
+    def serving(self) -> RevisionId | None:
+        """The revision with the most traffic."""
+        return max(self.shares, key=lambda share: share.percent).revision if self.shares else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionRecord:
+    """A revision of a service. `number` orders them, the newest highest; `proven`: a rollout of it was done once."""
+
+    service: ServiceId
+    id: RevisionId
+    number: int
+    created_at: datetime
+    contents: Revision
+    proven: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutRecord:
+    """A rollout and where it stands. Traffic was moved at `shifted_at`, in the desired state `shifted_generation`."""
+
+    id: RolloutId
+    service: ServiceId
+    number: int
+    revision: RevisionId
+    previous: RevisionId | None
+    state: RolloutState
+    started_at: datetime
+    changed_at: datetime
+    step: str = ""
+    reason: str = ""
+    tail: tuple[str, ...] = ()
+    shifted_at: datetime | None = None
+    shifted_generation: int | None = None
+    version: int = 1
+
+    @property
+    def rollout(self) -> Rollout:
+        """The rollout as the domain has it."""
+        return Rollout(
+            id=self.id,
+            service=self.service,
+            revision=self.revision,
+            previous=self.previous,
+            state=self.state,
+            started_at=self.started_at,
+            changed_at=self.changed_at,
+            reason=self.reason,
+            tail=self.tail,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """A caller's key: its SHA-256 and the services it opens (None: all of the project's)."""
+
+    id: KeyId
+    project: ProjectId
+    name: str
+    sha256: str
+    services: tuple[ServiceId, ...] | None
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRecord:
+    """A token for the API: its SHA-256 and what it may."""
+
+    id: TokenId
+    name: str
+    sha256: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredDocument:
+    """A site's newest desired state: the exact bytes, their signature, and the digest of what they say."""
+
+    site: SiteId
+    epoch: int
+    generation: int
+    contents: Digest
+    body: bytes
+    signature: str
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Its place in history."""
+        return (self.epoch, self.generation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceReport:
+    """What a site said of a service last."""
+
+    site: SiteId
+    service: ServiceId
+    status: ServiceStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What a new report of a site changes for one service; None: nothing was, or is, said of it."""
+
+    service: ServiceId
+    before: ServiceStatus | None
+    after: ServiceStatus | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WakeRecord:
+    """One waking at a site."""
+
+    id: WakeId
+    service: ServiceId
+    site: SiteId
+    at: datetime
+    contents: Wake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer:
+    """An answer kept for an Idempotency-Key. `fingerprint` is the digest of the request it answered; `body` None: the
+    answer held a secret, and is not kept."""
+
+    token: TokenId
+    key: str
+    fingerprint: str
+    status: int
+    body: str | None
+    at: datetime

@@ -1,0 +1,117 @@
+"""Services, their revisions and rollouts, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import delete, func, select, update
+
+from kasbah.control.store.interface import Cursor
+from kasbah.control.store.records import RevisionRecord, RolloutRecord, ServiceRecord
+from kasbah.control.store.rows import Rows, page_of
+from kasbah.control.store.schema import revision as revision_table
+from kasbah.control.store.schema import rollout as rollout_table
+from kasbah.control.store.schema import service as service_table
+from kasbah.domain.ids import ProjectId, RevisionId, RolloutId, ServiceId
+from kasbah.domain.rollout import RolloutState
+
+
+class SqlServices(Rows):
+    """Services; see `interface.Services`."""
+
+    def get(self, service: ServiceId) -> ServiceRecord | None:
+        return self._one(ServiceRecord, select(service_table).where(service_table.c.id == service))
+
+    def find(self, project: ProjectId, name: str) -> ServiceRecord | None:
+        t = service_table.c
+        live = select(service_table).where(t.project == project, t.name == name, t.deleted_at.is_(None))
+        return self._one(ServiceRecord, live)
+
+    def all(self) -> tuple[ServiceRecord, ...]:
+        live = select(service_table).where(service_table.c.deleted_at.is_(None)).order_by(service_table.c.id)
+        return self._all(ServiceRecord, live)
+
+    def ids(self) -> frozenset[ServiceId]:
+        t = service_table.c
+        return frozenset(ServiceId(one) for one in self._connection.scalars(select(t.id).where(t.deleted_at.is_(None))))
+
+    def page(self, project: ProjectId | None, after: Cursor | None, limit: int) -> tuple[ServiceRecord, ...]:
+        query = page_of(service_table, after, limit).where(service_table.c.deleted_at.is_(None))
+        if project is not None:
+            query = query.where(service_table.c.project == project)
+        return self._all(ServiceRecord, query)
+
+    def add(self, service: ServiceRecord) -> None:
+        self._add(service_table, service)
+
+    def save(self, service: ServiceRecord) -> None:
+        self._save(service_table, service)
+
+    def bump(self, services: Iterable[ServiceId]) -> None:
+        t = service_table
+        self._connection.execute(update(t).where(t.c.id.in_(list(services))).values(version=t.c.version + 1))
+
+
+class SqlRevisions(Rows):
+    """Revisions; see `interface.Revisions`."""
+
+    def all(self) -> tuple[RevisionRecord, ...]:
+        t = revision_table
+        live = t.join(service_table, service_table.c.id == t.c.service)
+        query = select(t).select_from(live).where(service_table.c.deleted_at.is_(None))
+        return self._all(RevisionRecord, query.order_by(t.c.service, t.c.number))
+
+    def of(self, service: ServiceId) -> tuple[RevisionRecord, ...]:
+        t = revision_table
+        return self._all(RevisionRecord, select(t).where(t.c.service == service).order_by(t.c.number))
+
+    def get(self, service: ServiceId, revision: RevisionId) -> RevisionRecord | None:
+        t = revision_table
+        return self._one(RevisionRecord, select(t).where(t.c.service == service, t.c.id == revision))
+
+    def put(self, revision: RevisionRecord) -> None:
+        self._put(revision_table, revision)
+
+    def drop(self, service: ServiceId, revisions: Iterable[RevisionId]) -> None:
+        t = revision_table
+        self._connection.execute(delete(t).where(t.c.service == service, t.c.id.in_(list(revisions))))
+
+
+class SqlRollouts(Rows):
+    """Rollouts; see `interface.Rollouts`."""
+
+    def get(self, rollout: RolloutId) -> RolloutRecord | None:
+        return self._one(RolloutRecord, select(rollout_table).where(rollout_table.c.id == rollout))
+
+    def add(self, rollout: RolloutRecord) -> None:
+        self._add(rollout_table, rollout)
+
+    def save(self, rollout: RolloutRecord) -> None:
+        self._save(rollout_table, rollout)
+
+    def last(self, services: Iterable[ServiceId]) -> tuple[RolloutRecord, ...]:
+        t = rollout_table
+        newest = (
+            select(t.c.service, func.max(t.c.number).label("number"))
+            .where(t.c.service.in_(list(services)))
+            .group_by(t.c.service)
+            .subquery()
+        )
+        joined = t.join(newest, (t.c.service == newest.c.service) & (t.c.number == newest.c.number))
+        return self._all(RolloutRecord, select(t).select_from(joined))
+
+    def open(self) -> tuple[RolloutRecord, ...]:
+        t = rollout_table
+        going = [state for state in RolloutState if not state.ended]
+        return self._all(RolloutRecord, select(t).where(t.c.state.in_(going)).order_by(t.c.started_at, t.c.id))
+
+    def counts(self) -> dict[str, int]:
+        t = rollout_table
+        rows = self._connection.execute(select(t.c.state, func.count()).group_by(t.c.state))
+        found = {state.value: count for state, count in rows}
+        return {state.value: found.get(state.value, 0) for state in RolloutState}
+
+    def trim(self, service: ServiceId, keep: int) -> None:
+        t = rollout_table
+        newest = select(func.max(t.c.number)).where(t.c.service == service).scalar_subquery()
+        self._connection.execute(delete(t).where(t.c.service == service, t.c.number <= newest - keep))

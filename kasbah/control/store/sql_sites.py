@@ -1,0 +1,140 @@
+"""The installation, sites, and what they report, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Table, Text, delete, select, type_coerce
+
+from kasbah.control.store.records import (
+    DesiredDocument,
+    Difference,
+    Installation,
+    Project,
+    ServiceReport,
+    SiteRecord,
+    WakeRecord,
+)
+from kasbah.control.store.rows import Rows
+from kasbah.control.store.schema import adapter, service_report, usage_minute, usage_total
+from kasbah.control.store.schema import desired as desired_table
+from kasbah.control.store.schema import installation as installation_table
+from kasbah.control.store.schema import project as project_table
+from kasbah.control.store.schema import service as service_table
+from kasbah.control.store.schema import site as site_table
+from kasbah.control.store.schema import wake as wake_table
+from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.observed import ServiceStatus
+from kasbah.domain.usage import Usage, UsageKey
+
+COUNTS = ("requests", "failed", "bytes_in", "bytes_out", "milliseconds")
+
+
+class SqlInstallations(Rows):
+    """The installation; see `interface.Installations`."""
+
+    def get(self) -> Installation | None:
+        return self._one(Installation, select(installation_table))
+
+    def add(self, installation: Installation) -> None:
+        self._add(installation_table, installation)
+
+    def projects(self) -> tuple[Project, ...]:
+        return self._all(Project, select(project_table).order_by(project_table.c.name))
+
+    def add_project(self, project: Project) -> None:
+        self._add(project_table, project)
+
+
+class SqlSites(Rows):
+    """Sites; see `interface.Sites`."""
+
+    def all(self) -> tuple[SiteRecord, ...]:
+        return self._all(SiteRecord, select(site_table).order_by(site_table.c.name))
+
+    def add(self, site: SiteRecord) -> None:
+        self._add(site_table, site)
+
+    def save(self, site: SiteRecord) -> None:
+        self._save(site_table, site)
+
+    def desired(self, site: SiteId) -> DesiredDocument | None:
+        return self._one(DesiredDocument, select(desired_table).where(desired_table.c.site == site))
+
+    def save_desired(self, document: DesiredDocument) -> None:
+        self._put(desired_table, document)
+
+
+class SqlReports(Rows):
+    """Reports; see `interface.Reports`. They are compared as text: of thousands, few change from one to the next."""
+
+    def differences(self, site: SiteId, statuses: Iterable[ServiceStatus]) -> tuple[Difference, ...]:
+        t = service_report.c
+        rows = self._connection.execute(select(t.service, type_coerce(t.status, Text)).where(t.site == site))
+        before: dict[ServiceId, str] = {ServiceId(service): text for service, text in rows}
+        found = []
+        shape = adapter(ServiceStatus)
+        for status in statuses:
+            text = before.pop(status.service, None)
+            if text is None or text.encode() != shape.dump_json(status):
+                known = None if text is None else shape.validate_json(text)
+                found.append(Difference(service=status.service, before=known, after=status))
+        gone = (Difference(service=one, before=shape.validate_json(text), after=None) for one, text in before.items())
+        return (*found, *gone)
+
+    def save(self, site: SiteId, difference: Difference) -> None:
+        if difference.after is None:
+            t = service_report.c
+            self._connection.execute(delete(service_report).where(t.site == site, t.service == difference.service))
+        else:
+            self._put(service_report, ServiceReport(site=site, service=difference.service, status=difference.after))
+
+    def of(self, services: Iterable[ServiceId]) -> tuple[ServiceReport, ...]:
+        t = service_report
+        return self._all(ServiceReport, select(t).where(t.c.service.in_(list(services))).order_by(t.c.site))
+
+    def drop(self, service: ServiceId) -> None:
+        self._connection.execute(delete(service_report).where(service_report.c.service == service))
+
+
+class SqlWakes(Rows):
+    """Wakings; see `interface.Wakes`."""
+
+    def of(self, service: ServiceId) -> tuple[WakeRecord, ...]:
+        t = wake_table
+        return self._all(WakeRecord, select(t).where(t.c.service == service).order_by(t.c.at.desc(), t.c.id))
+
+    def put(self, wakes: Iterable[WakeRecord]) -> None:
+        for wake in wakes:
+            self._put(wake_table, wake)
+
+    def trim(self, service: ServiceId, keep: int) -> None:
+        t = wake_table.c
+        newest = select(t.id).where(t.service == service).order_by(t.at.desc(), t.id).limit(keep)
+        self._connection.execute(delete(wake_table).where(t.service == service, t.id.not_in(newest)))
+
+
+class SqlUsage(Rows):
+    """Usage; see `interface.UsageCounts`."""
+
+    def add(self, usage: Iterable[tuple[UsageKey, Usage]]) -> None:
+        known = set(self._connection.scalars(select(service_table.c.id)))
+        for key, counts in usage:
+            if key.service not in known:
+                continue
+            minute = {"revision": key.revision, "key": key.key or "", "minute": key.minute}
+            self._count(usage_minute, {"service": key.service, **minute}, counts)
+            self._count(usage_total, {"service": key.service}, counts)
+
+    def _count(self, table: Table, key: dict[str, Any], counts: Usage) -> None:
+        more = {name: table.c[name] + getattr(counts, name) for name in COUNTS}
+        where = [table.c[name] == value for name, value in key.items()]
+        if not self._connection.execute(table.update().where(*where).values(more)).rowcount:
+            first = {name: getattr(counts, name) for name in COUNTS}
+            self._connection.execute(table.insert().values({**key, **first}))
+
+    def totals(self, services: Iterable[ServiceId]) -> dict[ServiceId, Usage]:
+        t = usage_total.c
+        rows = self._connection.execute(select(usage_total).where(t.service.in_(list(services)))).mappings()
+        return {ServiceId(row["service"]): Usage(**{name: row[name] for name in COUNTS}) for row in rows}

@@ -1,0 +1,135 @@
+"""What is there, and how is it? Gathers what views show of services, rollouts and sites."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from kasbah.control.store.interface import Cursor
+from kasbah.control.store.records import (
+    DesiredDocument,
+    Installation,
+    RevisionRecord,
+    RolloutRecord,
+    ServiceRecord,
+    ServiceReport,
+    SiteRecord,
+    WakeRecord,
+)
+from kasbah.control.usecases.work import Work, project_named, service_named
+from kasbah.domain.ids import ProjectId, RolloutId
+from kasbah.domain.usage import Usage
+from kasbah.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every view needs beside the object itself."""
+
+    now: datetime
+    base_domain: str
+    epoch: int
+    projects: dict[ProjectId, str]
+    sites: tuple[SiteRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """A service as it was asked for and as sites see it, with its newest rollout."""
+
+    service: ServiceRecord
+    rollout: RolloutRecord | None
+    reports: tuple[ServiceReport, ...]
+    around: Surroundings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detail:
+    """Everything known about a service."""
+
+    sight: Sight
+    revisions: tuple[RevisionRecord, ...]
+    wakes: tuple[WakeRecord, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSight:
+    """A site and its newest desired state."""
+
+    site: SiteRecord
+    desired: DesiredDocument | None
+    around: Surroundings
+
+
+def installation_of(work: Work) -> Installation:
+    """The installation."""
+    found = work.tx.installations.get()
+    assert found is not None, "the installation is made before anything is served"
+    return found
+
+
+def surroundings(work: Work) -> Surroundings:
+    """What every view needs."""
+    return Surroundings(
+        now=work.now,
+        base_domain=work.rules.base_domain,
+        epoch=installation_of(work).epoch,
+        projects={project.id: project.name for project in work.tx.installations.projects()},
+        sites=work.tx.sites.all(),
+    )
+
+
+def see(work: Work, services: Sequence[ServiceRecord]) -> tuple[Sight, ...]:
+    """These services as they are now."""
+    ids = [service.id for service in services]
+    rollouts = {rollout.service: rollout for rollout in work.tx.rollouts.last(ids)}
+    reports = defaultdict(list)
+    for report in work.tx.reports.of(ids):
+        reports[report.service].append(report)
+    around = surroundings(work)
+    return tuple(
+        Sight(service=one, rollout=rollouts.get(one.id), reports=tuple(reports[one.id]), around=around)
+        for one in services
+    )
+
+
+def list_services(work: Work, project: str | None, after: Cursor | None, limit: int) -> tuple[Sight, ...]:
+    """One page of services."""
+    owner = None if project is None else project_named(work.tx, project).id
+    return see(work, work.tx.services.page(owner, after, limit))
+
+
+def describe_service(work: Work, project: str, name: str) -> Detail:
+    """Everything known about a service."""
+    service = service_named(work, project, name)
+    (sight,) = see(work, (service,))
+    return Detail(
+        sight=sight,
+        revisions=work.tx.revisions.of(service.id),
+        wakes=work.tx.wakes.of(service.id),
+        usage=work.tx.usage.totals((service.id,)).get(service.id, Usage()),
+    )
+
+
+def describe_rollout(work: Work, rollout: str) -> tuple[RolloutRecord, ServiceRecord]:
+    """A rollout and its service."""
+    found = work.tx.rollouts.get(RolloutId(rollout))
+    service = work.tx.services.get(found.service) if found else None
+    if found is None or service is None:
+        raise NotFound(f"there is no rollout {rollout!r}", hint="a service's last rollout is in `kasbah describe NAME`")
+    return found, service
+
+
+def list_sites(work: Work) -> tuple[SiteSight, ...]:
+    """Every site."""
+    around = surroundings(work)
+    return tuple(SiteSight(site=one, desired=work.tx.sites.desired(one.id), around=around) for one in around.sites)
+
+
+def list_usage(work: Work, services: Sequence[ServiceRecord]) -> tuple[tuple[ServiceRecord, Usage], ...]:
+    """The usage of these services."""
+    totals = work.tx.usage.totals([service.id for service in services])
+    return tuple((service, totals.get(service.id, Usage())) for service in services)

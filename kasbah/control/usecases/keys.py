@@ -1,0 +1,70 @@
+"""Makes, lists and revokes callers' keys. A key is shown once; sites and we keep its SHA-256."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from kasbah.api.public import KeyRequest
+from kasbah.control.access.secrets import Secret, digest_of, make_secret
+from kasbah.control.store.interface import Cursor
+from kasbah.control.store.records import KeyRecord
+from kasbah.control.usecases.work import Work, new_id, project_named
+from kasbah.domain.ids import KeyId, ProjectId, ServiceId
+from kasbah.errors import Conflict, Invalid, NotFound
+
+
+def create_key(work: Work, project: str, request: KeyRequest) -> tuple[KeyRecord, str]:
+    """A new key's record, and the key itself."""
+    owner = project_named(work.tx, project)
+    if work.tx.keys.find(owner.id, request.name) is not None:
+        raise Conflict(
+            f"there is a key {request.name!r} already",
+            hint="revoke it first, or choose another name",
+            code="name_taken",
+        )
+    key = make_secret(Secret.KEY)
+    record = KeyRecord(
+        id=KeyId(new_id("key")),
+        project=owner.id,
+        name=request.name,
+        sha256=digest_of(key),
+        services=_services(work, owner.id, request.services) if request.services else None,
+        created_at=work.now,
+    )
+    work.tx.keys.add(record)
+    return record, key
+
+
+def list_keys(work: Work, project: str, after: Cursor | None, limit: int, *, revoked: bool) -> tuple[KeyRecord, ...]:
+    """One page of keys, the revoked ones only if asked for."""
+    return work.tx.keys.page(project_named(work.tx, project).id, after, limit, revoked=revoked)
+
+
+def revoke_key(work: Work, project: str, name_or_id: str) -> KeyRecord:
+    """Revoke a key; one that is revoked already stays so."""
+    owner = project_named(work.tx, project)
+    record = work.tx.keys.find(owner.id, name_or_id)
+    if record is None:
+        raise NotFound(f"there is no key {name_or_id!r}", hint="list them with `kasbah keys list`")
+    if record.revoked_at is not None:
+        return record
+    revoked = replace(record, revoked_at=work.now)
+    work.tx.keys.save(revoked)
+    return revoked
+
+
+def _services(work: Work, project: ProjectId, names: Sequence[str]) -> tuple[ServiceId, ...]:
+    """The services' ids. An unknown name is refused: a key must never open more, or less, than was meant."""
+    found = []
+    for position, name in enumerate(names):
+        service = work.tx.services.find(project, name)
+        if service is None:
+            raise Invalid(
+                f"there is no service {name!r} for this key to open",
+                where=f"services.{position}",
+                hint="deploy the service first, then make the key",
+                code="service_not_found",
+            )
+        found.append(service.id)
+    return tuple(dict.fromkeys(found))

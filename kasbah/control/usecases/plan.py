@@ -1,0 +1,185 @@
+"""What would this deploy do? Compares what is asked with what is there; changes nothing. `deploy` carries it out.
+
+A revision is what runs: source, resolved configuration, the builder's version. Access, scaling, sleep and the label are
+the service's own and change without one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from kasbah.api.manifest import HealthSection, ResolvedService
+from kasbah.api.public import DeployRequest
+from kasbah.control.store.interface import Transaction
+from kasbah.control.store.records import RolloutRecord, ServiceRecord
+from kasbah.control.usecases.differences import differences, revision_differences
+from kasbah.control.usecases.sites import facts
+from kasbah.control.usecases.work import Work, new_id, project_named
+from kasbah.decide.placement import Needs, place
+from kasbah.domain.ids import Digest, ServiceId
+from kasbah.domain.placement import Placement
+from kasbah.domain.revision import BUILDER_VERSION, Deadlines, Health, Resources, Revision, Runtime, revision_id
+from kasbah.domain.rollout import RolloutState
+from kasbah.domain.service import Share, name_error
+from kasbah.errors import Invalid, TooLarge
+
+OF_THE_SERVICE = {"source", "image", "access", "scaling", "sleep", "data"}
+"""The parts of the configuration that make no revision."""
+
+
+class Action(StrEnum):
+    """What a deploy does to a service."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A deploy with nothing left to choose.
+
+    `service` is the service as it will be, `existing` as it is. `starts`: a rollout is started; otherwise the
+    revision serves already, or `joins` is the rollout that brings it.
+    """
+
+    action: Action
+    service: ServiceRecord
+    existing: ServiceRecord | None
+    revision: Revision
+    changes: tuple[str, ...]
+    starts: bool
+    joins: RolloutRecord | None
+    placement: Placement
+
+
+def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
+    """What deploying `request` as `name` would do now."""
+    _check(work, name, request)
+    owner = project_named(work.tx, project)
+    existing = work.tx.services.find(owner.id, name)
+    config = request.config
+    asked = ServiceRecord(
+        id=ServiceId(new_id("service")),
+        project=owner.id,
+        name=name,
+        access=config.access,
+        label=config.label,
+        scaling=config.scaling.to_domain(),
+        sleep=config.sleep.to_domain(),
+        created_at=work.now,
+    )
+    revision = revision_of(request)
+    service = asked if existing is None else _updated(existing, asked)
+    joins, starts = (None, True) if existing is None else _rollout(work.tx, existing, revision)
+    changes = _changes(work.tx, existing, service, revision, starts=starts)
+    needs = Needs(runtime=revision.runtime, resources=revision.resources)
+    return Plan(
+        action=Action.CREATE if existing is None else Action.UPDATE if changes else Action.NONE,
+        service=service,
+        existing=existing,
+        revision=revision,
+        changes=changes,
+        starts=starts,
+        joins=joins,
+        placement=place(service.id, needs, tuple(facts(site, work.now) for site in work.tx.sites.all())),
+    )
+
+
+def revision_of(request: DeployRequest) -> Revision:
+    """The revision this configuration and source make."""
+    config = request.config
+    return Revision(
+        id=revision_id(_canonical(config, request.source)),
+        source=Digest(request.source),
+        source_size=request.source_size,
+        runtime=Runtime(config.runtime),
+        command=config.command,
+        env=tuple(sorted(config.env.items())),
+        port=config.port,
+        protocol=config.protocol,
+        health=_health(config.health),
+        resources=Resources(cpu=config.resources.cpu, memory=config.resources.memory),
+        deadlines=Deadlines(**{name: getattr(config.deadlines, name) for name in Deadlines.__dataclass_fields__}),
+    )
+
+
+def _health(section: HealthSection) -> Health:
+    ready, live = section.readiness, section.liveness
+    return Health(
+        startup=section.startup.to_domain(),
+        readiness=ready.to_domain() if ready else None,
+        liveness=live.to_domain() if live else None,
+    )
+
+
+def _canonical(config: ResolvedService, source: str) -> bytes:
+    parts = config.model_dump(mode="json", exclude=OF_THE_SERVICE)
+    whole = {"builder": BUILDER_VERSION, "config": parts, "source": source}
+    return json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _check(work: Work, name: str, request: DeployRequest) -> None:
+    if (problem := name_error(name)) is not None:
+        raise Invalid(problem, where="name", code="invalid_name", hint="rename the service in kasbah.yaml")
+    if request.config.image is not None:
+        raise Invalid(
+            "no site here has a container driver, so an image cannot run",
+            where="config.image",
+            code="no_container_driver",
+            hint="deploy the source instead: replace image by source and, where needed, command",
+        )
+    most = work.rules.limits.source_bytes
+    if request.source_size > most:
+        raise TooLarge(
+            f"the source is {request.source_size / 2**20:.0f} MiB; {most / 2**20:.0f} MiB is the most",
+            where="source_size",
+            hint="leave what is not needed out with .kasbahignore or .gitignore",
+        )
+
+
+def _updated(existing: ServiceRecord, asked: ServiceRecord) -> ServiceRecord:
+    return replace(existing, access=asked.access, label=asked.label, scaling=asked.scaling, sleep=asked.sleep)
+
+
+def _rollout(tx: Transaction, existing: ServiceRecord, revision: Revision) -> tuple[RolloutRecord | None, bool]:
+    """The rollout that brings this revision already, or whether one must be started."""
+    last = next(iter(tx.rollouts.last((existing.id,))), None)
+    if last is not None and not last.state.ended and last.revision == revision.id:
+        return last, False
+    return None, existing.shares != (Share(revision=revision.id, percent=100),)
+
+
+def _changes(
+    tx: Transaction, existing: ServiceRecord | None, service: ServiceRecord, revision: Revision, *, starts: bool
+) -> tuple[str, ...]:
+    if existing is None:
+        return (f"service {service.name} is new", f"revision {revision.id} is built, started and proven")
+    lines = tuple(
+        line for part in ("access", "label", "scaling", "sleep") for line in differences_of(part, existing, service)
+    )
+    last = next(iter(tx.rollouts.last((existing.id,))), None)
+    if starts:
+        lines += _revision_changes(tx, existing, revision, last)
+    elif last is not None and not last.state.ended and last.revision != revision.id:
+        lines += (f"rollout of revision {last.revision} is given up: {revision.id} serves already",)
+    return lines
+
+
+def differences_of(part: str, before: ServiceRecord, after: ServiceRecord) -> tuple[str, ...]:
+    """What differs in one part of a service, with the part's name before each field."""
+    lines = differences(getattr(before, part), getattr(after, part))
+    return tuple(f"{part}{line}" if line.startswith(":") else f"{part}.{line}" for line in lines)
+
+
+def _revision_changes(
+    tx: Transaction, existing: ServiceRecord, revision: Revision, last: RolloutRecord | None
+) -> tuple[str, ...]:
+    if last is not None and last.revision == revision.id and last.state is RolloutState.FAILED:
+        return (f"revision {revision.id} is tried again: its last rollout failed",)
+    before_id = existing.serving or (last.revision if last else None)
+    before = tx.revisions.get(existing.id, before_id) if before_id else None
+    lines = revision_differences(before.contents, revision) if before else ()
+    return (*lines, f"revision {revision.id} is built, started and proven")

@@ -1,0 +1,99 @@
+"""What must each site be? Renders its desired state from the store; a new generation only where it says something new.
+
+The document is signed over its exact bytes and stored in the transaction that changed what it says, so a site never
+sees half a change, and two changes never share a generation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from kasbah.api.agent import DESIRED_STATE
+from kasbah.api.signing import DESIRED, sign
+from kasbah.control.store.interface import Transaction
+from kasbah.control.store.records import DesiredDocument, Installation, RevisionRecord, ServiceRecord, SiteRecord
+from kasbah.domain.desired import DesiredState
+from kasbah.domain.ids import Digest, ProjectId, ServiceId
+from kasbah.domain.service import Key, Service
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def publish(tx: Transaction, key: Ed25519PrivateKey, base_domain: str, now: datetime) -> set[str]:
+    """Give every site whose desired state changed its next generation; the topics to announce."""
+    installation = tx.installations.get()
+    assert installation is not None, "the installation is made before anything is written"
+    touched = set()
+    for site in tx.sites.all():
+        blank = _render(tx, installation, site, base_domain)
+        contents = Digest("sha256:" + hashlib.sha256(DESIRED_STATE.dump_json(blank)).hexdigest())
+        last = tx.sites.desired(site.id)
+        if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
+            continue
+        generation = last.generation + 1 if last is not None and last.epoch == installation.epoch else 1
+        body = DESIRED_STATE.dump_json(replace(blank, generation=generation, issued_at=now))
+        tx.sites.save_desired(
+            DesiredDocument(
+                site=site.id,
+                epoch=installation.epoch,
+                generation=generation,
+                contents=contents,
+                body=body,
+                signature=sign(key, DESIRED, body),
+            )
+        )
+        touched.add(f"desired/{site.id}")
+    return touched
+
+
+def _render(tx: Transaction, installation: Installation, site: SiteRecord, base_domain: str) -> DesiredState:
+    """The site's desired state without its place in history."""
+    projects = {project.id: project.name for project in tx.installations.projects()}
+    revisions: dict[ServiceId, list[RevisionRecord]] = defaultdict(list)
+    for revision in tx.revisions.all():
+        revisions[revision.service].append(revision)
+    here = [one for one in tx.services.all() if one.placement is not None and site.id in one.placement.chosen]
+    return DesiredState(
+        installation=installation.id,
+        epoch=installation.epoch,
+        generation=0,
+        site=site.id,
+        issued_at=NEVER,
+        base_domain=base_domain,
+        services=tuple(_service(one, revisions[one.id], projects, base_domain) for one in here),
+        keys=tuple(
+            Key(id=one.id, project=one.project, sha256=one.sha256, services=one.services) for one in tx.keys.all()
+        ),
+    )
+
+
+def _service(
+    record: ServiceRecord, revisions: Sequence[RevisionRecord], projects: Mapping[ProjectId, str], base_domain: str
+) -> Service:
+    """A service as a site is asked to run it: with the revision under trial, those that serve, and those that did."""
+    wanted = {share.revision for share in record.shares} | ({record.trial.revision} if record.trial else set())
+    return Service(
+        id=record.id,
+        project=record.project,
+        name=record.name,
+        hosts=(host(record.name, projects[record.project], base_domain),),
+        access=record.access,
+        label=record.label,
+        scaling=record.scaling,
+        sleep=record.sleep,
+        revisions=tuple(one.contents for one in revisions if one.proven or one.id in wanted),
+        shares=record.shares,
+        trial=record.trial,
+        order=record.order,
+    )
+
+
+def host(name: str, project: str, base_domain: str) -> str:
+    """Where a service answers: `NAME.BASE` in the project `default`, `NAME--PROJECT.BASE` in others."""
+    return f"{name}.{base_domain}" if project == "default" else f"{name}--{project}.{base_domain}"

@@ -1,0 +1,83 @@
+"""Takes what a site saw: keeps the newest, and gives a new version to each service for which it means something.
+
+Counts of requests in flight are kept, but mean nothing to who watches: versions would never rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from kasbah.control.changes import ROLLOUTS
+from kasbah.control.store.records import Difference, SiteRecord, WakeRecord
+from kasbah.control.usecases.work import Office, Work, service_topic
+from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.observed import ServiceStatus, SiteStatus
+from kasbah.errors import Denied
+
+WAKES_KEPT = 20
+
+NEVER = datetime.min
+
+FRESH = timedelta(seconds=3)
+"""A report that changes nothing is written only if the last one is older: an idle site costs the disk little."""
+
+
+def report_status(office: Office, site: SiteRecord, status: SiteStatus) -> None:
+    """Take the site's report."""
+    if status.site != site.id:
+        raise Denied("a site reports for itself only", hint="give the agent its own site.token")
+    with office.read() as work:
+        if not _news(work, site, status):
+            return
+    with office.note() as work:
+        _take(work, site.id, status)
+
+
+def _news(work: Work, site: SiteRecord, status: SiteStatus) -> bool:
+    stale = site.seen_at is None or work.now - site.seen_at > FRESH
+    return stale or _header(status) != _header(site.report) or bool(_differences(work, site.id, status))
+
+
+def _header(status: SiteStatus | None) -> SiteStatus | None:
+    """The report without its services, and without its time."""
+    return None if status is None else replace(status, services=(), observed_at=NEVER)
+
+
+def _differences(work: Work, site: SiteId, status: SiteStatus) -> tuple[Difference, ...]:
+    """What is new in the report. A site may still be ending what was deleted: that is no news."""
+    known = work.tx.services.ids()
+    return work.tx.reports.differences(site, [one for one in status.services if one.service in known])
+
+
+def _take(work: Work, site: SiteId, status: SiteStatus) -> None:
+    record = next(one for one in work.tx.sites.all() if one.id == site)
+    changed: list[ServiceId] = []
+    for difference in _differences(work, site, status):
+        work.tx.reports.save(site, difference)
+        _keep_wakes(work, site, difference)
+        if _meaning(difference.before) != _meaning(difference.after):
+            changed.append(difference.service)
+    work.tx.sites.save(replace(record, seen_at=work.now, report=replace(status, services=())))
+    work.tx.services.bump(changed)
+    work.touched.update(service_topic(service) for service in changed)
+    work.touched.add(ROLLOUTS)
+
+
+def _keep_wakes(work: Work, site: SiteId, difference: Difference) -> None:
+    """Keep the wakings that are new, or known better than before."""
+    before = set(difference.before.wakes) if difference.before else set()
+    after = difference.after.wakes if difference.after else ()
+    fresh = [one for one in after if one not in before]
+    if fresh:
+        service = difference.service
+        work.tx.wakes.put(WakeRecord(id=one.id, service=service, site=site, at=one.at, contents=one) for one in fresh)
+        work.tx.wakes.trim(service, WAKES_KEPT)
+
+
+def _meaning(status: ServiceStatus | None) -> ServiceStatus | None:
+    """The status without what changes with every request."""
+    if status is None:
+        return None
+    replicas = tuple(replace(one, in_flight=0) for one in status.replicas)
+    return replace(status, waiting_requests=0, in_flight=0, replicas=replicas)

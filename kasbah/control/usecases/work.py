@@ -1,0 +1,135 @@
+"""What every use case works with: the store, the time, the installation's own settings and key.
+
+A write's transaction ends with the sites' desired states rendered anew and, once committed, with an announcement of
+what it touched. So no use case can change a service and forget to tell a site or a watcher.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from kasbah.clock import Clock
+from kasbah.control.changes import Changes
+from kasbah.control.store.interface import Store, Transaction
+from kasbah.control.store.records import Project, ServiceRecord
+from kasbah.control.usecases.publish import publish
+from kasbah.domain.ids import RolloutId, ServiceId, make_id
+from kasbah.errors import Conflict, NotFound
+from kasbah.settings import Limits
+
+DEFAULT_PROJECT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What this installation was started with."""
+
+    base_domain: str
+    ticket_lifetime: timedelta
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One transaction, at one moment. `touched` collects the topics to announce once it is committed."""
+
+    tx: Transaction
+    now: datetime
+    rules: Rules
+    key: Ed25519PrivateKey
+    touched: set[str] = field(default_factory=set)
+
+    def publish(self) -> None:
+        """Render every site's desired state."""
+        self.touched.update(publish(self.tx, self.key, self.rules.base_domain, self.now))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """Opens work."""
+
+    store: Store
+    clock: Clock
+    rules: Rules
+    key: Ed25519PrivateKey
+    changes: Changes
+
+    @contextmanager
+    def read(self) -> Iterator[Work]:
+        """Work that changes nothing."""
+        with self.store.read() as tx:
+            yield Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key)
+
+    @contextmanager
+    def write(self) -> Iterator[Work]:
+        """Work that is committed, published and announced when its block ends."""
+        with self.store.write() as tx:
+            work = Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key)
+            yield work
+            work.publish()
+        self.changes.announce(work.touched)
+
+    @contextmanager
+    def note(self) -> Iterator[Work]:
+        """Work that notes what was seen and changes nothing that was asked: committed and announced, not published."""
+        with self.store.write() as tx:
+            work = Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key)
+            yield work
+        self.changes.announce(work.touched)
+
+
+def new_id(kind: str) -> str:
+    """A fresh id of this kind."""
+    return make_id(kind, secrets.token_bytes(10))
+
+
+def project_named(tx: Transaction, name: str) -> Project:
+    """The project with this name."""
+    for project in tx.installations.projects():
+        if project.name == name:
+            return project
+    raise NotFound(f"there is no project {name!r}", hint=f"leave project out: it is {DEFAULT_PROJECT!r} then")
+
+
+def service_named(work: Work, project: str, name: str) -> ServiceRecord:
+    """The service with this name, or NotFound."""
+    found = work.tx.services.find(project_named(work.tx, project).id, name)
+    if found is None:
+        raise NotFound(
+            f"there is no service {name!r}", hint="list the services with `kasbah ps`", code="service_not_found"
+        )
+    return found
+
+
+def check_version(service: ServiceRecord, expected: int | None) -> None:
+    """Refuse to write over what the caller has not seen."""
+    if expected is not None and expected != service.version:
+        raise Conflict(
+            f"service {service.name!r} is at version {service.version}, not {expected}: it changed meanwhile",
+            hint="read it again, and send the version you then see (or none, to write whatever it is)",
+            code="version_conflict",
+        )
+
+
+def save_service(work: Work, service: ServiceRecord) -> ServiceRecord:
+    """Save a changed service as its next version."""
+    saved = replace(service, version=service.version + 1)
+    work.tx.services.save(saved)
+    work.touched.add(service_topic(service.id))
+    return saved
+
+
+def service_topic(service: ServiceId) -> str:
+    """What is announced when a service, asked or seen, changed."""
+    return f"service/{service}"
+
+
+def rollout_topic(rollout: RolloutId) -> str:
+    """What is announced when a rollout changed."""
+    return f"rollout/{rollout}"
