@@ -28,6 +28,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from kasbah.api.manifest import File
+from kasbah.cli.exits import MEANINGS
 
 ROOT = Path(__file__).parents[2]
 KASBAH = Path(sys.executable).with_name("kasbah")
@@ -224,6 +225,48 @@ def test_commands_the_documents_show_exist(command: str, options: set[str]) -> N
     )
     assert told.returncode == 0, f"kasbah {command}: {told.stderr}"
     assert not {option for option in options if option not in told.stdout}
+
+
+def test_every_exit_code_is_documented() -> None:
+    page = (ROOT / "docs/how-to/script.md").read_text()
+    assert [line for code, meaning in MEANINGS.items() if (line := f"| {int(code)} | {meaning} |") not in page] == []
+
+
+PAGE = """
+```text file=poem.txt
+one
+two
+```
+```console
+$ WORD=two
+$ for word in one "$WORD"
+> do grep "$word" poem.txt; done
+one
+two
+$ (sleep 0.5; touch late) &
+```
+<!-- eventually -->
+```console
+$ ls; true
+... late ...
+```
+"""
+
+
+@pytest.mark.real
+def test_a_page_is_followed_block_by_block(tmp_path: Path, shell: Shell) -> None:
+    (tmp_path / "page.md").write_text(PAGE)
+    write_file, first, later = blocks(tmp_path / "page.md")
+    shell.write(write_file.file, write_file.body)
+    follow(shell, first)
+    follow(shell, later)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("body", ["$ false\n", "$ echo one\ntwo\n"])
+def test_a_page_that_is_not_true_fails(body: str, shell: Shell) -> None:
+    with pytest.raises(pytest.fail.Exception):
+        follow(shell, Block(info="console", mark="", body=body))
 
 
 @pytest.mark.parametrize(
