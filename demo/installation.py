@@ -113,7 +113,11 @@ class Installation:
             raise Failed(f"{name} is {seen.get('state')} ({reason}) and not {state} after {STATE_SECONDS:.0f} s")
 
     async def _json(self, *arguments: str) -> Document:
-        document: Document = json.loads(await self._run(*arguments, "-o", "json"))
+        output = await self._run(*arguments, "-o", "json")
+        try:
+            document: Document = json.loads(output)
+        except ValueError:
+            raise Failed(f"`kasbah {' '.join(arguments)} -o json` did not print JSON but: {output[:200]!r}") from None
         return document
 
     async def _run(
