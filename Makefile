@@ -37,7 +37,7 @@ lint: .venv/installed-dev ## ruff, mypy and import-linter
 	.venv/bin/lint-imports
 
 demo: .venv/installed ## start Kasbah, deploy the examples, call them; ONESHOT=1 ends by itself
-	.venv/bin/python -m demo $(if $(ONESHOT),--oneshot)
+	.venv/bin/python -m demo $(if $(filter-out 0,$(ONESHOT)),--oneshot)
 
 lock: .venv/installed-dev ## resolve the dependencies again into both lock files; UPGRADE=1 takes newer ones
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group build -o requirements.lock
