@@ -24,7 +24,7 @@ from kasbah.agent.build.workshop import Workshop
 from kasbah.errors import BuildFailed
 
 OUR_PYTHON = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-PACKAGE_LINE = re.compile(r"^(?:[A-Za-z0-9]|-e )", re.MULTILINE)
+PACKAGE_LINE = re.compile(r"^(?!#|--|\s).", re.MULTILINE)
 LOCK = "requirements.lock"
 
 FROZEN_WORKERS_LIVE = {"GUNICORN_CMD_ARGS": "--timeout=0"}
