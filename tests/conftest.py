@@ -1,4 +1,7 @@
-"""Golden files: text in, text out. `pytest --rewrite-golden` writes them anew and drops those no test asked for."""
+"""What every test shares: golden files, and that tests marked `root` are skipped, by name, without it.
+
+Golden files are text in, text out; `pytest --rewrite-golden` writes them anew and drops those no test asked for.
+"""
 
 from __future__ import annotations
 

@@ -76,3 +76,9 @@ def test_each_setting_is_explained_below_it(modules) -> None:
     }
     assert groups
     assert not unexplained
+
+
+def test_test_files_have_names_of_their_own(files) -> None:
+    names = [path.name for path in files if path.parts[-2:-1] != ("tests",) and path.match("tests/*/*.py")]
+    twice = {name for name in names if names.count(name) > 1 and name not in ("conftest.py", "__init__.py")}
+    assert not twice, "pytest imports them by their bare names"
