@@ -78,16 +78,20 @@ RESERVED_ENV = re.compile(r"PORT|KASBAH_.*")
 class Section(BaseModel):
     """A part of the file: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
 
 class ProbeSection(Section):
     """How a replica is asked whether it is well: a path that answers 2xx or 3xx; without one, a TCP connection."""
 
     path: Path | None = None
+    """The path to ask, such as /health; without one, a TCP connection is enough."""
     period: Duration = timedelta(seconds=5)
+    """How often it is asked."""
     timeout: Duration = timedelta(seconds=2)
+    """How long an answer may take."""
     failures: int = Field(default=3, ge=1, le=100)
+    """So many failures in a row mean no."""
 
     def to_domain(self) -> domain.Probe:
         """The probe as the domain has it."""
@@ -98,17 +102,24 @@ class HealthSection(Section):
     """`startup` gates the first request, `readiness` takes a replica out of traffic, `liveness` restarts it."""
 
     startup: ProbeSection = ProbeSection()
+    """Asked until the first yes: only then requests come."""
     readiness: ProbeSection | None = None
+    """A no takes the replica out of traffic until the next yes."""
     liveness: ProbeSection | None = None
+    """A no restarts the replica."""
 
 
 class ScalingSection(Section):
     """How many replicas. `concurrency` is a soft target per replica, `max_concurrency` a hard one."""
 
     min: int = Field(default=0, ge=0, le=100)
+    """The least replicas; 0 lets the service sleep."""
     max: int = Field(default=1, ge=1, le=100)
+    """The most replicas."""
     concurrency: int = Field(default=50, ge=1, le=100_000)
+    """Requests in flight that one replica should have: above it, more replicas are started, up to max."""
     max_concurrency: int | None = Field(default=None, ge=1, le=100_000)
+    """Requests in flight that no replica is ever given more of; beyond it callers get 429."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ScalingSection:
@@ -129,8 +140,11 @@ class SleepSection(Section):
     """When an unused service descends: running, frozen, stopped. Both count from the last use."""
 
     freeze_after: DurationOrNever = timedelta(minutes=1)
+    """Unused for so long, its replicas keep their memory and get no CPU; waking takes milliseconds."""
     stop_after: DurationOrNever = timedelta(minutes=30)
+    """Unused for so long, its replicas are ended; waking takes the app's own start."""
     ignore: tuple[Path, ...] = Field(default=(), max_length=50)
+    """Paths of a public service, and what is below them, that wake nothing: the gateway answers 404 itself."""
 
     def to_domain(self) -> Sleep:
         """The sleep as the domain has it."""
@@ -141,16 +155,22 @@ class ResourcesSection(Section):
     """Limits per replica."""
 
     cpu: float | None = Field(default=None, gt=0, le=1_024)
+    """CPUs, such as 0.5 or 2."""
     memory: Size | None = Field(default=None, ge=2**20)
+    """Memory, such as 512Mi."""
 
 
 class DeadlinesSection(Section):
     """How long each thing may take; `request: never` puts no limit on a whole exchange (streams)."""
 
     startup: Duration = timedelta(seconds=60)
+    """How long a replica may take to start, and a caller is held while it does."""
     request: DurationOrNever = None
+    """How long a whole exchange may take."""
     idle: Duration = timedelta(minutes=5)
+    """How long an exchange may go without a byte from either side."""
     drain: Duration = timedelta(seconds=30)
+    """How long a replica may finish what it has, once told to end."""
 
     @model_validator(mode="after")
     def _positive(self) -> DeadlinesSection:
@@ -175,8 +195,11 @@ class DataSection(Section):
     """The label on the data a service handles. A service without one counts as sensitive."""
 
     level: LevelName
+    """How sensitive the data is."""
     categories: tuple[Word, ...] = Field(default=(), max_length=50)
+    """What it is about, such as personal, financial, health."""
     regimes: tuple[Word, ...] = Field(default=(), max_length=50)
+    """The laws it is under, such as gdpr, ma-0908."""
 
     def to_domain(self) -> Label:
         """The label as the domain has it."""
@@ -199,16 +222,24 @@ class ServiceSection(Section):
         default=None, description="How a replica starts: an argument list, or one line for the shell."
     )
     env: dict[EnvName, EnvValue] = Field(default_factory=dict, max_length=500)
+    """Environment variables."""
     port: int | None = Field(
         default=None, ge=1, le=65_535, description="The port the app insists on; without it, the app listens on PORT."
     )
     protocol: domain.Protocol = domain.Protocol.AUTO
+    """What the app speaks: http1 (WebSocket included), h2c (HTTP/2 without TLS, as gRPC wants); auto asks it."""
     access: Access = Access.KEY
+    """Who may call: whoever holds a key, or the public."""
     health: HealthSection = HealthSection()
+    """How replicas are asked whether they are well."""
     scaling: ScalingSection = ScalingSection()
+    """How many replicas there are."""
     sleep: SleepSection = SleepSection()
+    """When an unused service goes to sleep, and how deep."""
     resources: ResourcesSection = ResourcesSection()
+    """Limits per replica."""
     deadlines: DeadlinesSection = DeadlinesSection()
+    """How long each thing may take."""
     data: DataSection | None = Field(default=None, description="The label on the data; unlabelled counts as sensitive.")
 
     @model_validator(mode="after")
@@ -233,6 +264,7 @@ class File(Section):
     """kasbah.yaml: the services of an application."""
 
     services: dict[str, ServiceSection] = Field(min_length=1, max_length=100)
+    """The services, by name."""
 
 
 class ResolvedService(ServiceSection):
@@ -249,9 +281,10 @@ def resolve(section: ServiceSection, *, runtime: str, command: tuple[str, ...]) 
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of kasbah.yaml."""
+    """The JSON Schema of kasbah.yaml. Defaults are shown as they would be written, hence the mode."""
+    made = File.model_json_schema(mode="serialization")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "kasbah.yaml",
-        **{key: value for key, value in File.model_json_schema().items() if key != "title"},
+        **{key: value for key, value in made.items() if key != "title"},
     }
