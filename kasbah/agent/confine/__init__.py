@@ -1,0 +1,196 @@
+"""What keeps a replica from the rest of the machine, and what of that is in force here.
+
+`measure` tries every mechanism in a process of its own and says which work and which do not, with the reason. A replica
+then gets all of those that work, or does not start: nothing measured is ever left out in silence. Standard library
+only, because the runner uses it.
+
+    landlock             opens only what it was given; signals and abstract sockets stay inside (kernel 6.12)
+    private-mounts       a /tmp, /dev/shm and IPC of its own; other daemons' sockets out of sight
+    seccomp              no mounts, tracing, namespaces, modules, io_uring ...
+    no-capabilities      root's powers are dropped, and no-new-privileges keeps them so
+    rlimits              no core files, bounded open files
+
+What a replica calls out to is not limited here: `egress` is `open`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kasbah.agent.confine import landlock, mounts, privileges, seccomp, system
+from kasbah.agent.confine.kernel import ARCHITECTURE, StepFailed, call
+
+LANDLOCK, SIGNAL_SCOPE, MOUNTS, SECCOMP = "landlock", "signal-scope", "private-mounts", "seccomp"
+CAPABILITIES, NO_NEW_PRIVILEGES, RLIMITS = "no-capabilities", "no-new-privileges", "rlimits"
+OPEN_FILES = 65_536
+
+NEVER = (
+    ("own-user", "replicas run as the site's user: their interpreter may be where no other user can read"),
+    ("own-network", "replicas share the machine's network: they reach its loopback and each other's ports"),
+    ("own-processes", "replicas can list the machine's processes and their arguments, though not their environment"),
+)
+"""What this driver does not do on any machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is in force for every replica, what is missing with the reason, and whether replicas may call out."""
+
+    mechanisms: tuple[str, ...]
+    missing: tuple[tuple[str, str], ...] = ()
+    egress: str = "open"
+
+
+class Confiner:
+    """Prepares what replicas are confined by, with all that was measured to work."""
+
+    def __init__(self, facts: Facts, *, hidden: Iterable[Path] = ()) -> None:
+        self.facts = facts
+        self._hidden = tuple(hidden)
+        self._filter = seccomp.Filter() if SECCOMP in facts.mechanisms else None
+        self._etc = system.Etc()
+        self._version = landlock.abi() if LANDLOCK in facts.mechanisms else 0
+
+    def prepare(self, *, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> Confinement:
+        """What to enter in one replica's process. `private` holds `tmp`, its /tmp."""
+        ruleset = self._ruleset(private, readable, pipes) if LANDLOCK in self.facts.mechanisms else None
+        view = mounts.View(
+            temporary=private / "tmp", hidden=self._hidden, kept=(private, *readable, *system.interpreter())
+        )
+        return Confinement(ruleset=ruleset, view=view if MOUNTS in self.facts.mechanisms else None, filter=self._filter)
+
+    def _ruleset(self, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> landlock.Ruleset:
+        rules = landlock.Ruleset(self._version)
+        rules.allow_reading((*system.READABLE, *system.interpreter(), *self._etc.readable(), *readable))
+        rules.allow_listing(system.ETC)
+        # Its /tmp is a mount of private/tmp: a walk from there upwards does not pass `private`.
+        rules.allow_writing((private, private / "tmp", *pipes, *system.WRITABLE_DEVICES))
+        return rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """One replica's confinement, made before the fork."""
+
+    ruleset: landlock.Ruleset | None
+    view: mounts.View | None
+    filter: seccomp.Filter | None
+
+    @property
+    def fd(self) -> int | None:
+        """The file descriptor that must survive until `enter`."""
+        return self.ruleset.fd if self.ruleset else None
+
+    def enter(self) -> None:
+        """Confine this process for good. Raises StepFailed or OSError; the process must then end."""
+        if self.view:
+            mounts.enter(self.view)
+        privileges.drop_capabilities()
+        privileges.forbid_new()
+        if self.ruleset:
+            # Without a view this is the machine's own: semaphores and shared memory need it, so it is shared.
+            self.ruleset.allow_writing((mounts.SHARED_MEMORY,))
+            landlock.enter(self.ruleset.fd)
+        if self.filter:
+            self.filter.enter()
+
+    def close(self) -> None:
+        """Let go of what was prepared; a process that entered stays confined."""
+        if self.ruleset:
+            self.ruleset.close()
+
+
+def limit() -> None:
+    """Limits every replica gets: no core files, a bounded number of open files."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+
+def measure(scratch: Path) -> Facts:
+    """Try every mechanism on this machine, each in a process of its own. `scratch` is any empty folder of ours."""
+    tried: list[tuple[str, str]] = [
+        (RLIMITS, _attempt(limit)),
+        (CAPABILITIES, _attempt(_try_privileges)),
+        (NO_NEW_PRIVILEGES, _attempt(privileges.forbid_new)),
+        (SECCOMP, _attempt(_try_seccomp)),
+        (LANDLOCK, _attempt(_try_landlock)),
+        (SIGNAL_SCOPE, _attempt(_try_signal_scope)),
+        (MOUNTS, _attempt(lambda: _try_mounts(scratch))),
+    ]
+    works = tuple(name for name, problem in tried if not problem)
+    fails = tuple((name, problem) for name, problem in tried if problem)
+    return Facts(mechanisms=works, missing=fails + NEVER)
+
+
+def _attempt(work: Callable[[], None]) -> str:
+    """Run `work` in a forked process; "" where it succeeded, else why it did not."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except Exception as error:  # a broken mechanism is a missing one, whatever breaks
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answers:
+        said = answers.read().decode()
+    _, status = os.waitpid(child, 0)
+    return "" if status == 0 else said or f"the trial ended with status {status}"
+
+
+def _try_privileges() -> None:
+    privileges.drop_capabilities()
+    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
+    if int(held.split()[1], 16):
+        raise StepFailed(1, f"the kernel kept {held.split()[1]}", "dropping capabilities")
+
+
+def _try_seccomp() -> None:
+    if ARCHITECTURE is None:
+        raise StepFailed(38, f"no filter is written for {os.uname().machine}", "seccomp")
+    privileges.forbid_new()
+    seccomp.Filter().enter()
+    try:
+        call("unshare", 0)
+    except StepFailed:
+        return
+    raise StepFailed(1, "the filter let a refused call pass", "seccomp")
+
+
+def _try_landlock() -> None:
+    rules = landlock.Ruleset(landlock.abi())
+    privileges.forbid_new()
+    landlock.enter(rules.fd)
+    try:
+        os.listdir("/")
+    except PermissionError:
+        return
+    raise StepFailed(1, "a refused folder could still be listed", "landlock")
+
+
+def _try_signal_scope() -> None:
+    if landlock.abi() < landlock.SCOPES_SINCE:
+        raise StepFailed(1, f"the kernel's Landlock is version {landlock.abi()}, scopes came with 6", "landlock")
+    _try_landlock()
+    try:
+        os.kill(os.getppid(), 0)
+    except PermissionError:
+        return
+    raise StepFailed(1, "a signal could still leave", "landlock")
+
+
+def _try_mounts(scratch: Path) -> None:
+    wanted = scratch.stat()
+    mounts.enter(mounts.View(temporary=scratch, hidden=(), kept=()))
+    if not os.path.samestat(wanted, mounts.TEMPORARY.stat()):
+        raise StepFailed(1, "/tmp is still the machine's", "private mounts")

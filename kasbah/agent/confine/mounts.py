@@ -1,0 +1,91 @@
+"""A mount namespace per replica: a /tmp and a /dev/shm of its own, and the sockets of others out of sight.
+
+Landlock does not stop a connection to a Unix socket whose path is known: the machine's own daemons, or the gateway's
+administration, would answer a replica that runs as their user. Where the kernel lets us make a mount namespace (as
+root, or through a user namespace), folders that hold such sockets are covered with empty ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kasbah.agent.confine.kernel import call, checked, libc
+
+NEW_MOUNTS, NEW_IPC, NEW_USER = 0x0002_0000, 0x0800_0000, 0x1000_0000
+NO_SETUID, NO_DEVICES, NO_EXECUTION = 2, 4, 8
+BIND, RECURSIVE, PRIVATE = 0x1000, 0x4000, 0x4_0000
+
+SHARED_MEMORY = Path("/dev/shm")
+TEMPORARY = Path("/tmp")
+RUN = Path("/run")
+RESOLVER = Path("/etc/resolv.conf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a replica sees instead. `temporary` becomes its /tmp; `hidden` are covered; `kept` stay where they are,
+    even below something that is covered."""
+
+    temporary: Path
+    hidden: tuple[Path, ...]
+    kept: tuple[Path, ...]
+
+
+def enter(view: View) -> None:
+    """Give this process the view. Raises StepFailed or OSError. Needs a single thread."""
+    user, group = os.getuid(), os.getgid()
+    as_root = user == 0
+    call("unshare", NEW_MOUNTS | NEW_IPC | (0 if as_root else NEW_USER))
+    if not as_root:
+        _stay(user, group)
+    _mount(None, Path("/"), None, RECURSIVE | PRIVATE)
+    kept = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in _covered(view) if path.is_dir()]
+    resolver = _resolver()
+    _mount(view.temporary, TEMPORARY, None, BIND)
+    for folder in (SHARED_MEMORY, RUN, *view.hidden):
+        if folder.is_dir():
+            _mount("tmpfs", folder, "tmpfs", NO_SETUID | NO_DEVICES | NO_EXECUTION)
+    for path, fd in kept:
+        path.mkdir(parents=True, exist_ok=True)
+        _mount(Path(f"/proc/self/fd/{fd}"), path, None, BIND | RECURSIVE)
+        os.close(fd)
+    if resolver is not None:
+        resolver[0].parent.mkdir(parents=True, exist_ok=True)
+        resolver[0].write_bytes(resolver[1])
+
+
+def _stay(user: int, group: int) -> None:
+    """Inside the user namespace, be who we are outside of it."""
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+
+
+def _covered(view: View) -> Iterable[Path]:
+    """The paths to keep that a cover would hide, the outer before the inner."""
+    covers = (TEMPORARY, RUN, *view.hidden)
+    return sorted(path for path in view.kept if any(path.is_relative_to(cover) for cover in covers))
+
+
+def _resolver() -> tuple[Path, bytes] | None:
+    """The resolver's configuration where it lives below /run, as it does under systemd."""
+    try:
+        target = RESOLVER.resolve(strict=True)
+        return (target, target.read_bytes()) if target.is_relative_to(RUN) else None
+    except OSError:
+        return None
+
+
+def _mount(source: Path | str | None, target: Path, kind: str | None, flags: int) -> None:
+    arguments = (
+        None if source is None else os.fsencode(source),
+        os.fsencode(target),
+        None if kind is None else kind.encode(),
+        ctypes.c_ulong(flags),
+        None,
+    )
+    checked(libc.mount(*arguments), f"mounting over {target}")

@@ -1,0 +1,142 @@
+"""Limits on memory and processor by control groups, version 1 or 2, where the runner may make them.
+
+`Groups` is made by trying: a controller counts as there once a group was made in it and a limit written. A replica
+gets a group only where it has a limit. Groups are made below our own (version 1) or at the root (version 2, whose
+rules keep processes and children apart); their folders are removed with the replica.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+PERIOD_US = 100_000
+MEMORY, CPU = "memory", "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controller:
+    """One controller: the folder our groups are made in, and which version's files it has."""
+
+    name: str
+    parent: Path
+    version: int
+
+    def limit(self, folder: Path, *, cpu: float | None, memory: int | None) -> None:
+        """Write the limits this controller is about into a group."""
+        if self.name == MEMORY and memory is not None:
+            file = "memory.limit_in_bytes" if self.version == 1 else "memory.max"
+            (folder / file).write_text(str(memory))
+        if self.name == CPU and cpu is not None:
+            quota = max(1_000, int(cpu * PERIOD_US))
+            if self.version == 1:
+                (folder / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+                (folder / "cpu.cfs_quota_us").write_text(str(quota))
+            else:
+                (folder / "cpu.max").write_text(f"{quota} {PERIOD_US}")
+
+
+class Groups:
+    """The control groups of replicas. `missing` says which controllers cannot be used, and why."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        self._controllers: dict[str, Controller] = {}
+        self.missing: dict[str, str] = {}
+        for name in (MEMORY, CPU):
+            try:
+                self._controllers[name] = self._tried(name)
+            except OSError as error:
+                self.missing[name] = f"its control group cannot be written: {error.strerror or error}"
+
+    @property
+    def available(self) -> frozenset[str]:
+        """The controllers that limits can be set with."""
+        return frozenset(self._controllers)
+
+    def make(self, replica: str, *, cpu: float | None, memory: int | None) -> tuple[Path, ...]:
+        """Groups with these limits, one folder per controller that is needed and there. Raises OSError."""
+        wanted = {CPU: cpu, MEMORY: memory}
+        folders: dict[Path, None] = {}
+        for name, controller in self._controllers.items():
+            if wanted[name] is None:
+                continue
+            folder = self._folder(controller, replica)
+            folder.mkdir(exist_ok=True)
+            controller.limit(folder, cpu=cpu, memory=memory)
+            folders[folder] = None
+        return tuple(folders)
+
+    def leftovers(self, known: frozenset[str]) -> list[Path]:
+        """Groups made under our tag for replicas that are not known any more."""
+        found = {folder for one in self._controllers.values() for folder in one.parent.glob(f"kasbah-{self._tag}-*")}
+        return [folder for folder in found if folder.name.removeprefix(f"kasbah-{self._tag}-") not in known]
+
+    def _tried(self, name: str) -> Controller:
+        controller = _find(name)
+        folder = self._folder(controller, "trial")
+        folder.mkdir(exist_ok=True)
+        try:
+            controller.limit(folder, cpu=1.0, memory=2**30)
+        finally:
+            folder.rmdir()
+        return controller
+
+    def _folder(self, controller: Controller, replica: str) -> Path:
+        return controller.parent / f"kasbah-{self._tag}-{replica}"
+
+
+def remove(folder: Path) -> bool:
+    """Remove a group; False where processes are still in it."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def was_out_of_memory(folders: tuple[Path, ...]) -> bool:
+    """Whether the kernel has killed a process of these groups for passing the memory limit."""
+    for folder in folders:
+        for file in (folder / "memory.events", folder / "memory.oom_control"):
+            try:
+                counts = dict(line.split() for line in file.read_text().splitlines())
+            except (OSError, ValueError):
+                continue
+            if int(counts.get("oom_kill", "0")):
+                return True
+    return False
+
+
+def _find(name: str) -> Controller:
+    """Where a controller's groups can be made. Raises OSError where it is nowhere mounted or not ours to use."""
+    own = _own_groups()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, after = line.split(" - ", 1)
+        root, mount = before.split()[3:5]
+        kind, _, options = after.split(" ", 2)
+        if kind == "cgroup" and name in options.split(",") and name in own:
+            inside = os.path.relpath(own[name], root)
+            return Controller(name=name, parent=(Path(mount) / inside).resolve(), version=1)
+        if kind == "cgroup2" and name in (Path(mount) / "cgroup.controllers").read_text().split():
+            return _second_version(name, Path(mount))
+    raise FileNotFoundError(2, f"no {name} controller is mounted")
+
+
+def _second_version(name: str, mount: Path) -> Controller:
+    enabled = mount / "cgroup.subtree_control"
+    if name not in enabled.read_text().split():
+        enabled.write_text(f"+{name}")
+    return Controller(name=name, parent=mount, version=2)
+
+
+def _own_groups() -> dict[str, str]:
+    """This process's own group in each controller of version 1."""
+    groups: dict[str, str] = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        groups |= dict.fromkeys(filter(None, names.split(",")), path)
+    return groups

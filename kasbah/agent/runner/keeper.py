@@ -1,0 +1,289 @@
+"""Keeps replicas: starts, freezes, thaws, stops and forgets them when told to.
+
+Every operation is idempotent. The record is written before the act, so that a runner that takes over finishes what
+this one began. An operation that must wait (for an exec, for a freeze to take) answers later, through `reply`; none
+keeps the others waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+
+from kasbah.agent import confine
+from kasbah.agent.confine.kernel import StepFailed
+from kasbah.agent.runner import cgroups, journal, processes, records, spawn
+from kasbah.agent.runner.held import Held, send
+from kasbah.agent.runner.layout import Layout
+from kasbah.agent.runner.reactor import Reactor
+from kasbah.agent.runner.reaper import RETRY_SECONDS, Reaper
+from kasbah.agent.runner.records import Record, Records
+from kasbah.agent.runner.spawn import Child, Failed, Order, Plan
+from kasbah.agent.runner.workdir import Workdir
+
+START_SECONDS = 60.0
+"""From the fork to the exec: the working copy, mostly."""
+
+FREEZE_SECONDS = 2.0
+KILLED_AFTER_DRAIN = "did not end within {drain:g} s of SIGTERM, and was killed"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Ids become names of files."""
+
+Reply = Callable[[object], None]
+"""Takes a result that JSON can carry, or the Failed that says why there is none."""
+
+
+class Keeper:
+    """The replicas of one runner. `ended` is called with the id of each that has ended."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        reactor: Reactor,
+        *,
+        facts: confine.Facts,
+        groups: cgroups.Groups,
+        ended: Callable[[str], None],
+    ) -> None:
+        self.held: dict[str, Held] = {}
+        self.book = Records(layout.home)
+        self.groups = groups
+        self.reaper = Reaper(layout, reactor, held=self.held, book=self.book, ended=self._one_ended)
+        self._layout = layout
+        self._reactor = reactor
+        self._confiner = confine.Confiner(facts, hidden=(layout.socket.parent,))
+        self._tell = ended
+        self._boot = processes.boot_id()
+        self._when_empty: Callable[[], None] | None = None
+
+    def start(self, order: Order, reply: Reply) -> None:
+        """Start a replica; answers once its program runs."""
+        held = self.held.get(order.replica)
+        if held is None:
+            self._begin(order, reply)
+        elif held.record.state == records.STARTING:
+            held.started.append(reply)
+        elif held.alive:
+            reply(held.record)
+        else:
+            raise Failed("conflict", f"replica {order.replica} has ended", "an id is used once: start another")
+
+    def freeze(self, replica: str, reply: Reply) -> None:
+        """Take a replica off the processor; answers once every process of it is."""
+        held = self._running(replica)
+        if held.record.stop_by is not None:
+            raise Failed("conflict", f"replica {replica} is stopping", "it cannot be frozen any more")
+        if not held.record.frozen:
+            self.book.save(held.change(frozen=True))
+        self._still(held, time.monotonic() + FREEZE_SECONDS, reply)
+
+    def thaw(self, replica: str, reply: Reply) -> None:
+        """Put a replica back on the processor. What has left its process group follows after the answer."""
+        held = self._running(replica)
+        held.signal_group(signal.SIGCONT)
+        was_frozen = held.record.frozen
+        if was_frozen:
+            self.book.save(held.change(frozen=False))
+        reply({})
+        if was_frozen:
+            held.signal_members(signal.SIGCONT)
+
+    def stop(self, replica: str, drain: float) -> None:
+        """Ask a replica to end, and end it after `drain` seconds. Does not wait."""
+        held = self.held.get(replica)
+        if held is None or not held.runs:
+            return
+        stop_by = min(time.monotonic() + drain, held.record.stop_by or float("inf"))
+        was_frozen = held.record.frozen
+        self.book.save(held.change(stop_by=stop_by, frozen=False))
+        held.signal_group(signal.SIGTERM)
+        if was_frozen:
+            held.signal_members(signal.SIGCONT)
+        self.reaper.kill_at(held, stop_by, KILLED_AFTER_DRAIN.format(drain=drain))
+
+    def forget(self, replica: str) -> None:
+        """Drop an ended replica's record and its folder."""
+        held = self.held.get(replica)
+        if held is None:
+            return
+        if held.alive:
+            raise Failed("conflict", f"replica {replica} still runs", "stop it first")
+        self.reaper.discard(held)
+
+    def tail(self, replica: str, lines: int) -> list[str]:
+        """The last lines of a replica's log, as they stand in it."""
+        held = self.held.get(replica)
+        return [] if held is None else journal.last_lines(held.log.path, lines)
+
+    def shutdown(self, drain: float, when_empty: Callable[[], None]) -> None:
+        """Stop every replica and start no more; call `when_empty` once all have ended."""
+        self._when_empty = when_empty
+        for replica in list(self.held):
+            self.stop(replica, drain)
+        self._check_empty()
+
+    def reap(self) -> None:
+        """Take in the children that have ended."""
+        self.reaper.reap(self._execed)
+
+    def hold(self, record: Record) -> Held:
+        """Hold a replica: ours to log and to see to its end."""
+        log = journal.Journal(
+            self._layout.journal(record.service, record.replica),
+            file_bytes=self._layout.log_file_bytes,
+            files=self._layout.log_files,
+        )
+        workdir = Workdir(self._layout.replicas / record.replica)
+        held = self.held[record.replica] = Held(record, workdir=workdir, log=log, reactor=self._reactor)
+        return held
+
+    def _running(self, replica: str) -> Held:
+        held = self.held.get(replica)
+        if held is None:
+            raise Failed("not_found", f"replica {replica} is not known here", "list what is")
+        if not held.runs:
+            raise Failed("conflict", f"replica {replica} has ended", "its log says how")
+        if held.record.state == records.STARTING:
+            raise Failed("conflict", f"replica {replica} is being started", "wait for the answer to its start")
+        return held
+
+    def _begin(self, order: Order, reply: Reply) -> None:
+        self._check(order)
+        held = self.hold(self._record(order))
+        held.started.append(reply)
+        try:
+            child = self._fork(order, held)
+        except Exception as error:
+            self._abandon(held, _failure(error))
+            return
+        held.child = child
+        self._reactor.watch(child.says, lambda _events: self._hear(held, child))
+        self.reaper.kill_at(held, time.monotonic() + START_SECONDS, f"was not started within {START_SECONDS:g} s")
+
+    def _check(self, order: Order) -> None:
+        if self._when_empty is not None:
+            raise Failed("unavailable", "the runner is shutting down", "ask again once a new one runs")
+        for name in (order.replica, order.service):
+            if not NAME.fullmatch(name):
+                raise Failed("invalid", f"{name!r} cannot be an id")
+        for folder in (order.app, *order.readable):
+            if not folder.exists():
+                raise Failed("start_failed", f"{folder}, which the replica needs, does not exist", "build it again")
+
+    def _record(self, order: Order) -> Record:
+        return Record(
+            replica=order.replica,
+            service=order.service,
+            revision=order.revision,
+            port=order.port,
+            boot=self._boot,
+            started_at=journal.now(),
+            memory=order.memory,
+        )
+
+    def _fork(self, order: Order, held: Held) -> Child:
+        groups = self.groups.make(order.replica, cpu=order.cpu, memory=order.memory)
+        held.change(groups=tuple(str(folder) for folder in groups))
+        held.workdir.make()
+        pipes = self._layout.pipes(order.replica)
+        for pipe in pipes:
+            os.mkfifo(pipe, 0o600)
+        held.listen(pipes)
+        readable = (order.app, *order.readable)
+        confinement = self._confiner.prepare(private=held.workdir.root, readable=readable, pipes=pipes)
+        try:
+            child = spawn.fork(
+                Plan(order=order, workdir=held.workdir, pipes=pipes, confinement=confinement, groups=groups)
+            )
+        finally:
+            confinement.close()
+        self._let_go(held, child)
+        return child
+
+    def _let_go(self, held: Held, child: Child) -> None:
+        """Write down who the child is, then let it exec. It ends where that cannot be written."""
+        found = processes.look(child.pid)
+        try:
+            self.book.save(held.change(pid=child.pid, start_time=found.start_time if found else 0))
+            os.write(child.go, b"g")
+        except OSError:
+            os.close(child.says)
+            raise
+        finally:
+            os.close(child.go)
+
+    def _hear(self, held: Held, child: Child) -> None:
+        """Take in what a starting child says. The end of the file without a word means that its program runs."""
+        try:
+            while part := os.read(child.says, 4096):
+                held.said += part
+        except BlockingIOError:
+            return
+        self._reactor.unwatch(child.says)
+        os.close(child.says)
+        held.child = None
+        failure = spawn.heard(bytes(held.said)) or (Failed("start_failed", held.cause) if held.cause else None)
+        if failure is not None:
+            self._abandon(held, failure)
+            return
+        if held.deadline and held.record.stop_by is None:
+            held.deadline.cancel()
+        self.book.save(held.change(state=records.RUNNING))
+        _answer(held, held.record)
+
+    def _execed(self, held: Held) -> bool:
+        """Whether a child that has ended had come as far as its program."""
+        if held.child is not None:
+            self._hear(held, held.child)
+        return held.record.replica in self.held
+
+    def _abandon(self, held: Held, failure: Failed) -> None:
+        """Undo a start that failed: its id may be used again."""
+        self.reaper.release(held)
+        self.reaper.discard(held)
+        _answer(held, failure)
+        self._check_empty()
+
+    def _still(self, held: Held, deadline: float, reply: Reply) -> None:
+        """Stop all of a replica's processes, those forked meanwhile included, and answer when none moves."""
+        if not (held.runs and held.record.frozen):
+            reply(Failed("conflict", f"replica {held.record.replica} was thawed or ended while it was being frozen"))
+            return
+        held.signal_group(signal.SIGSTOP)
+        moving = [one for one in held.members() if not one.stopped]
+        if not moving:
+            reply({})
+        elif time.monotonic() < deadline:
+            for one in moving:
+                send(one, signal.SIGSTOP)
+            self._reactor.after(RETRY_SECONDS, lambda: self._still(held, deadline, reply))
+        else:
+            self.thaw(held.record.replica, lambda _result: None)
+            reply(Failed("unavailable", f"{len(moving)} of its processes did not stop in {FREEZE_SECONDS:g} s"))
+
+    def _one_ended(self, replica: str) -> None:
+        self._tell(replica)
+        self._check_empty()
+
+    def _check_empty(self) -> None:
+        if self._when_empty is not None and not any(held.alive for held in self.held.values()):
+            self._when_empty()
+
+
+def _answer(held: Held, result: object) -> None:
+    """Tell all who wait for a start."""
+    waiting, held.started = held.started, []
+    for reply in waiting:
+        reply(result)
+
+
+def _failure(error: Exception) -> Failed:
+    """Why nothing could be forked, in words."""
+    if isinstance(error, Failed):
+        return error
+    if isinstance(error, StepFailed):
+        return Failed("confinement_failed", f"the replica could not be confined: {error}", spawn.CONFINEMENT_HINT)
+    return Failed("start_failed", f"the replica could not be prepared: {error}")

@@ -1,0 +1,88 @@
+"""The agent's side of the runner: one that answers is used, else one is started, apart from the agent.
+
+Two agents that race start two runners; the second finds the data folder taken and leaves, and both agents use the
+first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+from kasbah.agent.paths import Paths
+from kasbah.agent.runner import __file__ as package
+from kasbah.agent.runner.layout import Layout
+from kasbah.drivers.process import ProcessDriver
+from kasbah.errors import Unavailable
+from kasbah.settings import Limits
+
+START_SECONDS = 30.0
+RETRY_SECONDS = 0.02
+PROGRAM = Path(package).with_name("__main__.py")
+ALREADY_RUNS = 3
+
+
+def process_driver(paths: Paths, limits: Limits = Limits()) -> ProcessDriver:  # noqa: B008 frozen
+    """The driver of this site's runner, which starts one where none answers."""
+    layout = layout_of(paths, limits)
+    return ProcessDriver(layout.socket, layout.token, revive=lambda: ensure_runner(paths, limits))
+
+
+def layout_of(paths: Paths, limits: Limits) -> Layout:
+    """Where the runner of an agent with these paths keeps things."""
+    return Layout(
+        home=paths.runner,
+        replicas=paths.replicas,
+        logs=paths.logs,
+        socket=paths.runner_socket,
+        log_file_bytes=limits.log_file_bytes,
+        log_files=limits.log_files,
+    )
+
+
+async def ensure_runner(paths: Paths, limits: Limits = Limits()) -> None:  # noqa: B008 frozen
+    """Start a runner unless one answers. Raises Unavailable where it cannot be started."""
+    layout = layout_of(paths, limits)
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while not await _answers(layout):
+                await _start(layout)
+    except TimeoutError:
+        raise Unavailable(
+            f"the runner did not answer within {START_SECONDS:g} s",
+            hint=f"{layout.log} says what it is doing",
+            code="runner_unavailable",
+        ) from None
+
+
+async def _answers(layout: Layout) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(layout.socket)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+async def _start(layout: Layout) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-S", str(PROGRAM), layout.to_json()),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={},
+        start_new_session=True,
+    )
+    _, said = await process.communicate()
+    if process.returncode == ALREADY_RUNS:
+        await asyncio.sleep(RETRY_SECONDS)  # another agent's runner: it answers soon
+    elif process.returncode != 0:
+        last = said.decode(errors="replace").strip().splitlines()[-1:]
+        raise Unavailable(
+            f"the runner could not be started: {' '.join(last)}",
+            hint=f"see {layout.log}",
+            code="runner_unavailable",
+        )

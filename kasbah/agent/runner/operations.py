@@ -1,0 +1,81 @@
+"""What the runner can be asked: each request's fields, read and handed to the keeper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from kasbah.agent import confine
+from kasbah.agent.runner import journal
+from kasbah.agent.runner.keeper import Keeper, Reply
+from kasbah.agent.runner.server import Operation, Request
+from kasbah.agent.runner.spawn import Order
+
+
+def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) -> Mapping[str, Operation]:
+    """The operations by name. `leave` ends the runner."""
+
+    def isolation(_request: Request, reply: Reply) -> None:
+        reply(facts)
+
+    def list_all(_request: Request, reply: Reply) -> None:
+        reply([held.record for held in keeper.held.values()])
+
+    def start(request: Request, reply: Reply) -> None:
+        keeper.start(_order(request["order"]), reply)
+
+    def freeze(request: Request, reply: Reply) -> None:
+        keeper.freeze(request["replica"], reply)
+
+    def thaw(request: Request, reply: Reply) -> None:
+        keeper.thaw(request["replica"], reply)
+
+    def stop(request: Request, reply: Reply) -> None:
+        keeper.stop(request["replica"], float(request["drain"]))
+        reply({})
+
+    def forget(request: Request, reply: Reply) -> None:
+        keeper.forget(request["replica"])
+        reply({})
+
+    def tail(request: Request, reply: Reply) -> None:
+        lines = keeper.tail(request["replica"], int(request["lines"]))
+        reply([parsed for line in lines if (parsed := journal.split(line)) is not None])
+
+    def shutdown(request: Request, reply: Reply) -> None:
+        def gone() -> None:
+            reply({})
+            leave()
+
+        keeper.shutdown(float(request["drain"]), gone)
+
+    return {
+        "isolation": isolation,
+        "list": list_all,
+        "start": start,
+        "freeze": freeze,
+        "thaw": thaw,
+        "stop": stop,
+        "forget": forget,
+        "tail": tail,
+        "shutdown": shutdown,
+    }
+
+
+def _order(fields: Mapping[str, object]) -> Order:
+    argv, env, readable = fields["argv"], fields["env"], fields["readable"]
+    cpu, memory, port = fields["cpu"], fields["memory"], fields["port"]
+    if not isinstance(argv, list) or not argv or not isinstance(env, dict) or not isinstance(readable, list):
+        raise ValueError("an order has a list `argv` that is not empty, an object `env` and a list `readable`")
+    return Order(
+        replica=str(fields["replica"]),
+        service=str(fields["service"]),
+        revision=str(fields["revision"]),
+        argv=tuple(str(word) for word in argv),
+        env={str(name): str(value) for name, value in env.items()},
+        app=Path(str(fields["app"])),
+        port=int(str(port)),
+        readable=tuple(Path(str(path)) for path in readable),
+        cpu=None if cpu is None else float(str(cpu)),
+        memory=None if memory is None else int(str(memory)),
+    )

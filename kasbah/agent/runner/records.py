@@ -1,0 +1,87 @@
+"""What the runner must remember of a replica to find it again: one JSON file each, replaced whole, written before
+acting.
+
+Records need to survive the runner, not the machine: a restart of the machine ends every replica, which the boot's id
+in each record tells.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+VERSION = 1
+STARTING, RUNNING, ENDED = "starting", "running", "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a replica ended: a code or a signal (neither where nobody saw), why, and its last lines."""
+
+    code: int | None = None
+    signal: str | None = None
+    reason: str = ""
+    tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A replica the runner holds. `stop_by` is when a stopping one is killed, on the machine's monotonic clock."""
+
+    replica: str
+    service: str
+    revision: str
+    port: int
+    boot: str
+    started_at: str
+    memory: int | None = None
+    groups: tuple[str, ...] = ()
+    state: str = STARTING
+    pid: int = 0
+    start_time: int = 0
+    frozen: bool = False
+    stop_by: float | None = None
+    ending: Ending | None = None
+
+
+class Records:
+    """The records of one runner, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, record: Record) -> None:
+        """Replace the record of a replica."""
+        path = self._path(record.replica)
+        beside = path.with_suffix(".new")
+        beside.write_text(json.dumps({"version": VERSION, **asdict(record)}))
+        os.replace(beside, path)
+
+    def drop(self, replica: str) -> None:
+        """Forget a replica."""
+        self._path(replica).unlink(missing_ok=True)
+
+    def load(self) -> list[Record]:
+        """Every record that can be read; one that cannot is removed, as its replica cannot be told from a stranger."""
+        found = []
+        for path in sorted(self._folder.glob("*.replica")):
+            try:
+                found.append(_parse(json.loads(path.read_text())))
+            except (ValueError, TypeError, KeyError):
+                path.unlink(missing_ok=True)
+        return found
+
+    def _path(self, replica: str) -> Path:
+        return self._folder / f"{replica}.replica"
+
+
+def _parse(fields: dict[str, object]) -> Record:
+    if fields.pop("version") != VERSION:
+        raise ValueError("another version's record")
+    ending = fields.pop("ending")
+    record = Record(**fields)  # type: ignore[arg-type]  # our own file; a wrong one raises TypeError
+    if isinstance(ending, dict):
+        record = replace(record, ending=Ending(**{**ending, "tail": tuple(ending["tail"])}))
+    return replace(record, groups=tuple(record.groups))

@@ -1,0 +1,113 @@
+"""A replica's private folder: a working copy of its source, a home, and a folder for temporary files.
+
+    REPLICA/app    the working copy, where it starts; what it writes there is its own and gone with it
+    REPLICA/home   HOME
+    REPLICA/tmp    TMPDIR, and its /tmp where the kernel lets it have one
+
+The source itself is never written to. A source of more than 32 MiB is not copied: its files are links to the read-only
+originals, in folders of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+LARGEST_COPY = 32 * 2**20
+MOST_COPIED_FILES = 5_000
+LINKED_FOLDERS = frozenset({"node_modules", ".venv"})
+"""Installed dependencies: read, not written, and large. A link keeps their own relative imports working."""
+
+CLONE = 0x4004_9409
+"""FICLONE: share the blocks until one side writes, on file systems that can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workdir:
+    """The private folder of one replica."""
+
+    root: Path
+
+    @property
+    def app(self) -> Path:
+        return self.root / "app"
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def tmp(self) -> Path:
+        return self.root / "tmp"
+
+    def make(self) -> None:
+        """Make the empty folders."""
+        for folder in (self.root, self.app, self.home, self.tmp):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def fill(self, source: Path) -> None:
+        """Make the working copy of `source`."""
+        copied = _is_small(source)
+        _copy_folder(source, self.app, copied=copied)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder and all below it, whatever permissions a replica left behind."""
+    shutil.rmtree(folder, onerror=_loosen)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_small(source: Path) -> bool:
+    size = files = 0
+    for folder, names, file_names in os.walk(source):
+        names[:] = [name for name in names if name not in LINKED_FOLDERS]
+        files += len(file_names)
+        size += sum(os.lstat(os.path.join(folder, name)).st_size for name in file_names)
+        if size > LARGEST_COPY or files > MOST_COPIED_FILES:
+            return False
+    return True
+
+
+def _copy_folder(source: Path, target: Path, *, copied: bool) -> None:
+    with os.scandir(source) as entries:
+        for entry in entries:
+            goal = target / entry.name
+            if entry.is_symlink():
+                goal.symlink_to(os.readlink(entry.path))
+            elif entry.is_dir() and entry.name in LINKED_FOLDERS:
+                goal.symlink_to(entry.path)
+            elif entry.is_dir():
+                goal.mkdir(mode=0o700)
+                _copy_folder(Path(entry.path), goal, copied=copied)
+            elif not copied:
+                goal.symlink_to(entry.path)
+            elif entry.is_file():
+                _copy_file(entry.path, goal, entry.stat())
+
+
+def _copy_file(source: str, target: Path, facts: os.stat_result) -> None:
+    """Copy contents, permissions (ours to write) and times: compiled Python is valid only for its source's time."""
+    reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.ioctl(writer, CLONE, reader)
+        except OSError:
+            while os.sendfile(writer, reader, None, LARGEST_COPY):
+                pass
+        os.fchmod(writer, stat.S_IMODE(facts.st_mode) & 0o777 | 0o600)
+        os.utime(writer, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _loosen(_function: object, path: str, _error: object) -> None:
+    """Give ourselves back the permissions that a replica took from its folders; the next pass deletes them."""
+    for folder in (os.path.dirname(path), path):
+        if os.path.isdir(folder) and not os.path.islink(folder):
+            os.chmod(folder, 0o700)
