@@ -14,4 +14,4 @@ if __name__ == "__main__":
     parser.add_argument("--oneshot", action="store_true", help="end after the report; ONESHOT=1 does the same")
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parents[1]
-    sys.exit(main(root, oneshot=arguments.oneshot or bool(os.environ.get("ONESHOT"))))
+    sys.exit(main(root, oneshot=arguments.oneshot or os.environ.get("ONESHOT", "0") not in ("", "0")))

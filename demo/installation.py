@@ -91,6 +91,13 @@ class Installation:
         """A new key for every service."""
         return str((await self._json("keys", "create", name))["key"])
 
+    async def last_lines(self, name: str) -> list[str]:
+        """What a service's replicas wrote last; nothing where that cannot be read."""
+        try:
+            return (await self._run("logs", name, "--tail", str(TAIL))).splitlines()
+        except Failed:
+            return []
+
     async def describe(self, name: str) -> Document:
         """Everything known about a service."""
         return await self._json("describe", name)

@@ -23,13 +23,15 @@ PHASES = ("queue", "start", "ready", "first_byte")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """A scene that was played. `wake` is what the installation says of the waking it caused, if it caused one."""
+    """A scene that was played. `wake` is the id of the waking it caused, if it caused one; `log` is what the app wrote
+    last, where a request failed."""
 
     title: str
     app: str
     tally: Tally
     wake: str | None = None
     shown: str = ""
+    log: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,6 +155,7 @@ def _failures(report: Report) -> list[str]:
         if scene.tally.failed:
             kinds = ", ".join(f"{count} x {fault.value}" for fault, count in scene.tally.faults.most_common())
             lines.append(f"FAILED {scene.app}, {scene.title}: {kinds}; the first: {scene.tally.example}")
+            lines += [f"  | {line}" for line in scene.log]
     return lines + [f"FAILED {problem}" for problem in report.problems]
 
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 from demo.installation import Failed, Installation, eventually, run
-from demo.load import Target
+from demo.load import Tally, Target
 from demo.report import Played, Report, Screen
 from demo.scenes import Scene, scenes
 
@@ -116,11 +116,18 @@ class Demonstration:
         else:
             wake = None
             await self._installation.reaches(scene.app, scene.asleep)
-        shown = scene.show(tally.body) if scene.show and not tally.failed else ""
-        title = f"{scene.title} ({scene.asleep})"
-        self._report.played.append(Played(title=title, app=scene.app, tally=tally, wake=wake, shown=shown))
+        await self._note(scene, tally, wake)
+
+    async def _note(self, scene: Scene, tally: Tally, wake: str | None) -> None:
+        """Keep what came of a scene; where requests failed, with what the app wrote last."""
+        log: list[str] = []
         if tally.failed:
             self._screen.say(f"    {tally.failed} of {tally.requests} failed: {tally.example}", "red")
+            log = await self._installation.last_lines(scene.app)
+        shown = scene.show(tally.body) if scene.show and not tally.failed else ""
+        title = f"{scene.title} ({scene.asleep})"
+        played = Played(title=title, app=scene.app, tally=tally, wake=wake, shown=shown, log=tuple(log))
+        self._report.played.append(played)
 
     async def _new_wake(self, app: str, known: set[str]) -> str | None:
         """The id of the wake that was not there before, once it is reported."""
