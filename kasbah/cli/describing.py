@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from kasbah.cli import render
 from kasbah.cli.client import Document
 
@@ -43,7 +41,7 @@ def _summary(detail: Document) -> dict[str, object]:
         "Sleep": f"frozen after {rungs['freeze_after']}, stopped after {rungs['stop_after']}",
         "Waiting": detail["waiting_requests"] or None,
         "Usage": f"{usage['requests']} requests, {usage['failed']} failed",
-        "Deployed": _when(detail["deployed_at"]),
+        "Deployed": render.moment(detail["deployed_at"]),
     }
 
 
@@ -61,7 +59,7 @@ def _revision(one: Document) -> tuple[object, ...]:
         f"{one['percent']}%",
         one["build"],
         one["trial"],
-        _when(one["created_at"]),
+        render.moment(one["created_at"]),
         " ".join(one["command"])[:60],
     )
 
@@ -73,7 +71,7 @@ def _replica(one: Document) -> tuple[object, ...]:
         one["revision"],
         one["in_flight"],
         one["pid"] or "",
-        _when(one["since"]),
+        render.moment(one["since"]),
         one["address"],
     )
 
@@ -81,7 +79,7 @@ def _replica(one: Document) -> tuple[object, ...]:
 def _wake(one: Document) -> tuple[object, ...]:
     phases = [one["phases"].get(name) for name in ("queue", "start", "ready", "first_byte")]
     return (
-        _when(one["at"]),
+        render.moment(one["at"]),
         one["rung"],
         *(_milliseconds(phase) for phase in [*phases, one["total_ms"]]),
         one["held"],
@@ -100,8 +98,3 @@ def _last_words(one: Document) -> None:
 
 def _milliseconds(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} ms"
-
-
-def _when(text: str | None) -> str:
-    """A moment as people read it, in UTC."""
-    return "" if text is None else f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}Z"

@@ -1,4 +1,4 @@
-"""The site's own door, where sources go in and logs come out: through its gateway, with a ticket from the control plane.
+"""The site's own door, where sources go in and logs come out: through its gateway, with a ticket from control.
 
 A failed attempt is made again while it is safe (the blob is named by its digest, so sending it twice is sending it
 once) and not for longer than a deadline; an expired ticket is changed for a new one.
@@ -67,7 +67,7 @@ def open_door(door: Document) -> httpx.Client:
 def not_there(door: Document, error: httpx.HTTPError) -> Unavailable:
     """The gateway could not be spoken to, or stopped answering."""
     return Unavailable(
-        f"the site's gateway at {door['address']} cannot be reached: {error or type(error).__name__}",
+        f"the site's gateway at {door['address']} cannot be reached: {str(error) or type(error).__name__}",
         hint="is its address reachable from this machine? see `kasbah sites list` and `kasbah doctor`",
         code="gateway_unreachable",
     )

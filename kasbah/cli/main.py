@@ -66,6 +66,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
 }
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
+COMPLETE = "_KASBAH_COMPLETE"
+"""Set by the shell's completion script: this run only completes words."""
+
 ClickException: type[Any] = typer.BadParameter.__mro__[2]
 """The root of what Typer raises for wrong usage. Typer carries a click of its own and exports only this leaf."""
 
@@ -130,6 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line and give its exit code; errors have been told."""
     try:
+        if COMPLETE in os.environ:
+            from typer.completion import completion_init  # type: ignore[attr-defined]
+
+            completion_init()
         result = typer.main.get_command(app).main(args=arguments, prog_name="kasbah", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else ExitCode.OK

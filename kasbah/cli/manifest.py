@@ -127,7 +127,8 @@ def _no_folder(path: Path) -> str:
 def _from_pydantic(errors: list[ErrorDetails], lines: Lines) -> list[Problem]:
     """The problems pydantic found, in our words; alternatives of one value become one problem."""
     problems: dict[yaml_lines.Path, Problem] = {}
-    for error in errors:
+    # Of the alternatives that a value is not, the one whose kind it has says what is wrong: it comes first.
+    for error in sorted(errors, key=lambda one: one["type"].endswith("_type")):
         path = _in_file(error, lines.data)
         if error["type"] == "extra_forbidden":
             problems[path] = lines.problem(path, _unknown_key(path), at_key=True)
@@ -167,7 +168,7 @@ def _message(error: ErrorDetails, path: yaml_lines.Path) -> str:
         case "value_error":
             return error["msg"].removeprefix("Value error, ")
         case "enum" | "literal_error":
-            return _one_of(str(error["input"]), context["expected"])
+            return _one_of(error["input"], context["expected"])
         case "string_pattern_mismatch":
             return f"{given} cannot stand here: {_PATTERNS.get(context['pattern'], context['pattern'])}"
         case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
@@ -195,9 +196,9 @@ def _expected(kind: str, path: yaml_lines.Path) -> str:
     return "a whole number" if kind.startswith("int") else "a number"
 
 
-def _one_of(given: str, expected: str) -> str:
+def _one_of(given: object, expected: str) -> str:
     choices = [choice.strip("' ") for choice in expected.replace(" or ", ", ").split(",")]
-    near = get_close_matches(given.lower(), choices, n=1, cutoff=0.6)
+    near = get_close_matches(str(given).lower(), choices, n=1, cutoff=0.6)
     return f"{_shown(given)} is none of {', '.join(choices)}{f'; did you mean {near[0]}?' if near else ''}"
 
 

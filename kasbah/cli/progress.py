@@ -1,4 +1,4 @@
-"""Shows what happens while somebody waits: a line that moves on a terminal, plain lines elsewhere, nothing for programs.
+"""Shows what happens while one waits: a line that moves on a terminal, plain lines elsewhere, nothing for programs.
 
 Always on standard error: standard output is for results.
 """

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TextIO
 
@@ -71,6 +72,11 @@ def fields(pairs: Mapping[str, object]) -> None:
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
         print(f"{name.ljust(width)}  {clean(value)}")
+
+
+def moment(text: str | None) -> str:
+    """A moment as people read it, in UTC."""
+    return "" if text is None else f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}Z"
 
 
 def colourful(stream: TextIO) -> bool:

@@ -82,7 +82,7 @@ def start_detached(plan: Plan, folder: DataFolder) -> Ready:
     reading, writing = os.pipe()
     with folder.log.open("ab") as log:
         since = log.tell()
-        subprocess.Popen(
+        supervisor = subprocess.Popen(
             [sys.executable, "-P", "-m", "kasbah.cli.supervisor", json.dumps(asdict(plan)), str(writing)],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -92,8 +92,13 @@ def start_detached(plan: Plan, folder: DataFolder) -> Ready:
             cwd=folder.path,
         )
     os.close(writing)
-    with os.fdopen(reading) as pipe:
-        line = pipe.readline()
+    try:
+        with os.fdopen(reading) as pipe:
+            line = pipe.readline()
+    except KeyboardInterrupt:
+        supervisor.terminate()
+        supervisor.wait()
+        raise
     if not line:
         tail = last_lines(folder.log, 15, since=since)
         raise Failed("Kasbah ended before it was ready", hint=f"see {folder.log}", tail=tail)

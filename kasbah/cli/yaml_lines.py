@@ -121,6 +121,8 @@ class _Builder:
                 continue
             self._lines.keys[(*path, key)] = line
             made[key] = self.build(value_node, (*path, key))
+            if made[key] is None:
+                self._lines.values[(*path, key)] = line  # nothing stands where the next thing begins
         return {**merged, **made}
 
     def _merged(self, node: Node, path: Path) -> dict[str, Any]:
@@ -170,7 +172,7 @@ def _syntax(error: MarkedYAMLError) -> Problem:
         return Problem(
             line, "", "a colon is not expected here: is the line indented too far, or does the text need quotes?"
         )
-    if "single document" in said:
+    if "another document" in said:
         return Problem(line, "", "only one document is expected: remove the line `---`")
     if "could not find expected ':'" in said:
         return Problem(line, "", "a colon is missing here, or on the line above")

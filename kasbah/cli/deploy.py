@@ -1,0 +1,198 @@
+"""`kasbah deploy` and `kasbah plan`: from a folder to a URL.
+
+    PATH > application.load > pack > POST deploys > the source through the site's door > the rollout, watched
+
+Services of one file are deployed one after the other, in its order; the first that fails ends it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kasbah.api.bundle import Bundle, pack
+from kasbah.api.quantities import format_size, parse_duration
+from kasbah.cli import context, door, render, rollouts
+from kasbah.cli.application import Candidate, load
+from kasbah.cli.client import Client, Document, service_path
+from kasbah.cli.options import OutputOption
+from kasbah.cli.progress import Progress, progress
+from kasbah.cli.render import Output
+from kasbah.errors import Invalid
+
+PATIENCE_SECONDS = 20.0
+"""A control plane that restarts meanwhile ends no deploy."""
+
+PathArgument = Annotated[Path, typer.Argument(metavar="[PATH]", help="A folder, or a kasbah.yaml.")]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="The service's name, for a folder without a file. [default: the folder's]")
+]
+ServiceOption = Annotated[str | None, typer.Option("--service", help="Only this service of the file.")]
+
+
+def deploy(
+    path: PathArgument = Path(),
+    name: NameOption = None,
+    service: ServiceOption = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the source is there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; as `kasbah plan`.")] = False,
+    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait for each service.")] = "30m",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Deploy a folder, or the services of a kasbah.yaml.
+
+    A folder needs no file if it has a pyproject.toml, requirements.txt or package.json; what is found out is shown.
+    """
+    if dry_run:
+        plan(path, name=name, service=service, output=output)
+        return
+    seconds = _seconds(timeout)
+    candidates = load(path, name=name, only=service)
+    with Client(context.find(), patience=PATIENCE_SECONDS) as client, progress(output) as steps:
+        results = []
+        for candidate in candidates:
+            results.append(_deploy(client, candidate, steps, seconds=None if no_wait else seconds))
+            if output is Output.TABLE:
+                _print(results[-1])
+    if output is not Output.TABLE:
+        render.document(results, output)
+
+
+def plan(
+    path: PathArgument = Path(),
+    name: NameOption = None,
+    service: ServiceOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show what a deploy would do, and change nothing."""
+    candidates = load(path, name=name, only=service)
+    with Client(context.find()) as client, progress(output) as steps:
+        plans = []
+        for candidate in candidates:
+            with _packed(candidate, steps) as bundle:
+                plans.append(client.post(service_path(candidate.name, "plan"), _request(candidate, bundle)))
+    if output is not Output.TABLE:
+        render.document(plans, output)
+        return
+    for one in plans:
+        _print_plan(one)
+
+
+def _deploy(client: Client, candidate: Candidate, steps: Progress, *, seconds: float | None) -> Document:
+    name = candidate.name
+    with _packed(candidate, steps) as bundle:
+        answer = client.post(service_path(name, "deploys"), _request(candidate, bundle))
+        if answer["upload"] is not None:
+            _upload(client, name, bundle, answer["upload"], steps)
+    rollout = answer["rollout"]
+    if rollout is not None and seconds is not None:
+        rollout = rollouts.follow(client, rollout, name, steps, seconds=seconds)
+        rollouts.check(rollout, name)
+    service = client.get(service_path(name))
+    return {
+        "service": _as_listed(service),
+        "revision": answer["revision"],
+        "created": answer["created"],
+        "rollout": rollout,
+    }
+
+
+@contextmanager
+def _packed(candidate: Candidate, steps: Progress) -> Iterator[Bundle]:
+    for line in candidate.found:
+        steps.step(candidate.name, line)
+        steps.end()
+    steps.step(candidate.name, f"packing {candidate.folder}")
+    bundle = pack(candidate.folder)
+    steps.end()
+    for skipped in bundle.skipped[:5]:
+        render.say(f"{candidate.name}: {skipped} is neither a file nor a link, and is left out")
+    try:
+        yield bundle
+    finally:
+        bundle.path.unlink(missing_ok=True)
+
+
+def _request(candidate: Candidate, bundle: Bundle) -> Document:
+    return {
+        "config": candidate.config.model_dump(mode="json", exclude_unset=True),
+        "source": bundle.digest,
+        "source_size": bundle.size,
+    }
+
+
+def _upload(client: Client, name: str, bundle: Bundle, first: Document, steps: Progress) -> None:
+    steps.step(name, f"sending {bundle.files} files, {format_size(bundle.size)}")
+
+    def sent(count: int) -> None:
+        steps.detail(f"{100 * count // max(bundle.size, 1)}%")
+
+    def ask_again() -> Document:
+        return client.post(service_path(name, "upload-door"), {"digest": bundle.digest, "size": bundle.size})
+
+    door.send(bundle.path, first, ask_again, sent)
+    steps.end()
+
+
+def _as_listed(detail: Document) -> Document:
+    """A service's detail as `ps` lists it."""
+    listed = {key: value for key, value in detail.items() if key not in _DETAIL_ONLY}
+    return {**listed, "replicas": sum(one["replicas"] for one in detail["placements"])}
+
+
+_DETAIL_ONLY = frozenset(
+    {
+        "scaling",
+        "sleep",
+        "resources",
+        "deadlines",
+        "revisions",
+        "replicas",
+        "wakes",
+        "rollout",
+        "waiting_requests",
+        "usage",
+    }
+)
+
+
+def _print(result: Document) -> None:
+    service, rollout = result["service"], result["rollout"]
+    name, url = service["name"], service["url"]
+    if rollout is None and not result["created"]:
+        render.say(f"{name}: nothing changed, revision {result['revision']} already serves")
+    if rollout is not None and rollout["state"] not in rollouts.ENDS:
+        render.say(f"{name}: the rollout goes on; watch it with `kasbah describe {name}`")
+    render.fields({name: url})
+    keyed = service["access"] == "key"
+    header = " -H 'Authorization: Bearer KEY'" if keyed else ""
+    render.say(f"  call it:  curl{header} {shlex.quote(url)}")
+    address = service["address"] if "://" in service["address"] else f"http://{service['address']}"
+    host = shlex.quote(f"Host: {service['host']}")
+    render.say(f"  or, where that name is not known:  curl{header} -H {host} {shlex.quote(address + '/')}")
+    if keyed:
+        render.say(f"  make a KEY:  kasbah keys create NAME --service {name}")
+    if not service["data_declared"]:
+        render.say(f"  no label is declared for its data, so it counts as {service['data']['level']}")
+
+
+def _print_plan(plan: Document) -> None:
+    words = {"create": "would be created", "update": "would be updated", "none": "would not change"}
+    render.fields({plan["service"]: f"{words.get(plan['action'], plan['action'])} (revision {plan['revision']})"})
+    for change in plan["changes"]:
+        render.fields({"  change": change})
+    for site in plan["sites"]:
+        render.fields({f"  site {site['site']}": f"{site['verdict']}: {site['reason']}"})
+        render.fields({"    hint": site["hint"]})
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise Invalid(str(error), where="--timeout", code="usage") from error

@@ -1,0 +1,71 @@
+"""`kasbah keys`: credentials of those who call services."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from kasbah.cli import context, render
+from kasbah.cli.client import Client, Document
+from kasbah.cli.options import OutputOption
+from kasbah.cli.render import Output
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Keys that open services.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, or what it is for.")],
+    service: Annotated[
+        list[str] | None,
+        typer.Option("--service", "-s", help="A service that it opens, as often as needed; none: all."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make a key. It is shown this once only."""
+    with Client(context.find()) as client:
+        made = client.post("/keys", {"name": name, "services": service or []})
+    if output is not Output.TABLE:
+        render.document(made, output)
+        return
+    print(made["key"])
+    render.say(f"This is key {made['id']}, shown this once only: keep it. Send it as `Authorization: Bearer KEY`.")
+
+
+@app.command("list")
+def list_(output: OutputOption = Output.TABLE) -> None:
+    """List the keys, without the keys themselves."""
+    with Client(context.find()) as client:
+        keys = list(client.pages("/keys"))
+    if output is not Output.TABLE:
+        render.document(keys, output)
+        return
+    headers = ("ID", "NAME", "SERVICES", "MADE", "STATE")
+    render.table(headers, [_row(key) for key in keys], empty="no keys yet: make one with `kasbah keys create NAME`")
+
+
+@app.command()
+def revoke(key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its name.")]) -> None:
+    """Make a key open nothing any more."""
+    with Client(context.find()) as client:
+        client.delete(f"/keys/{quote(key, safe='')}")
+    render.say(f"{key} is revoked")
+
+
+def _row(key: Document) -> tuple[object, ...]:
+    services = key["services"]
+    return (
+        key["id"],
+        key["name"],
+        "all" if services is None else ", ".join(services),
+        render.moment(key["created_at"]),
+        "revoked" if key["revoked_at"] else "ok",
+    )

@@ -1,0 +1,56 @@
+"""Waits for a rollout and shows its steps as they happen."""
+
+from __future__ import annotations
+
+import time
+
+from kasbah.cli.client import WAIT_SECONDS, Client, Document
+from kasbah.cli.exits import Failed
+from kasbah.cli.progress import Progress
+from kasbah.errors import Conflict
+
+ENDS = frozenset({"done", "failed", "superseded"})
+WORDS = {"waiting": "waiting", "building": "building", "starting": "starting", "done": "serving"}
+
+
+def follow(client: Client, rollout: Document, name: str, progress: Progress, *, seconds: float) -> Document:
+    """Wait until `rollout` has ended and give how. Raises Failed where it takes longer than `seconds`."""
+    give_up = time.monotonic() + seconds
+    shown = ""
+    while True:
+        line = _line(rollout)
+        if line != shown and rollout["state"] not in ("failed", "superseded"):
+            progress.step(name, line)
+            shown = line
+        if rollout["state"] in ENDS:
+            progress.end()
+            return rollout
+        left = give_up - time.monotonic()
+        if left <= 0:
+            raise Failed(
+                f"{name} is still {line} after {seconds:.0f} s; its rollout goes on",
+                hint=f"watch it with `kasbah describe {name}`, or give --timeout",
+                code="still_rolling_out",
+            )
+        wait = max(1, min(WAIT_SECONDS, int(left)))
+        rollout = client.get(f"/rollouts/{rollout['id']}", after=rollout["version"], wait=wait)
+
+
+def check(rollout: Document, name: str) -> None:
+    """Raise what a rollout that did not get there says about it."""
+    if rollout["state"] == "failed":
+        raise Failed(
+            f"{name} did not roll out: {rollout['reason']}",
+            hint=f"`kasbah logs {name} --build` and `kasbah logs {name}` show more"
+            + ("; what served before still serves" if rollout["previous"] else ""),
+            code="rollout_failed",
+            tail=tuple(rollout["tail"]),
+        )
+    if rollout["state"] == "superseded":
+        raise Conflict(f"{name}: a later deploy took the place of this one", code="superseded")
+
+
+def _line(rollout: Document) -> str:
+    word = str(WORDS.get(rollout["state"], rollout["state"]))
+    more = rollout["step"] or (rollout["reason"] if rollout["state"] == "waiting" else "")
+    return f"{word}: {more}" if more else word

@@ -1,0 +1,112 @@
+"""What the command line itself prints as JSON, beyond the shapes of the API: for the documentation and the tests.
+
+`OUTPUTS` says which command prints what.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from kasbah.api.public import (
+    ErrorBody,
+    KeyMade,
+    KeyView,
+    PlanAnswer,
+    RolloutView,
+    ServiceDetail,
+    ServiceView,
+    Shape,
+    SiteView,
+    TokenMade,
+    TokenView,
+)
+
+
+class Up(Shape):
+    """Where Kasbah answers, as URLs, and the token that the API takes."""
+
+    api: str
+    gateway: str
+    data_dir: str
+    token: str
+
+
+class Down(Shape):
+    """What was stopped; empty where nothing was running."""
+
+    data_dir: str
+    stopped: list[str]
+
+
+class Deployed(Shape):
+    """What a deploy did. `rollout` is null where this very revision already served."""
+
+    service: ServiceView
+    revision: str
+    created: bool
+    rollout: RolloutView | None
+
+
+class Finding(Shape):
+    """One finding of `doctor`, and the next step."""
+
+    name: str
+    state: Annotated[str, Field(pattern="^(ok|warn|fail)$")]
+    found: str
+    next: str = ""
+
+
+class Versions(Shape):
+    """The client's version, and the installation's, null where none is reachable."""
+
+    client: str
+    installation: str | None
+
+
+class Line(Shape):
+    """A line that a replica or a build wrote; `logs` prints one object a line."""
+
+    at: str
+    replica: str
+    stream: str
+    text: str
+
+
+OUTPUTS: dict[str, Any] = {
+    "up": Up,
+    "down": Down,
+    "doctor": list[Finding],
+    "deploy": list[Deployed],
+    "deploy --dry-run": list[PlanAnswer],
+    "plan": list[PlanAnswer],
+    "ps": list[ServiceView],
+    "describe": ServiceDetail,
+    "logs": Line,
+    "scale": ServiceView,
+    "sleep": ServiceView,
+    "wake": ServiceView,
+    "keys create": KeyMade,
+    "keys list": list[KeyView],
+    "tokens create": TokenMade,
+    "tokens list": list[TokenView],
+    "sites list": list[SiteView],
+    "version": Versions,
+    "any error, on standard error": ErrorBody,
+}
+"""What each command prints with `-o json`."""
+
+
+def schema() -> dict[str, Any]:
+    """One JSON Schema for all of it: a definition for each shape."""
+    found, rest = TypeAdapter.json_schemas(
+        [(name, "serialization", TypeAdapter(shape)) for name, shape in OUTPUTS.items()]
+    )
+    outputs = {name: shape for (name, _), shape in found.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What kasbah prints with -o json, by command",
+        "properties": outputs,
+        **rest,
+    }
