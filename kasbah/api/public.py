@@ -195,6 +195,20 @@ class UsageView(Shape):
     bytes_out: int
 
 
+class ServiceUsageView(UsageView):
+    """A service's usage."""
+
+    service: str
+    project: str
+
+
+class UploadRequest(Shape):
+    """A source to send: its digest, and its size in bytes as it will be sent."""
+
+    digest: DigestText
+    size: Annotated[int, Field(ge=0)]
+
+
 class SiteVerdictView(Shape):
     """One site: chosen, possible or refused, and why."""
 

@@ -129,7 +129,8 @@ def list_sites(work: Work) -> tuple[SiteSight, ...]:
     return tuple(SiteSight(site=one, desired=work.tx.sites.desired(one.id), around=around) for one in around.sites)
 
 
-def list_usage(work: Work, services: Sequence[ServiceRecord]) -> tuple[tuple[ServiceRecord, Usage], ...]:
-    """The usage of these services."""
+def list_usage(work: Work, project: str, after: Cursor | None, limit: int) -> tuple[tuple[ServiceRecord, Usage], ...]:
+    """One page of services with what they have served."""
+    services = work.tx.services.page(project_named(work.tx, project).id, after, limit)
     totals = work.tx.usage.totals([service.id for service in services])
     return tuple((service, totals.get(service.id, Usage())) for service in services)

@@ -6,7 +6,7 @@ Counts of requests in flight are kept, but mean nothing to who watches: versions
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from kasbah.control.changes import ROLLOUTS
 from kasbah.control.store.records import Difference, SiteRecord, WakeRecord
@@ -17,7 +17,7 @@ from kasbah.errors import Denied
 
 WAKES_KEPT = 20
 
-NEVER = datetime.min
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 FRESH = timedelta(seconds=3)
 """A report that changes nothing is written only if the last one is older: an idle site costs the disk little."""

@@ -1,0 +1,128 @@
+"""The control plane's part of the data folder: who holds it, what lies in it, and how its files are written.
+
+DATA/admin.token            the first API token (0600)
+DATA/site.token             the token of the site `local` (0600)
+DATA/control/kasbah.db      the store, unless a database URL was given
+DATA/control/signing.key    what desired states and tickets are signed with (0600)
+DATA/control/lock           held, by flock, as long as the control plane runs; says its pid
+DATA/control/port           the port that port 0 was given, asked for again at the next start
+DATA/control/endpoint.json  {api, pid}: there from when it listens until it ends
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kasbah.errors import Conflict, Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The files of the control plane whose data folder is `data_dir`."""
+
+    data_dir: Path
+
+    @property
+    def root(self) -> Path:
+        return self.data_dir / "control"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "kasbah.db"
+
+    @property
+    def signing_key(self) -> Path:
+        return self.root / "signing.key"
+
+    @property
+    def endpoint(self) -> Path:
+        return self.root / "endpoint.json"
+
+    @property
+    def port(self) -> Path:
+        return self.root / "port"
+
+    @property
+    def admin_token(self) -> Path:
+        return self.data_dir / "admin.token"
+
+    @property
+    def site_token(self) -> Path:
+        return self.data_dir / "site.token"
+
+    def make(self) -> None:
+        """Create it, private to this user."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.root.chmod(0o700)
+        except OSError as error:
+            raise Invalid(
+                f"the data folder {self.data_dir} cannot be used: {error.strerror}", hint="choose another: --data-dir"
+            ) from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for this process; refused while another holds it. The lock dies with its process."""
+        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.read(descriptor, 20).decode(errors="replace").strip()
+                raise Conflict(
+                    f"another control plane (pid {holder}) runs on {self.data_dir}",
+                    hint="stop it (kasbah down), or choose another --data-dir",
+                    code="already_running",
+                ) from error
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def last_port(self) -> int | None:
+        """The port it was given last time, where one is known."""
+        try:
+            return int(self.port.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def write_endpoint(self, api: str, port: int) -> None:
+        """Say where we listen, all at once."""
+        _replace(self.port, f"{port}\n")
+        _replace(self.endpoint, json.dumps({"api": api, "pid": os.getpid()}) + "\n")
+
+    def forget_endpoint(self) -> None:
+        """Say that nobody listens."""
+        self.endpoint.unlink(missing_ok=True)
+
+
+def read_or_make_secret(path: Path, make: Callable[[], str]) -> str:
+    """The secret in `path`; made there, for this user's eyes only, where there is none."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        path.chmod(0o600)
+        found = path.read_text().strip()
+        if not found:
+            raise Invalid(f"{path} is empty", hint="remove it: the next start makes another") from None
+        return found
+    made = make()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(made + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return made
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text)
+    fresh.replace(path)

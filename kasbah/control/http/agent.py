@@ -1,0 +1,105 @@
+"""The agent's side, `/agent/v1`: see `api/agent.py`. Bodies here are the domain itself; a site's token opens it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import Response
+from pydantic import TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from kasbah.api.agent import IDENTITY, PROTOCOL_HEADER, SIGNATURE_HEADER, SITE_STATUS, USAGE_BATCH
+from kasbah.control.access.authenticate import authenticate_site
+from kasbah.control.http.call import office_of
+from kasbah.control.http.waiting import Wait, until
+from kasbah.control.store.records import DesiredDocument, SiteRecord
+from kasbah.control.usecases.fetch_desired import desired_topic, fetch_desired, identify
+from kasbah.control.usecases.report_status import report_status
+from kasbah.control.usecases.report_usage import report_usage
+from kasbah.domain.desired import PROTOCOL
+from kasbah.errors import Invalid
+
+router = APIRouter(prefix="/agent/v1", include_in_schema=False)
+
+SPOKEN = frozenset({str(PROTOCOL), str(PROTOCOL - 1)})
+
+
+def _site(request: Request) -> SiteRecord:
+    """The site that calls, speaking a protocol we know."""
+    with office_of(request).read() as work:
+        site = authenticate_site(work.tx, request.headers.get("authorization"))
+    spoken = request.headers.get(PROTOCOL_HEADER, "none")
+    if spoken not in SPOKEN:
+        raise Invalid(
+            f"this agent speaks protocol {spoken}, and we speak {PROTOCOL} and the one before",
+            where=PROTOCOL_HEADER,
+            hint="bring the agent and the control plane to versions at most one apart",
+            code="protocol_unknown",
+        )
+    return site
+
+
+Caller = Annotated[SiteRecord, Depends(_site)]
+
+
+@router.get("/desired")
+async def desired(
+    request: Request, site: Caller, epoch: int = 0, generation: Annotated[int, Query(ge=0)] = 0, wait: Wait = 0
+) -> Response:
+    """The site's desired state once it is newer than the one it has: the exact bytes that were signed."""
+    office = office_of(request)
+
+    def look() -> DesiredDocument | None:
+        with office.read() as work:
+            return fetch_desired(work, site, (epoch, generation))
+
+    document = await until(office.changes, desired_topic(site), look, lambda found: found is not None, wait)
+    if document is None:
+        return Response(status_code=204)
+    headers = {SIGNATURE_HEADER: document.signature}
+    return Response(document.body, media_type="application/json", headers=headers)
+
+
+@router.post("/status")
+async def status(request: Request, site: Caller) -> Response:
+    """Take what the site saw."""
+    body = await request.body()
+    office = office_of(request)
+
+    def take() -> None:
+        report_status(office, site, _parse(SITE_STATUS, body))
+
+    await run_in_threadpool(take)
+    return Response(status_code=204)
+
+
+@router.post("/usage")
+async def usage(request: Request, site: Caller) -> Response:
+    """Count a batch of usage, once."""
+    body = await request.body()
+    office = office_of(request)
+
+    def count() -> int:
+        batch = _parse(USAGE_BATCH, body)
+        with office.note() as work:
+            return report_usage(work, site.id, batch)
+
+    return Response(f'{{"acknowledged":{await run_in_threadpool(count)}}}', media_type="application/json")
+
+
+@router.get("/identity")
+def identity(request: Request, site: Caller) -> Response:
+    """Who the site is to this installation."""
+    with office_of(request).read() as work:
+        return Response(IDENTITY.dump_json(identify(work, site)), media_type="application/json")
+
+
+def _parse(shape: TypeAdapter[Any], body: bytes) -> Any:
+    try:
+        return shape.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Invalid(
+            f"this is no report of protocol {PROTOCOL}: {first['msg']}", where=".".join(map(str, first["loc"]))
+        ) from error

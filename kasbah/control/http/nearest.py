@@ -1,0 +1,62 @@
+"""What was wrong in a body, where, and what was probably meant: pydantic's findings in our words.
+
+The nearest right key comes from the OpenAPI document itself, so it knows every body there is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kasbah.errors import Invalid
+
+PLACES = {"body": "", "query": "", "path": "", "header": ""}
+"""Where a value came from is not part of a field's path."""
+
+
+def explain(finding: Mapping[str, Any], document: Mapping[str, Any], operation: tuple[str, str]) -> Invalid:
+    """The error for pydantic's first finding, in a request to `operation` (path template, method)."""
+    location = tuple(finding["loc"])
+    path = ".".join(str(part) for part in location if part not in PLACES)
+    if finding["type"] == "json_invalid":
+        return Invalid("the body is not JSON", hint="send a JSON object", code="not_json")
+    if finding["type"] == "extra_forbidden":
+        return _unknown_key(path, location, document, operation)
+    if finding["type"] == "missing":
+        return Invalid(f"{path or 'the body'} is missing", where=path, hint="send it", code="missing")
+    message = str(finding["msg"]).removeprefix("Value error, ")
+    return Invalid(f"{path or 'the body'}: {message}", where=path, hint="correct it and send it again")
+
+
+def _unknown_key(
+    path: str, location: Sequence[Any], document: Mapping[str, Any], operation: tuple[str, str]
+) -> Invalid:
+    known = _keys_at(document, operation, location[1:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}" if known else "leave it out"
+    return Invalid(f"{path} is not known", where=path, hint=hint, code="unknown_key")
+
+
+def _keys_at(document: Mapping[str, Any], operation: tuple[str, str], path: Sequence[Any]) -> list[str]:
+    """The keys that the operation's body has at `path`; empty where the path leads nowhere."""
+    template, method = operation
+    body = document.get("paths", {}).get(template, {}).get(method.lower(), {}).get("requestBody", {})
+    schema = _resolve(document, body.get("content", {}).get("application/json", {}).get("schema", {}))
+    for part in path:
+        inner = schema.get("items") if isinstance(part, int) else schema.get("properties", {}).get(part)
+        schema = _resolve(document, inner or {})
+    return sorted(schema.get("properties", {}))
+
+
+def _resolve(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema itself, where it is a reference, or the object in a choice of several."""
+    for choice in schema.get("anyOf", ()):
+        if "$ref" in choice:
+            return _resolve(document, choice)
+    if "$ref" not in schema:
+        return schema
+    found: Any = document
+    for step in schema["$ref"].removeprefix("#/").split("/"):
+        found = found[step]
+    return _resolve(document, found)

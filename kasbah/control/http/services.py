@@ -1,0 +1,188 @@
+"""Services: list, look, plan, deploy, scale, sleep, wake, delete; and their doors at sites."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from kasbah.api import public
+from kasbah.control import views
+from kasbah.control.http import paging
+from kasbah.control.http.call import Deployer, Reader, render
+from kasbah.control.http.waiting import After, Wait, until
+from kasbah.control.store.records import ServiceRecord
+from kasbah.control.usecases.delete import delete
+from kasbah.control.usecases.deploy import Deployed, deploy, upload_for
+from kasbah.control.usecases.describe import Detail, describe_service, list_services, see
+from kasbah.control.usecases.plan import plan
+from kasbah.control.usecases.read_logs import read_logs
+from kasbah.control.usecases.scale import scale
+from kasbah.control.usecases.send_source import send_source
+from kasbah.control.usecases.sleep_wake import sleep, wake
+from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, service_topic
+from kasbah.domain.ids import RolloutId
+
+router = APIRouter(prefix="/api/v1/services", tags=["services"])
+
+Project = Annotated[str, Query(max_length=40, description="The project the service belongs to.")]
+
+
+@router.get("", response_model=public.Page[public.ServiceView])
+def list_all(
+    call: Reader,
+    project: Annotated[str | None, Query(max_length=40, description="Of this project only.")] = None,
+    cursor: paging.After = None,
+    limit: paging.Limit = 50,
+) -> Response:
+    """One page of services, by name."""
+
+    def find(work: Work) -> BaseModel:
+        seen = list_services(work, project, paging.read_cursor(cursor), limit + 1)
+        by_id = {sight.service.id: sight for sight in seen}
+        page, following = paging.cut([sight.service for sight in seen], limit)
+        items = [views.service(by_id[one.id]) for one in page]
+        return public.Page[public.ServiceView](items=items, next=following)
+
+    return call.read(find)
+
+
+@router.get("/{name}", response_model=public.ServiceDetail)
+async def describe(
+    name: str, call: Reader, project: Project = DEFAULT_PROJECT, after: After = None, wait: Wait = 0
+) -> Response:
+    """Everything about a service. With `after` and `wait`: once its version is another, or when the wait is over."""
+
+    def look() -> Detail:
+        with call.office.read() as work:
+            return describe_service(work, project, name)
+
+    def is_new(found: Detail) -> bool:
+        return found.sight.service.version != after
+
+    if wait == 0 or after is None:
+        return render(views.detail(look()))
+    first = look()
+    if is_new(first):
+        return render(views.detail(first))
+    topic = service_topic(first.sight.service.id)
+    return render(views.detail(await until(call.office.changes, topic, look, is_new, wait)))
+
+
+@router.post("/{name}/plan", response_model=public.PlanAnswer)
+def make_plan(name: str, body: public.DeployRequest, call: Reader, project: Project = DEFAULT_PROJECT) -> Response:
+    """What a deploy would do. Changes nothing."""
+
+    def look(work: Work) -> BaseModel:
+        sites = {site.id: site.name for site in work.tx.sites.all()}
+        return views.plan(plan(work, project, name, body), {str(site): text for site, text in sites.items()})
+
+    return call.read(look)
+
+
+@router.post(
+    "/{name}/deploys",
+    status_code=202,
+    response_model=public.DeployAnswer | public.PlanAnswer,
+    response_description="The rollout to watch and the door for the source; with `dry_run`, the plan.",
+)
+def start_deploy(
+    name: str,
+    body: public.DeployRequest,
+    call: Deployer,
+    project: Project = DEFAULT_PROJECT,
+    dry_run: Annotated[bool, Query(description="Only say what would be done.")] = False,
+) -> Response:
+    """Deploy a service: write the revision and start its rollout."""
+    if dry_run:
+        return make_plan(name, body, call, project)
+
+    def act(work: Work) -> BaseModel:
+        return _deployed(work, deploy(work, project, name, body))
+
+    return call.write(act, status=202, keep=_without_ticket, again=_with_ticket)
+
+
+def _deployed(work: Work, made: Deployed) -> public.DeployAnswer:
+    return public.DeployAnswer(
+        service=_view(work, made.service),
+        revision=made.revision,
+        created=made.created,
+        rollout=views.rollout(made.rollout, made.service) if made.rollout else None,
+        upload=made.upload,
+    )
+
+
+def _without_ticket(answer: BaseModel) -> BaseModel:
+    """A ticket is a secret, and short-lived: a repeated request gets a fresh one."""
+    return answer.model_copy(update={"upload": None})
+
+
+def _with_ticket(work: Work, kept: str) -> BaseModel:
+    answer = public.DeployAnswer.model_validate_json(kept)
+    rollout = work.tx.rollouts.get(RolloutId(answer.rollout.id)) if answer.rollout else None
+    return answer.model_copy(update={"upload": upload_for(work, rollout) if rollout else None})
+
+
+@router.post("/{name}/scale", response_model=public.ServiceView)
+def change_scale(name: str, body: public.ScaleRequest, call: Deployer, project: Project = DEFAULT_PROJECT) -> Response:
+    """Change how many replicas a service may have."""
+    return call.write(lambda work: _view(work, scale(work, project, name, body)))
+
+
+@router.post("/{name}/sleep", response_model=public.ServiceView)
+def put_to_sleep(
+    name: str, call: Deployer, body: public.SleepRequest | None = None, project: Project = DEFAULT_PROJECT
+) -> Response:
+    """Put a service to sleep now."""
+    rung = (body or public.SleepRequest()).rung
+    return call.write(lambda work: _view(work, sleep(work, project, name, rung)))
+
+
+@router.post("/{name}/wake", response_model=public.ServiceView)
+def wake_up(name: str, call: Deployer, project: Project = DEFAULT_PROJECT) -> Response:
+    """Wake a service now."""
+    return call.write(lambda work: _view(work, wake(work, project, name)))
+
+
+@router.delete("/{name}", status_code=204)
+def remove(
+    name: str,
+    call: Deployer,
+    project: Project = DEFAULT_PROJECT,
+    expected_version: Annotated[int | None, Query(description="Only if it is still at this version.")] = None,
+) -> Response:
+    """Delete a service. Its name is free at once."""
+    return call.write(lambda work: delete(work, project, name, expected_version), status=204)
+
+
+@router.get("/{name}/revisions", response_model=public.Page[public.RevisionView])
+def list_revisions(name: str, call: Reader, project: Project = DEFAULT_PROJECT) -> Response:
+    """The revisions that are kept, the newest first. There are few: always one page."""
+
+    def find(work: Work) -> BaseModel:
+        found = views.detail(describe_service(work, project, name))
+        return public.Page[public.RevisionView](items=found.revisions)
+
+    return call.read(find)
+
+
+@router.post("/{name}/log-door", response_model=public.Door, tags=["doors"])
+def open_log_door(name: str, call: Reader, project: Project = DEFAULT_PROJECT) -> Response:
+    """Where a service's logs are read, and the ticket for it."""
+    return call.read(lambda work: read_logs(work, project, name))
+
+
+@router.post("/{name}/upload-door", response_model=public.Door, tags=["doors"])
+def open_upload_door(
+    name: str, body: public.UploadRequest, call: Deployer, project: Project = DEFAULT_PROJECT
+) -> Response:
+    """Where a source is sent, and the ticket for it."""
+    return call.read(lambda work: send_source(work, body.digest, body.size))
+
+
+def _view(work: Work, service: ServiceRecord) -> public.ServiceView:
+    (sight,) = see(work, (service,))
+    return views.service(sight)
