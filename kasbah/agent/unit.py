@@ -26,7 +26,7 @@ from kasbah.decide.routing import cluster_name
 from kasbah.decide.scaling import Load, Rung, ScalingMemory, Target, scale
 from kasbah.domain.ids import WakeId
 from kasbah.domain.replica import ReplicaState
-from kasbah.domain.revision import Protocol, Revision
+from kasbah.domain.revision import Revision
 from kasbah.domain.service import Command, Scaling, Service
 
 log = structlog.get_logger()
@@ -301,6 +301,25 @@ class Unit:
             self.wakes.add(self._wake.closed(error=error), self._tools.clock.now().timestamp())
             self._wake = None
 
-    def speaks(self, protocol: Protocol) -> None:
-        """What its replicas were found to speak."""
-        self.protocol = protocol
+    # --- the rest -------------------------------------------------------------------------------------------------
+
+    def settle_rung(self) -> None:
+        """Its replicas were adopted: it is on the rung they are on."""
+        self._memory = replace(self._memory, rung=self.replicas.rung())
+
+    def try_again(self) -> None:
+        """A new rollout tries this revision: what failed before does not count."""
+        self._forgive()
+        self.look()
+
+    def last_words(self) -> tuple[str, ...]:
+        """The last lines of the replica that ended last."""
+        ended = [one for one in self.replicas if one.exit is not None and one.exit.tail]
+        latest = max(ended, key=lambda one: one.since, default=None)
+        return latest.exit.tail if latest is not None and latest.exit is not None else ()
+
+    def close(self) -> None:
+        """It is over: nothing of it may act any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.queue.take_all(UNKNOWN)

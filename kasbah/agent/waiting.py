@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from kasbah.decide.activation import Forward, Refuse
@@ -106,16 +106,33 @@ class OpenWake:
 
 @dataclass(slots=True)
 class Wakes:
-    """The last wakings, and when each let its first caller through (seconds since the epoch), so that the first byte,
-    which only the gateway's log knows, finds its waking."""
+    """The last wakings, what all of them took, and when each let its first caller through (seconds since the epoch):
+    the first byte, which only the gateway's log knows, finds its waking by it."""
 
     closed: list[Wake] = field(default_factory=list)
-    released_at: dict[WakeId, float] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: dict[tuple[str, str], float] = field(default_factory=dict)
+    _released_at: dict[WakeId, float] = field(default_factory=dict)
 
     def add(self, wake: Wake, released_at: float) -> None:
         """One more; the oldest are dropped."""
         self.closed = [*self.closed, wake][-KEPT_WAKES:]
-        self.released_at = {one.id: self.released_at.get(one.id, released_at) for one in self.closed}
+        self._released_at = {one.id: self._released_at.get(one.id, released_at) for one in self.closed}
+        self.counts[wake.rung] += 1
+        for phase, spent in (("queue", wake.queue_ms), ("start", wake.start_ms), ("ready", wake.ready_ms)):
+            total = self.seconds.get((wake.rung, phase), 0.0)
+            self.seconds[wake.rung, phase] = total + spent / 1_000
+
+    def first_byte(self, wake: WakeId, at: float) -> bool:
+        """The first byte of an answer to somebody who waited for `wake`; the earliest counts. Whether it was news."""
+        for index, one in enumerate(self.closed):
+            if one.id == wake:
+                spent = _milliseconds(at - self._released_at[wake])
+                if one.first_byte_ms is not None and one.first_byte_ms <= spent:
+                    return False
+                self.closed[index] = replace(one, first_byte_ms=spent)
+                return True
+        return False
 
 
 def _milliseconds(seconds: float) -> float:

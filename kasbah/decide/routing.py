@@ -24,17 +24,32 @@ def cluster_name(service: ServiceId, revision: RevisionId) -> str:
     return f"{service}/{revision}"
 
 
-def route(desired: DesiredState, protocols: Mapping[RevisionId, Protocol], listen: str) -> Gateway:
-    """The whole gateway but for its endpoints. `protocols` are what replicas were found to speak."""
+def route(
+    desired: DesiredState,
+    *,
+    protocols: Mapping[RevisionId, Protocol],
+    ready: Mapping[RevisionId, int],
+    lingering: Iterable[tuple[Service, Revision]],
+    listen: str,
+) -> Gateway:
+    """The whole gateway but for its endpoints.
+
+    `protocols` are what replicas were found to speak, `ready` how many of them there are. `lingering` have no traffic
+    any more but still finish what they have: their clusters stay, so that it stays countable.
+    """
+    routed = {
+        (service.id, revision.id): (service, revision)
+        for service in desired.services
+        for revision in service.revisions
+        if _is_routed(service, revision)
+    }
+    routed |= {(service.id, revision.id): (service, revision) for service, revision in lingering}
     return Gateway(
         listen=listen,
         site_hosts=(f"{SITE_HOST}.{desired.base_domain}",),
         hosts=tuple(_host(service, desired.keys) for service in desired.services),
         clusters=tuple(
-            _cluster(service, revision, protocols)
-            for service in desired.services
-            for revision in service.revisions
-            if _is_routed(service, revision)
+            _cluster(service, revision, protocols, ready.get(revision.id, 0)) for service, revision in routed.values()
         ),
         credentials=tuple(
             Credential(key=key.id, sha256=key.sha256, project=key.project if key.services is None else None)
@@ -54,7 +69,7 @@ def _is_routed(service: Service, revision: Revision) -> bool:
     return shared or (service.trial is not None and service.trial.revision == revision.id)
 
 
-def _cluster(service: Service, revision: Revision, protocols: Mapping[RevisionId, Protocol]) -> Cluster:
+def _cluster(service: Service, revision: Revision, protocols: Mapping[RevisionId, Protocol], ready: int) -> Cluster:
     protocol = revision.protocol
     if protocol is Protocol.AUTO:
         protocol = protocols.get(revision.id, Protocol.HTTP1)
@@ -62,7 +77,7 @@ def _cluster(service: Service, revision: Revision, protocols: Mapping[RevisionId
     return Cluster(
         name=cluster_name(service.id, revision.id),
         protocol=protocol,
-        max_requests=None if hard is None else hard * service.scaling.max,
+        max_requests=None if hard is None else hard * max(ready, 1),
     )
 
 

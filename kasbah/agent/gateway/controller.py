@@ -133,7 +133,7 @@ class GatewayController:
     # --- what it does ---------------------------------------------------------------------------------------------
 
     async def apply(self, gateway: Gateway) -> None:
-        """Bring a description into force. One that is refused leaves the last good one serving, and `error` says why."""
+        """Bring a description into force. Where it is refused the last good one goes on, and `error` says why."""
         if gateway == self._applied:
             return
         self._applied = gateway

@@ -1,0 +1,300 @@
+"""The agent's entry point: builds everything once, wires it by hand, and runs it until told to end.
+
+SIGTERM ends the agent alone: Envoy, the runner and the replicas go on, and the next agent adopts them. What ends those
+is `teardown.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from datetime import timedelta
+from typing import Any
+
+import structlog
+import uvloop
+
+from kasbah.agent.activator import open_gate
+from kasbah.agent.blobs import BlobStore
+from kasbah.agent.build import Builder
+from kasbah.agent.coldlog import ColdLog
+from kasbah.agent.door import Door
+from kasbah.agent.gateway.controller import GatewayController
+from kasbah.agent.ledger import Ledger
+from kasbah.agent.link import Link
+from kasbah.agent.meter import Meter
+from kasbah.agent.paths import Paths
+from kasbah.agent.probe import NetworkProber
+from kasbah.agent.reconciler import Parts, Reconciler
+from kasbah.agent.revisions import Revisions
+from kasbah.agent.serving import serve_tcp, serve_unix
+from kasbah.agent.starting import Starter
+from kasbah.agent.status import Reporter
+from kasbah.agent.unit import Tools
+from kasbah.clock import SystemClock
+from kasbah.domain.ids import ReplicaId, WakeId, make_id
+from kasbah.drivers.interface import Driver
+from kasbah.drivers.process import PortPool, ProcessDriver, ensure_runner
+from kasbah.errors import Conflict
+from kasbah.loop import Loop
+from kasbah.settings import AgentSettings
+
+log = structlog.get_logger()
+
+ADOPTION_PROBE = 0.5
+PERIOD = timedelta(seconds=5)
+METER_PERIOD = timedelta(seconds=1)
+STATUS_PERIOD = timedelta(seconds=2)
+STATUS_PAUSE = 0.02
+"""Seconds between two statuses at the least: a burst of changes is told as one."""
+
+
+def run(settings: AgentSettings) -> None:
+    """Run the agent until SIGTERM or SIGINT. Blocking. Raises KasbahError where it cannot start."""
+    paths = Paths(settings.data_dir.resolve())
+    paths.make()
+    with _alone(paths):
+        uvloop.run(Agent(settings, paths).run())
+
+
+@contextlib.contextmanager
+def _alone(paths: Paths) -> Any:
+    """One agent per data folder."""
+    with (paths.root / "agent.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(
+                f"another agent runs on {paths.root}", hint="end it first, or use another --data-dir"
+            ) from None
+        yield
+
+
+class Agent:
+    """Everything one site's agent is made of."""
+
+    def __init__(self, settings: AgentSettings, paths: Paths) -> None:
+        self._settings = settings
+        self._paths = paths
+        self._clock = SystemClock()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._ending = asyncio.Event()
+        self._status_due = asyncio.Event()
+        self._prober = NetworkProber()
+        self._ports = PortPool()
+        self._ledger = Ledger(paths.ledger)
+        self._meter = Meter(paths.envoy / "access.log", paths.usage)
+        self._blobs = BlobStore(paths, settings.limits)
+        self._link = Link(
+            settings.control_url, settings.token_file, self._ledger, self._meter, lambda: self._reconciling.nudge()
+        )
+        self._reconciling = Loop("reconcile", self._reconcile, period=PERIOD)
+
+    async def run(self) -> None:
+        """Start everything, in the order that breaks nothing, and run until told to end."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ending.set)
+        async with asyncio.TaskGroup() as self._tasks:
+            main = self._tasks.create_task(self._main())
+            await self._ending.wait()
+            main.cancel()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` beside everything else; an error in it is logged and ends nothing else."""
+        assert self._tasks is not None
+        return self._tasks.create_task(_guarded(work))
+
+    async def _main(self) -> None:
+        async with contextlib.AsyncExitStack() as closing:
+            await self._build_up(closing)
+            await asyncio.Event().wait()
+
+    async def _build_up(self, closing: contextlib.AsyncExitStack) -> None:
+        await ensure_runner(self._paths)
+        driver: Driver = ProcessDriver(self._paths)
+        self._gateway = GatewayController(
+            self._paths,
+            listen=self._settings.gateway,
+            workers=self._settings.gateway_workers,
+            report_interval=self._settings.load_report_interval,
+            on_report=lambda report: self._reconciler.reported(report),
+        )
+        await self._link.introduce()
+        self._reconciler = self._make_reconciler(driver)
+        await self._reconciler.adopt(lambda address: self._prober.tcp(address, ADOPTION_PROBE))
+        await self._first_desired()
+        await self._open(driver, closing)
+        closing.push_async_callback(self._link.close)
+        closing.push_async_callback(self._prober.close)
+        closing.callback(self._meter.close)
+
+    def _make_reconciler(self, driver: Driver) -> Reconciler:
+        builder = Builder(self._paths, self._settings.limits, self._blobs, clock=self._clock)
+        self._revisions = Revisions(self._paths, builder, self._blobs, self._spawn, lambda: self._reconciling.nudge())
+        self._builder = builder
+        identity = self._ledger.identity
+        assert identity is not None
+        starter = Starter(
+            prober=self._prober,
+            prepared=self._revisions.prepared,
+            new_id=lambda: ReplicaId(make_id("replica", secrets.token_bytes(10))),
+            take_port=self._ports.take,
+            give_port=self._ports.give,
+            site=identity.site_name,
+        )
+        tools = Tools(
+            clock=self._clock,
+            spawn=self._spawn,
+            site_waiting=lambda: self._reconciler.waiting,
+            holding_per_service=self._settings.holding.per_service,
+            holding_per_site=self._settings.holding.per_site,
+            new_wake_id=lambda: WakeId(make_id("wake", secrets.token_bytes(10))),
+            changed=self._changed,
+        )
+        return Reconciler(
+            Parts(
+                driver=driver,
+                gateway=self._gateway,
+                ledger=self._ledger,
+                revisions=self._revisions,
+                starter=starter,
+                tools=tools,
+                spawn=self._spawn,
+                nudge=self._reconciling.nudge,
+            )
+        )
+
+    async def _first_desired(self) -> None:
+        """The ledger's desired state will do; only a site that never had one waits for the control plane."""
+        while self._ledger.desired is None:
+            with contextlib.suppress(Exception):
+                await self._link.fetch(wait=1)
+
+    async def _open(self, driver: Driver, closing: contextlib.AsyncExitStack) -> None:
+        """The gate before Envoy, the whole state before the xDS socket, the world last."""
+        desired = self._ledger.desired
+        assert desired is not None
+        await self._builder.recover()
+        gate = await open_gate(self._paths.gate_socket, self._reconciler.arrive)
+        closing.callback(gate.close)
+        gateway, endpoints = self._reconciler.first_gateway(desired)
+        await self._gateway.open(gateway, endpoints)
+        closing.push_async_callback(self._gateway.close)
+        self._reconciler.go_on()
+        door = Door(self._paths, self._ledger, self._blobs, self._clock, self._reconciling.nudge)
+        self._spawn(serve_unix(door.app(), self._paths.door_socket))
+        await self._gateway.live()
+        await self._start_loops(driver)
+
+    async def _start_loops(self, driver: Driver) -> None:
+        reporter = Reporter(
+            clock=self._clock,
+            ledger=self._ledger,
+            gateway=self._gateway,
+            reconciler=self._reconciler,
+            link=self._link,
+            meter=self._meter,
+            isolation=await driver.isolation(),
+            driver=driver.name,
+        )
+        self._reporter = reporter
+        listening = _bound(self._settings.status)
+        self._spawn(serve_tcp(reporter.app(), listening))
+        self._spawn(self._reconciling.run())
+        self._spawn(self._hear_endings(driver))
+        self._spawn(self._tell_status())
+        self._spawn(Loop("meter", self._count, period=METER_PERIOD).run())
+        self._spawn(Loop("housekeeping", self._keep_house, period=timedelta(minutes=10)).run())
+        self._spawn(ColdLog(self._paths.envoy / "cold.log", self._note_first_byte).follow())
+        self._spawn(self._link.follow())
+        self._spawn(self._gateway.keep_running())
+        self._announce(listening)
+
+    def _announce(self, listening: socket.socket) -> None:
+        host, port = listening.getsockname()[:2]
+        endpoint = {"gateway": self._gateway.listen, "status": f"{host}:{port}", "pid": os.getpid()}
+        fresh = self._paths.endpoint.with_suffix(".new")
+        fresh.write_text(json.dumps(endpoint))
+        fresh.replace(self._paths.endpoint)
+        log.info("agent ready", **endpoint)
+
+    # --- the loops ------------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        self._status_due.set()
+
+    async def _reconcile(self) -> None:
+        await self._reconciler.reconcile()
+        self._changed()
+
+    async def _hear_endings(self, driver: Driver) -> None:
+        async for replica in _events(driver):
+            for running in await driver.list():
+                if running.replica == replica:
+                    self._reconciler.ended(running)
+            self._reconciling.nudge()
+
+    async def _tell_status(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATUS_PERIOD.total_seconds()):
+                    await self._status_due.wait()
+            self._status_due.clear()
+            if any(unit.role != "serving" for unit in self._reconciler.units):
+                self._reconciling.nudge()
+            with contextlib.suppress(Exception):
+                await self._link.tell(self._reporter.status())
+            await asyncio.sleep(STATUS_PAUSE)
+
+    async def _count(self) -> None:
+        await asyncio.to_thread(self._meter.read)
+        if self._meter.oversized(self._settings.limits.access_log_bytes):
+            self._meter.set_aside()
+            await self._gateway.envoy.admin("POST", "/reopen_logs")
+        if self._link.connected:
+            await self._link.tell_usage()
+
+    async def _keep_house(self) -> None:
+        desired = self._ledger.desired
+        if desired is not None:
+            wanted = [revision for service in desired.services for revision in service.revisions]
+            kept = frozenset(one.id for one in wanted) | {unit.revision.id for unit in self._reconciler.units}
+            await self._revisions.prune(frozenset(kept), frozenset(one.source for one in wanted))
+
+    def _note_first_byte(self, wake: WakeId, at: float) -> None:
+        if any(unit.wakes.first_byte(wake, at) for unit in self._reconciler.units):
+            self._changed()
+
+
+async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("a task of the agent failed")
+
+
+async def _events(driver: Driver) -> AsyncIterator[ReplicaId]:
+    async for replica in driver.events():  # type: ignore[attr-defined]
+        yield replica
+
+
+def _bound(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        bound.close()
+        raise Conflict(
+            f"the agent's status cannot listen on {address}: {error.strerror}", hint="choose another with --status"
+        ) from error
+    return bound

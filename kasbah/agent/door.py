@@ -1,0 +1,134 @@
+"""The site's own door, behind its gateway: sources come in and logs go out here, past the control plane.
+
+Each request carries a ticket of the control plane's, for one act on one object at this site.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from kasbah.agent import logs
+from kasbah.agent.blobs import BlobStore
+from kasbah.agent.ledger import Ledger
+from kasbah.agent.paths import Paths
+from kasbah.api.signing import Ticket, parse_public, read_ticket
+from kasbah.clock import Clock
+from kasbah.domain.ids import Digest, ReplicaId, ServiceId
+from kasbah.drivers.interface import LogLine
+from kasbah.errors import Denied, Invalid, KasbahError, Unauthenticated, Unavailable
+
+MOST_LINES = 10_000
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Door:
+    """The requests the door answers. `stored` is called when a source has arrived."""
+
+    def __init__(
+        self, paths: Paths, ledger: Ledger, blobs: BlobStore, clock: Clock, stored: Callable[[], None]
+    ) -> None:
+        self._paths = paths
+        self._ledger = ledger
+        self._blobs = blobs
+        self._clock = clock
+        self._stored = stored
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/v1/blobs/{digest}", _answering(self._has_blob), methods=["HEAD"]),
+                Route("/v1/blobs/{digest}", _answering(self._put_blob), methods=["PUT"]),
+                Route("/v1/services/{service}/logs", _answering(self._read_logs), methods=["GET"]),
+            ]
+        )
+
+    async def _has_blob(self, request: Request) -> Response:
+        digest = Digest(request.path_params["digest"])
+        self._admit(request, "blob.put", digest)
+        return Response(status_code=200 if self._blobs.has(digest) else 404)
+
+    async def _put_blob(self, request: Request) -> Response:
+        digest = Digest(request.path_params["digest"])
+        ticket = self._admit(request, "blob.put", digest)
+        fresh = await self._blobs.put(digest, request.stream(), limit=ticket.limit)
+        self._stored()
+        return JSONResponse({"digest": digest}, status_code=201 if fresh else 200)
+
+    async def _read_logs(self, request: Request) -> Response:
+        service = ServiceId(request.path_params["service"])
+        self._admit(request, "logs.read", service)
+        query = request.query_params
+        lines = _number(query.get("tail", "100"), "tail", most=MOST_LINES)
+        if build := query.get("build"):
+            found = await logs.tail_build(self._paths, service, build, lines)
+            return StreamingResponse(_from(found), media_type="application/x-ndjson")
+        replica = ReplicaId(query["replica"]) if "replica" in query else None
+        if query.get("follow") == "1":
+            source = logs.follow(self._paths, service, replica, lines)
+            return StreamingResponse(_written(source), media_type="application/x-ndjson")
+        found = await logs.tail(self._paths, service, replica, lines)
+        return StreamingResponse(_from(found), media_type="application/x-ndjson")
+
+    def _admit(self, request: Request, act: str, wanted: str) -> Ticket:
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        identity = self._ledger.identity
+        if scheme.lower() != "bearer" or not text:
+            raise Unauthenticated("this door needs a ticket", hint="kasbah asks the control plane for one")
+        if identity is None:
+            raise Unavailable("this site does not know its control plane yet")
+        ticket = read_ticket(parse_public(identity.public_key), text, now=self._clock.now())
+        if (ticket.act, ticket.object, ticket.site) != (act, wanted, identity.site):
+            raise Denied("this ticket is for something else")
+        return ticket
+
+
+def _answering(work: Handler) -> Handler:
+    """Turn our errors into answers."""
+
+    @wraps(work)
+    async def answer(request: Request) -> Response:
+        try:
+            return await work(request)
+        except KasbahError as error:
+            detail = {
+                "message": str(error),
+                "type": "site_error",
+                "code": error.code,
+                "param": None,
+                "hint": error.hint,
+            }
+            headers = {}
+            if isinstance(error, Unavailable):
+                headers["retry-after"] = str(max(1, round(error.retry_after.total_seconds())))
+            return JSONResponse({"error": detail}, status_code=error.status, headers=headers)
+
+    return answer
+
+
+def _number(text: str, name: str, *, most: int) -> int:
+    if not text.isdigit() or int(text) > most:
+        raise Invalid(f"{name} must be a number from 0 to {most}, not {text!r}")
+    return int(text)
+
+
+async def _from(lines: tuple[LogLine, ...]) -> AsyncIterator[bytes]:
+    for line in lines:
+        yield _line(line)
+
+
+async def _written(lines: AsyncIterator[LogLine]) -> AsyncIterator[bytes]:
+    async for line in lines:
+        yield _line(line)
+
+
+def _line(line: LogLine) -> bytes:
+    fields = {"at": line.at.isoformat(), "replica": line.replica, "stream": line.stream, "text": line.text}
+    return json.dumps(fields).encode() + b"\n"

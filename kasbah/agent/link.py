@@ -1,0 +1,134 @@
+"""The line to the control plane: the agent dials, asks for newer desired states, and tells what it sees.
+
+With the control plane away the agent goes on from its ledger; what it could not tell waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import structlog
+
+from kasbah.agent.ledger import Ledger
+from kasbah.agent.meter import Meter
+from kasbah.api.agent import IDENTITY, MAX_WAIT_SECONDS, PROTOCOL_HEADER, SIGNATURE_HEADER, SITE_STATUS, USAGE_BATCH
+from kasbah.domain.desired import PROTOCOL
+from kasbah.domain.observed import SiteStatus
+from kasbah.errors import KasbahError, Unavailable
+
+log = structlog.get_logger()
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+CALL_DEADLINE = 10.0
+HEARTBEAT = timedelta(seconds=2)
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class Link:
+    """See the module. `on_desired` is called after a newer desired state was written to the ledger."""
+
+    def __init__(
+        self, url: str, token_file: Path, ledger: Ledger, meter: Meter, on_desired: Callable[[], None]
+    ) -> None:
+        self.connected = False
+        self.last_error = ""
+        self._url = url.rstrip("/")
+        self._token_file = token_file
+        self._ledger = ledger
+        self._meter = meter
+        self._on_desired = on_desired
+        self._client = httpx.AsyncClient(timeout=CALL_DEADLINE, trust_env=False)
+        self._sent: SiteStatus | None = None
+        self._sent_at = NEVER
+
+    async def introduce(self) -> None:
+        """Learn who we are from the control plane, and pin its key, if that was not done before. Waits for it."""
+        pause = FIRST_PAUSE
+        while self._ledger.identity is None:
+            try:
+                answer = await self._call("GET", "/agent/v1/identity")
+                self._ledger.pin(IDENTITY.validate_json(answer.content))
+            except Unavailable:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 1.0)
+
+    async def follow(self) -> None:
+        """Take newer desired states as they come, until cancelled."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                await self.fetch(wait=MAX_WAIT_SECONDS)
+                pause = FIRST_PAUSE
+            except KasbahError as error:
+                self._note(error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def fetch(self, *, wait: int) -> None:
+        """Ask once for a desired state newer than the ledger's."""
+        known = self._ledger.desired
+        epoch, generation = known.version if known else (0, 0)
+        query = f"epoch={epoch}&generation={generation}&wait={wait}"
+        answer = await self._call("GET", f"/agent/v1/desired?{query}", patience=wait + CALL_DEADLINE)
+        if answer.status_code == 200:
+            desired = self._ledger.accept(answer.content, answer.headers.get(SIGNATURE_HEADER, ""))
+            log.info("desired state", epoch=desired.epoch, generation=desired.generation)
+            self._on_desired()
+
+    async def tell(self, status: SiteStatus) -> None:
+        """Send what is seen, if it says something new or the last word is old."""
+        if _news(status) == self._sent and status.observed_at - self._sent_at < HEARTBEAT:
+            return
+        await self._call("POST", "/agent/v1/status", body=SITE_STATUS.dump_json(status))
+        self._sent, self._sent_at = _news(status), status.observed_at
+
+    async def tell_usage(self) -> None:
+        """Send the usage not yet acknowledged, a batch at a time."""
+        while (batch := await asyncio.to_thread(self._meter.next_batch)) is not None:
+            answer = await self._call("POST", "/agent/v1/usage", body=USAGE_BATCH.dump_json(batch))
+            await asyncio.to_thread(self._meter.acknowledge, int(answer.json()["acknowledged"]))
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._client.aclose()
+
+    async def _call(
+        self, method: str, path: str, *, body: bytes | None = None, patience: float = CALL_DEADLINE
+    ) -> httpx.Response:
+        try:
+            headers = {
+                "authorization": f"Bearer {self._token_file.read_text().strip()}",
+                "content-type": "application/json",
+                PROTOCOL_HEADER: str(PROTOCOL),
+            }
+            answer = await self._client.request(
+                method, self._url + path, content=body, headers=headers, timeout=patience
+            )
+        except (httpx.HTTPError, OSError) as error:
+            self.connected = False
+            raise Unavailable(f"the control plane does not answer: {type(error).__name__}") from error
+        if answer.status_code >= 300:
+            self.connected = False
+            raise Unavailable(f"the control plane answered {answer.status_code} to {method} {path.partition('?')[0]}")
+        self.connected = True
+        self.last_error = ""
+        return answer
+
+    def _note(self, error: KasbahError) -> None:
+        if str(error) != self.last_error:
+            log.warning("the control plane cannot be followed", reason=str(error))
+        self.last_error = str(error)
+
+
+def _news(status: SiteStatus) -> SiteStatus:
+    """A status without what changes all the time."""
+    services = tuple(
+        replace(one, in_flight=0, waiting_requests=0, replicas=tuple(replace(r, in_flight=0) for r in one.replicas))
+        for one in status.services
+    )
+    return replace(status, observed_at=NEVER, services=services)

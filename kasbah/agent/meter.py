@@ -1,0 +1,166 @@
+"""Counts what was served, from the gateway's own log, losing nothing and counting nothing twice.
+
+The place reached in the log is committed in one transaction with the usage read up to it, so that an agent killed at
+any moment goes on where it was. Usage leaves in numbered batches; a batch stays until control has acknowledged it.
+The log is rotated by renaming: the cursor follows the file, not the name, to its end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple
+from datetime import datetime
+from pathlib import Path
+
+from kasbah.api.agent import USAGE_BATCH
+from kasbah.decide.metering import meter
+from kasbah.domain.ids import KeyId, RevisionId, ServiceId
+from kasbah.domain.observed import UsageBatch
+from kasbah.domain.usage import Usage, UsageKey
+
+CHUNK = 4 * 2**20
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS cursor (
+  id INTEGER PRIMARY KEY CHECK (id = 1), inode INTEGER NOT NULL, position INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS usage (
+  service TEXT NOT NULL, revision TEXT NOT NULL, caller TEXT NOT NULL, minute TEXT NOT NULL,
+  requests INTEGER NOT NULL, failed INTEGER NOT NULL, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL,
+  milliseconds INTEGER NOT NULL, PRIMARY KEY (service, revision, caller, minute));
+CREATE TABLE IF NOT EXISTS batch (sequence INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);
+"""
+ADD = """
+INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests,
+  failed = failed + excluded.failed, bytes_in = bytes_in + excluded.bytes_in,
+  bytes_out = bytes_out + excluded.bytes_out, milliseconds = milliseconds + excluded.milliseconds
+"""
+
+
+class Meter:
+    """The log at `log` and what was read of it, in the database at `database`. Blocking: call it from a thread."""
+
+    def __init__(self, log: Path, database: Path) -> None:
+        self._log = log
+        self._old = log.with_suffix(".1")
+        self._database = sqlite3.connect(database, check_same_thread=False, isolation_level=None, timeout=10)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.executescript(SCHEMA)
+        self.unreadable = 0
+
+    def read(self) -> int:
+        """Count what is new in the log; the number of lines."""
+        counted = 0
+        while lines := self._read_chunk():
+            counted += lines
+        return counted
+
+    def oversized(self, limit: int) -> bool:
+        """Whether the log should be rotated: it is above `limit`, and the last rotation is dealt with."""
+        try:
+            return self._log.stat().st_size > limit and not self._old.exists()
+        except OSError:
+            return False
+
+    def set_aside(self) -> None:
+        """Rename the log. The gateway must then be told to open a new one."""
+        self._log.rename(self._old)
+
+    def next_batch(self) -> UsageBatch | None:
+        """The oldest batch not yet acknowledged, made from what was counted where there is none."""
+        with self._transaction() as database:
+            row = database.execute("SELECT sequence, body FROM batch ORDER BY sequence LIMIT 1").fetchone()
+            if row is None:
+                row = self._make_batch(database)
+        return None if row is None else USAGE_BATCH.validate_python({"sequence": row[0], "usage": json.loads(row[1])})
+
+    def acknowledge(self, sequence: int) -> None:
+        """Control has this batch."""
+        self._database.execute("DELETE FROM batch WHERE sequence = ?", (sequence,))
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _make_batch(self, database: sqlite3.Connection) -> tuple[int, str] | None:
+        found = [_parse_row(row) for row in database.execute("SELECT * FROM usage LIMIT 5000")]
+        if not found:
+            return None
+        body = json.dumps(USAGE_BATCH.dump_python(UsageBatch(sequence=0, usage=tuple(found)), mode="json")["usage"])
+        sequence = database.execute("INSERT INTO batch (body) VALUES (?)", (body,)).lastrowid
+        database.executemany(
+            "DELETE FROM usage WHERE service = ? AND revision = ? AND caller = ? AND minute = ?",
+            [_key_row(key) for key, _ in found],
+        )
+        assert sequence is not None
+        return sequence, body
+
+    def _read_chunk(self) -> int:
+        with self._transaction() as database:
+            row = database.execute("SELECT inode, position FROM cursor").fetchone()
+            inode, position = row or (None, 0)
+            path, position = self._find(inode, position)
+            if path is None:
+                return 0
+            lines, length = _whole_lines(path, position)
+            if not lines:
+                self._leave(path)
+                return 0
+            metered = meter(lines)
+            self.unreadable += metered.unreadable
+            database.executemany(ADD, [(*_key_row(key), *astuple(one)) for key, one in metered.usage.items()])
+            database.execute("INSERT OR REPLACE INTO cursor VALUES (1, ?, ?)", (path.stat().st_ino, position + length))
+            return len(lines)
+
+    def _find(self, inode: int | None, position: int) -> tuple[Path | None, int]:
+        """The file to go on with and where: the one left off in, by its inode, else the oldest there is."""
+        there = [path for path in (self._old, self._log) if path.exists()]
+        for path in there:
+            if path.stat().st_ino == inode:
+                return path, position
+        return (there[0], 0) if there else (None, 0)
+
+    def _leave(self, path: Path) -> None:
+        """The old log is read to its end and the gateway writes the new one: the old one goes."""
+        if path == self._old and self._log.exists() and self._log.stat().st_size > 0:
+            os.unlink(self._old)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._database
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+
+def _whole_lines(path: Path, position: int) -> tuple[list[bytes], int]:
+    """The complete lines from `position`, and their length: a line still being written waits."""
+    with path.open("rb") as file:
+        file.seek(position)
+        data = file.read(CHUNK)
+    end = data.rfind(b"\n") + 1
+    return data[:end].splitlines(), end
+
+
+def _key_row(key: UsageKey) -> tuple[str, str, str, str]:
+    return (key.service, key.revision, key.key or "", key.minute.isoformat())
+
+
+def _parse_row(row: tuple[str, str, str, str, int, int, int, int, int]) -> tuple[UsageKey, Usage]:
+
+    service, revision, caller, minute, *counts = row
+    key = UsageKey(
+        service=ServiceId(service),
+        revision=RevisionId(revision),
+        key=KeyId(caller) if caller else None,
+        minute=datetime.fromisoformat(minute),
+    )
+    requests, failed, bytes_in, bytes_out, milliseconds = counts
+    return key, Usage(
+        requests=requests, failed=failed, bytes_in=bytes_in, bytes_out=bytes_out, milliseconds=milliseconds
+    )

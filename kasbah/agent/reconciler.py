@@ -1,0 +1,321 @@
+"""Makes this site what the desired state says: units for the revisions that are wanted, builds, trials, routes.
+
+One idempotent pass, nudged by whatever changed. What moves fast (callers, replicas, sleep) belongs to the units; this
+is the slow half, and it never stands between a caller and a replica.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from kasbah.agent.gateway.controller import GatewayController
+from kasbah.agent.gateway.load import LoadReport
+from kasbah.agent.ledger import Ledger
+from kasbah.agent.live import Replicas
+from kasbah.agent.revisions import Revisions
+from kasbah.agent.starting import Starter
+from kasbah.agent.unit import Role, Tools, Unit
+from kasbah.agent.waiting import Answer
+from kasbah.decide import routing
+from kasbah.decide.activation import UNKNOWN
+from kasbah.decide.summary import summarise
+from kasbah.domain.desired import DesiredState
+from kasbah.domain.gateway import Endpoint, Gateway
+from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.observed import BuildState, RevisionStatus, ServiceStatus, TrialState
+from kasbah.domain.replica import ReplicaState
+from kasbah.domain.revision import Revision
+from kasbah.domain.service import Service
+from kasbah.drivers.interface import Driver, Running
+
+log = structlog.get_logger()
+
+STRANGERS_DRAIN = timedelta(seconds=10)
+
+Place = tuple[ServiceId, RevisionId]
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """What the reconciler is made of."""
+
+    driver: Driver
+    gateway: GatewayController
+    ledger: Ledger
+    revisions: Revisions
+    starter: Starter
+    tools: Tools
+    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    nudge: Callable[[], None] = field(default=lambda: None)
+
+
+class Reconciler:
+    """See the module."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._units: dict[Place, Unit] = {}
+        self._trials: dict[Place, RevisionStatus] = {}
+        self._examined: set[Place] = set()
+        self._proving: set[RevisionId] = set()
+
+    # --- what others ask ------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Callers held at this site."""
+        return sum(len(unit.queue) for unit in self._units.values())
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """All units."""
+        return tuple(self._units.values())
+
+    def arrive(self, service: ServiceId, revision: RevisionId) -> asyncio.Future[Answer]:
+        """A request that found no replica of this revision. One that comes just as its revision lost its traffic is
+        served by the one that has it now."""
+        unit = self._units.get((service, revision))
+        if unit is None or (unit.role is Role.RETIRED and not unit.replicas.serving):
+            unit = next((one for one in self._of(service) if one.role is Role.SERVING), None)
+        if unit is None:
+            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            answer.set_result(UNKNOWN)
+            return answer
+        return unit.arrive()
+
+    def reported(self, report: LoadReport) -> None:
+        """The gateway reports what is in flight."""
+        for unit in self.units:
+            unit.reported(report)
+
+    def ended(self, running: Running) -> None:
+        """The driver says that a replica has ended."""
+        unit = self._units.get((running.service, running.revision))
+        if unit is not None:
+            unit.replicas.driver_says_ended(running)
+
+    def _of(self, service: ServiceId) -> Iterator[Unit]:
+        return (unit for (owner, _), unit in self._units.items() if owner == service)
+
+    # --- starting up ----------------------------------------------------------------------------------------------
+
+    async def adopt(self, prober: Callable[[str], Coroutine[Any, Any, bool]]) -> None:
+        """Take over what an earlier agent left running; what nobody wants any more is ended."""
+        desired = self._parts.ledger.desired
+        known = {service.id: service for service in desired.services} if desired else {}
+        for running in await self._parts.driver.list():
+            service = known.get(running.service)
+            revision = service.revision(running.revision) if service else None
+            if service is None or revision is None:
+                await self._end_stranger(running)
+                continue
+            unit = self._unit(service, revision, Role.RETIRED)
+            unit.replicas.adopt(running, await _state_of(running, prober))
+        for unit in self.units:
+            unit.settle_rung()
+
+    async def _end_stranger(self, running: Running) -> None:
+        if running.exit is None:
+            log.info("ending a replica nobody wants", replica=running.replica)
+            await self._parts.driver.stop(running.replica, drain=STRANGERS_DRAIN)
+        else:
+            await self._parts.driver.forget(running.replica)
+
+    def first_gateway(self, desired: DesiredState) -> tuple[Gateway, dict[str, tuple[Endpoint, ...]]]:
+        """The gateway as it must be before Envoy may ask: complete, replicas that serve included."""
+        self._assign_roles(desired)
+        found = {unit.cluster: routing.endpoints(unit.replicas.snapshot()) for unit in self.units}
+        return self._route(desired), found
+
+    def go_on(self) -> None:
+        """The gateway listens: the adopted replicas' lives go on."""
+        for unit in self.units:
+            unit.replicas.resume_life()
+            unit.look()
+
+    # --- the pass -------------------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> None:
+        """One pass."""
+        desired = self._parts.ledger.desired
+        if desired is None:
+            return
+        self._assign_roles(desired)
+        for service in desired.services:
+            self._advance_trial(service)
+            self._obey(service)
+        self._drop_what_is_over()
+        await self._parts.gateway.apply(self._route(desired))
+
+    def _assign_roles(self, desired: DesiredState) -> None:
+        wanted: dict[Place, tuple[Service, Revision, Role]] = {}
+        for service in desired.services:
+            for revision, role in _wanted(service):
+                wanted[service.id, revision.id] = (service, revision, role)
+        for place, (service, revision, role) in wanted.items():
+            unit = self._unit(service, revision, role)
+            ready = self._parts.revisions.ensure(service, revision, self._retry_of(service, revision))
+            changed = (unit.service, unit.role, unit.buildable) != (service, role, ready)
+            unit.buildable = ready
+            unit.protocol = self._parts.ledger.memory.proven.get(revision.id, unit.protocol)
+            if changed or place not in self._examined:
+                self._examined.add(place)
+                unit.assign(service, role)
+        for place in self._units.keys() - wanted.keys():
+            unit = self._units[place]
+            if unit.role is not Role.RETIRED:
+                unit.assign(unit.service, Role.RETIRED)
+
+    def _retry_of(self, service: Service, revision: Revision) -> str:
+        """A failed build is tried again for a new rollout only."""
+        trial = service.trial
+        return trial.rollout if trial is not None and trial.revision == revision.id else ""
+
+    def _unit(self, service: Service, revision: Revision, role: Role) -> Unit:
+        place = (service.id, revision.id)
+        if place not in self._units:
+            parts = self._parts
+            replicas = Replicas(revision, parts.driver, parts.starter, parts.gateway, parts.tools.clock, parts.spawn)
+            self._units[place] = Unit(service, revision, role, replicas, parts.tools)
+        return self._units[place]
+
+    def _drop_what_is_over(self) -> None:
+        for place in [place for place, unit in self._units.items() if unit.over]:
+            self._units.pop(place).close()
+            self._examined.discard(place)
+
+    def _route(self, desired: DesiredState) -> Gateway:
+        retired = [unit for unit in self.units if unit.role is Role.RETIRED]
+        return routing.route(
+            desired,
+            protocols=self._parts.ledger.memory.proven,
+            ready={unit.revision.id: len(unit.replicas.ready) for unit in self.units},
+            lingering=[(unit.service, unit.revision) for unit in retired],
+            listen=self._parts.gateway.listen,
+        )
+
+    # --- trials and orders ----------------------------------------------------------------------------------------
+
+    def _advance_trial(self, service: Service) -> None:
+        trial = service.trial
+        if trial is None:
+            return
+        place = (service.id, trial.revision)
+        status = self._trials.get(place)
+        if status is None or status.rollout != trial.rollout:
+            status = RevisionStatus(revision=trial.revision, rollout=trial.rollout)
+            if unit := self._units.get(place):
+                unit.try_again()
+        build = self._parts.revisions.status(trial.revision)
+        status = replace(status, build=build.build, step=build.step)
+        if build.build is BuildState.FAILED:
+            status = replace(status, trial=TrialState.FAILED, reason=build.reason, tail=build.tail)
+        elif build.build is BuildState.BUILT and status.trial in (TrialState.UNTRIED, TrialState.TRYING):
+            status = self._try(status, self._units[place])
+        self._trials[place] = status
+        self._parts.tools.changed()
+
+    def _try(self, status: RevisionStatus, unit: Unit) -> RevisionStatus:
+        ready = unit.replicas.ready
+        if ready and unit.revision.id in self._parts.ledger.memory.proven:
+            return replace(status, trial=TrialState.PROVEN)
+        if ready:
+            self._begin_proof(unit, ready[0].address)
+        elif unit.role is Role.SERVING and unit.revision.id in self._parts.ledger.memory.proven:
+            return replace(status, trial=TrialState.PROVEN)
+        elif unit.failures and not unit.replicas.alive:
+            return replace(status, trial=TrialState.FAILED, reason=unit.failure, tail=unit.last_words())
+        return replace(status, trial=TrialState.TRYING)
+
+    def _begin_proof(self, unit: Unit, address: str) -> None:
+        if unit.revision.id not in self._proving:
+            self._proving.add(unit.revision.id)
+            self._parts.spawn(self._prove(unit, address))
+
+    async def _prove(self, unit: Unit, address: str) -> None:
+        """It started: note what it speaks, before any traffic is given to it."""
+        protocol = await self._parts.starter.speaks(address, unit.revision)
+        self._proving.discard(unit.revision.id)
+        self._parts.ledger.memory.proven[unit.revision.id] = protocol
+        self._parts.ledger.remember()
+        unit.protocol = protocol
+        self._parts.nudge()
+
+    def _obey(self, service: Service) -> None:
+        order = service.order
+        obeyed = self._parts.ledger.memory.obeyed
+        if order is None or obeyed.get(service.id, 0) >= order.number:
+            return
+        obeyed[service.id] = order.number
+        self._parts.ledger.remember()
+        for unit in self._of(service.id):
+            if unit.role is Role.SERVING:
+                unit.command(order.command)
+
+    # --- what is reported -----------------------------------------------------------------------------------------
+
+    def statuses(self) -> tuple[ServiceStatus, ...]:
+        """Every service of the desired state, and those that still end."""
+        desired = self._parts.ledger.desired
+        services = {unit.service.id: unit.service for unit in self.units}
+        services |= {service.id: service for service in desired.services} if desired else {}
+        return tuple(self._status(service) for service in services.values())
+
+    def _status(self, service: Service) -> ServiceStatus:
+        units = list(self._of(service.id))
+        serving = [unit for unit in units if unit.role is Role.SERVING]
+        revisions = tuple(self._revision_status(service, revision.id) for revision in service.revisions)
+        state, reason = summarise(
+            service,
+            rung=max(serving, key=_share_of).rung if serving else None,
+            replicas=[one for unit in serving or units for one in unit.replicas.snapshot()],
+            statuses=revisions,
+            failure=next((unit.failure for unit in serving if unit.failure), ""),
+        )
+        return ServiceStatus(
+            service=service.id,
+            state=state,
+            reason=reason,
+            obeyed_order=self._parts.ledger.memory.obeyed.get(service.id, 0),
+            waiting_requests=sum(len(unit.queue) for unit in units),
+            in_flight=sum(unit.in_flight for unit in units),
+            revisions=revisions,
+            replicas=tuple(one for unit in units for one in unit.replicas.snapshot()),
+            wakes=tuple(sorted((w for unit in units for w in unit.wakes.closed), key=lambda wake: wake.at)),
+        )
+
+    def _revision_status(self, service: Service, revision: RevisionId) -> RevisionStatus:
+        build = self._parts.revisions.status(revision)
+        tried = self._trials.get((service.id, revision))
+        if tried is not None:
+            return replace(tried, build=build.build, step=build.step)
+        proven = revision in self._parts.ledger.memory.proven
+        return replace(build, trial=TrialState.PROVEN if proven else TrialState.UNTRIED)
+
+
+def _wanted(service: Service) -> Iterator[tuple[Revision, Role]]:
+    """The revisions this site must be able to run now, and as what."""
+    shared = {share.revision for share in service.shares if share.percent > 0}
+    for revision in service.revisions:
+        if revision.id in shared:
+            yield revision, Role.SERVING
+        elif service.trial is not None and service.trial.revision == revision.id:
+            yield revision, Role.TRIAL
+
+
+def _share_of(unit: Unit) -> int:
+    return next((share.percent for share in unit.service.shares if share.revision == unit.revision.id), 0)
+
+
+async def _state_of(running: Running, answers: Callable[[str], Coroutine[Any, Any, bool]]) -> ReplicaState:
+    if running.exit is not None:
+        return ReplicaState.ENDED
+    if running.frozen:
+        return ReplicaState.FROZEN
+    return ReplicaState.READY if await answers(running.address) else ReplicaState.STARTING

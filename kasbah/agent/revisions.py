@@ -1,0 +1,113 @@
+"""The revisions this site can start: builds what is wanted, and remembers what was built or why it was not.
+
+A build that failed is not tried again until a new rollout asks for it. One whose source has not arrived waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from kasbah.agent.blobs import BlobStore
+from kasbah.agent.build import Builder, Built
+from kasbah.agent.paths import Paths
+from kasbah.agent.starting import Prepared
+from kasbah.domain.ids import Digest, RevisionId, ServiceId
+from kasbah.domain.observed import BuildState, RevisionStatus
+from kasbah.domain.revision import Revision
+from kasbah.domain.service import Service
+from kasbah.errors import BuildFailed, KasbahError
+
+log = structlog.get_logger()
+
+TAIL = 30
+
+
+class Revisions:
+    """See the module. `changed` is called whenever a build moves on."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        builder: Builder,
+        blobs: BlobStore,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        changed: Callable[[], None],
+    ) -> None:
+        self._paths = paths
+        self._builder = builder
+        self._blobs = blobs
+        self._spawn = spawn
+        self._changed = changed
+        self._built: dict[RevisionId, Built] = {}
+        self._status: dict[RevisionId, RevisionStatus] = {}
+        self._failed_for: dict[RevisionId, str] = {}
+        self._building: dict[RevisionId, asyncio.Task[None]] = {}
+
+    def status(self, revision: RevisionId) -> RevisionStatus:
+        """How far the build of a revision is."""
+        return self._status.get(revision, RevisionStatus(revision=revision))
+
+    def prepared(self, revision: Revision) -> Prepared:
+        """What is needed to start a built revision."""
+        built = self._built[revision.id]
+        return Prepared(argv=built.argv, env=tuple(built.env.items()), app=built.app, readable=built.readable)
+
+    def ensure(self, service: Service, revision: Revision, rollout: str) -> bool:
+        """Whether the revision is built; a build is begun where one is missing and its source is here."""
+        if revision.id in self._built:
+            return True
+        if revision.id in self._building:
+            return False
+        if (built := self._builder.built(revision)) is not None:
+            self._built[revision.id] = built
+            self._status[revision.id] = RevisionStatus(revision=revision.id, build=BuildState.BUILT)
+            return True
+        if self._failed_for.get(revision.id) == rollout or not self._blobs.has(revision.source):
+            return False
+        self._note(revision.id, BuildState.BUILDING, step="waiting for its turn")
+        self._building[revision.id] = self._spawn(self._build(service.id, revision, rollout))
+        return False
+
+    async def prune(self, revisions: frozenset[RevisionId], sources: frozenset[Digest]) -> None:
+        """Remove the builds and sources of revisions that nobody wants any more."""
+        wanted = revisions | self._building.keys()
+        for revision in await self._builder.prune(wanted):
+            self._built.pop(revision, None)
+            self._status.pop(revision, None)
+        self._blobs.prune(sources)
+
+    def log_file(self, service: ServiceId, revision: RevisionId) -> Path:
+        """Where the build of a revision writes."""
+        return self._paths.logs / service / f"build-{revision}.log"
+
+    async def _build(self, service: ServiceId, revision: Revision, rollout: str) -> None:
+        log_file = self.log_file(service, revision.id)
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+
+        def step(words: str) -> None:
+            self._note(revision.id, BuildState.BUILDING, step=words)
+
+        try:
+            self._built[revision.id] = await self._builder.build(revision, report=step, log=log_file)
+            self._note(revision.id, BuildState.BUILT)
+        except KasbahError as error:
+            self._failed_for[revision.id] = rollout
+            tail = error.tail if isinstance(error, BuildFailed) else ()
+            reason = f"{error} ({error.hint})" if error.hint else f"{error}"
+            log.warning("build failed", revision=revision.id, reason=reason)
+            status = RevisionStatus(revision=revision.id, build=BuildState.FAILED, reason=reason, tail=tail[-TAIL:])
+            self._status[revision.id] = status
+        finally:
+            self._building.pop(revision.id, None)
+            self._changed()
+
+    def _note(self, revision: RevisionId, state: BuildState, *, step: str = "") -> None:
+        known = self.status(revision)
+        self._status[revision] = replace(known, build=state, step=step, reason="", tail=())
+        self._changed()
