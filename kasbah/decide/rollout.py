@@ -20,7 +20,6 @@ from kasbah.domain.observed import BuildState, RevisionStatus, TrialState
 from kasbah.domain.placement import Placement
 from kasbah.domain.rollout import Rollout, RolloutState
 
-
 ORDER = (RolloutState.FAILED, RolloutState.WAITING, RolloutState.BUILDING, RolloutState.STARTING)
 """Where sites differ, the earliest of these is the rollout's."""
 
