@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Generator
@@ -111,6 +112,7 @@ def _running(office: Office) -> Running:
 def run(settings: ControlSettings) -> None:
     """Be the control plane until told to end (SIGTERM or SIGINT)."""
     logging_setup.configure()
+    os.umask(0o077)  # what we write is for this user's eyes only
     folder = Folder(settings.data_dir)
     folder.make()
     with folder.held():

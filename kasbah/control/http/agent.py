@@ -76,14 +76,15 @@ async def status(request: Request, site: Caller) -> Response:
 
 @router.post("/usage")
 async def usage(request: Request, site: Caller) -> Response:
-    """Count a batch of usage, once."""
+    """Count a batch of usage, once. What was counted before is acknowledged again: the answer may have been lost."""
     body = await request.body()
     office = office_of(request)
 
     def count() -> int:
         batch = _parse(USAGE_BATCH, body)
         with office.note() as work:
-            return report_usage(work, site.id, batch)
+            report_usage(work, site.id, batch)
+        return int(batch.sequence)
 
     return Response(f'{{"acknowledged":{await run_in_threadpool(count)}}}', media_type="application/json")
 

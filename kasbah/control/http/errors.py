@@ -6,7 +6,6 @@ What is ours is told as it is. What is not (our bug) is told as 500 with the req
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -15,7 +14,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from kasbah.api.public import ErrorBody, ErrorDetail
-from kasbah.control.http.nearest import explain
+from kasbah.control.http.nearest import explain, operation_of
 from kasbah.errors import BuildFailed, Invalid, KasbahError, NotFound, Unavailable
 
 log = structlog.get_logger()
@@ -78,9 +77,8 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    route: Any = request.scope.get("route")
-    operation = (getattr(route, "path", ""), request.method)
-    return answer(explain(error.errors()[0], request.app.openapi(), operation), request_id_of(request))
+    explained = explain(error.errors()[0], request.app.openapi(), operation_of(request))
+    return answer(explained, request_id_of(request))
 
 
 async def _framework(request: Request, error: Exception) -> Response:

@@ -6,13 +6,21 @@ The nearest right key comes from the OpenAPI document itself, so it knows every 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from starlette.requests import Request
 
 from kasbah.errors import Invalid
 
 PLACES = {"body": "", "query": "", "path": "", "header": ""}
 """Where a value came from is not part of a field's path."""
+
+
+def operation_of(request: Request) -> tuple[str, str]:
+    """Which operation a request is for: its path's template, and its method."""
+    route: Any = request.scope.get("route")
+    return getattr(route, "path", ""), request.method
 
 
 def explain(finding: Mapping[str, Any], document: Mapping[str, Any], operation: tuple[str, str]) -> Invalid:
@@ -29,11 +37,24 @@ def explain(finding: Mapping[str, Any], document: Mapping[str, Any], operation: 
     return Invalid(f"{path or 'the body'}: {message}", where=path, hint="correct it and send it again")
 
 
+def refuse_unknown_query(given: Iterable[str], document: Mapping[str, Any], operation: tuple[str, str]) -> None:
+    """Refuse a query that the operation would ignore: a misspelt `limit` must not go unnoticed."""
+    template, method = operation
+    parameters = document.get("paths", {}).get(template, {}).get(method.lower(), {}).get("parameters", ())
+    known = sorted(one["name"] for one in parameters if one["in"] == "query")
+    for name in given:
+        if name not in known:
+            raise _unknown(name, name, known)
+
+
 def _unknown_key(
     path: str, location: Sequence[Any], document: Mapping[str, Any], operation: tuple[str, str]
 ) -> Invalid:
-    known = _keys_at(document, operation, location[1:-1])
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return _unknown(path, str(location[-1]), _keys_at(document, operation, location[1:-1]))
+
+
+def _unknown(path: str, key: str, known: Sequence[str]) -> Invalid:
+    near = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}" if known else "leave it out"
     return Invalid(f"{path} is not known", where=path, hint=hint, code="unknown_key")
 

@@ -9,11 +9,10 @@ from kasbah.domain.ids import SiteId
 from kasbah.domain.observed import UsageBatch
 
 
-def report_usage(work: Work, site: SiteId, batch: UsageBatch) -> int:
-    """Count the batch if it is new; the last number counted, which the site may forget up to."""
+def report_usage(work: Work, site: SiteId, batch: UsageBatch) -> None:
+    """Count the batch, unless its number was counted before."""
     record = next(one for one in work.tx.sites.all() if one.id == site)
     if batch.sequence <= record.usage_sequence:
-        return record.usage_sequence
+        return
     work.tx.usage.add(batch.usage)
     work.tx.sites.save(replace(record, usage_sequence=batch.sequence))
-    return batch.sequence
