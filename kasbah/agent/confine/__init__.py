@@ -49,27 +49,42 @@ class Confiner:
     """Prepares what replicas are confined by, with all that was measured to work."""
 
     def __init__(self, facts: Facts, *, hidden: Iterable[Path] = ()) -> None:
-        self.facts = facts
+        self._mechanisms = frozenset(facts.mechanisms)
         self._hidden = tuple(hidden)
-        self._filter = seccomp.Filter() if SECCOMP in facts.mechanisms else None
-        self._etc = system.Etc()
-        self._version = landlock.abi() if LANDLOCK in facts.mechanisms else 0
+        self._filter = seccomp.Filter() if SECCOMP in self._mechanisms else None
+        self._version = landlock.abi() if LANDLOCK in self._mechanisms else 0
+        self._system: list[landlock.Grant] = []
+        self._etc_changed = 0
 
     def prepare(self, *, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> Confinement:
         """What to enter in one replica's process. `private` holds `tmp`, its /tmp."""
-        ruleset = self._ruleset(private, readable, pipes) if LANDLOCK in self.facts.mechanisms else None
-        view = mounts.View(
-            temporary=private / "tmp", hidden=self._hidden, kept=(private, *readable, *system.interpreter())
-        )
-        return Confinement(ruleset=ruleset, view=view if MOUNTS in self.facts.mechanisms else None, filter=self._filter)
+        ruleset = self._ruleset(private, readable, pipes) if LANDLOCK in self._mechanisms else None
+        kept = (private, *readable, *system.interpreter())
+        view = mounts.View(temporary=private / "tmp", hidden=self._hidden, kept=kept)
+        return Confinement(ruleset=ruleset, view=view if MOUNTS in self._mechanisms else None, filter=self._filter)
 
     def _ruleset(self, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> landlock.Ruleset:
         rules = landlock.Ruleset(self._version)
-        rules.allow_reading((*system.READABLE, *system.interpreter(), *self._etc.readable(), *readable))
-        rules.allow_listing(system.ETC)
+        rules.allow(self._system_grants())
+        rules.allow_once(readable, landlock.READ)
         # Its /tmp is a mount of private/tmp: a walk from there upwards does not pass `private`.
-        rules.allow_writing((private, private / "tmp", *pipes, *system.WRITABLE_DEVICES))
+        rules.allow_once((private, private / "tmp", *pipes), rules.all)
         return rules
+
+    def _system_grants(self) -> list[landlock.Grant]:
+        """What every replica is given, found again when /etc changes: files there are replaced, not written to."""
+        changed = system.ETC.stat().st_mtime_ns
+        if changed != self._etc_changed:
+            for one in self._system:
+                one.close()
+            read = (*system.READABLE, *system.interpreter(), *system.private_parts_left_out())
+            self._system = [
+                *landlock.grants(read, landlock.READ),
+                *landlock.grants((system.ETC,), landlock.READ_DIR),
+                *landlock.grants(system.WRITABLE_DEVICES, landlock.all_rights(self._version)),
+            ]
+            self._etc_changed = changed
+        return self._system
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +108,7 @@ class Confinement:
         privileges.forbid_new()
         if self.ruleset:
             # Without a view this is the machine's own: semaphores and shared memory need it, so it is shared.
-            self.ruleset.allow_writing((mounts.SHARED_MEMORY,))
+            self.ruleset.allow_once((mounts.SHARED_MEMORY,), self.ruleset.all)
             landlock.enter(self.ruleset.fd)
         if self.filter:
             self.filter.enter()

@@ -8,6 +8,7 @@ Landlock hides contents and listings; that a path exists, and its size, can stil
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,43 +40,57 @@ def all_rights(version: int) -> int:
     )
 
 
+class Grant:
+    """A right below one path, opened once and good for many rulesets."""
+
+    def __init__(self, path: Path, rights: int) -> None:
+        self.fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        is_folder = stat.S_ISDIR(os.fstat(self.fd).st_mode)
+        self.rule = struct.pack("=Qi", rights if is_folder else rights & FILE_RIGHTS, self.fd)
+        self.path = path
+
+    def close(self) -> None:
+        """Let go of the path; rulesets it was given to keep it."""
+        os.close(self.fd)
+
+
+def grants(paths: Iterable[Path], rights: int) -> list[Grant]:
+    """The same rights for each path that exists."""
+    found = []
+    for path in paths:
+        try:
+            found.append(Grant(path, rights))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return found
+
+
 class Ruleset:
     """What may be opened. `fd` is entered with `enter`, in the process to be confined."""
 
     def __init__(self, version: int) -> None:
-        self._all = all_rights(version)
+        self.all = all_rights(version)
         scopes = SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS if version >= SCOPES_SINCE else 0
-        # The third field does not exist in older versions, which refuse a longer structure unless it is zero.
-        attributes = struct.pack("QQQ", self._all, 0, scopes)
+        # Older versions know fewer fields, and accept a longer structure only where the rest of it is zero.
+        attributes = struct.pack("QQQ", self.all, 0, scopes)
         self.fd = call("landlock_create_ruleset", attributes, len(attributes), 0)
         os.set_inheritable(self.fd, False)
 
-    def allow_reading(self, paths: Iterable[Path]) -> None:
-        """Reading, listing and executing, below each path that exists."""
-        for path in paths:
-            self._allow(path, READ)
+    def allow(self, granted: Iterable[Grant]) -> None:
+        """Add grants; none of them may name a right that this version lacks."""
+        for one in granted:
+            try:
+                call("landlock_add_rule", self.fd, RULE_PATH_BENEATH, one.rule, 0)
+            except StepFailed as failure:
+                raise StepFailed(failure.errno, failure.strerror, f"landlock_add_rule for {one.path}") from None
 
-    def allow_listing(self, path: Path) -> None:
-        """Listing the folders below `path`, and nothing else."""
-        self._allow(path, READ_DIR)
-
-    def allow_writing(self, paths: Iterable[Path]) -> None:
-        """Everything, below each path that exists."""
-        for path in paths:
-            self._allow(path, self._all)
-
-    def _allow(self, path: Path, rights: int) -> None:
-        try:
-            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        try:
-            allowed = rights if path.is_dir() else rights & FILE_RIGHTS
-            call("landlock_add_rule", self.fd, RULE_PATH_BENEATH, struct.pack("=Qi", allowed & self._all, fd), 0)
-        except StepFailed as failure:
-            raise StepFailed(failure.errno, failure.strerror, f"landlock_add_rule for {path}") from None
-        finally:
-            os.close(fd)
+    def allow_once(self, paths: Iterable[Path], rights: int) -> None:
+        """The same rights below each path that exists, for this ruleset only."""
+        for one in grants(paths, rights):
+            try:
+                self.allow((one,))
+            finally:
+                one.close()
 
     def close(self) -> None:
         """Let go of the ruleset; processes that entered it stay in it."""

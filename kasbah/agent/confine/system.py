@@ -29,24 +29,12 @@ def interpreter() -> tuple[Path, ...]:
     return tuple(sorted(prefix for prefix in prefixes if len(prefix.parts) > 1))
 
 
-class Etc:
-    """The parts of /etc that everybody may read, found again when /etc itself changes."""
-
-    def __init__(self, folder: Path = ETC) -> None:
-        self._folder = folder
-        self._seen: int | None = None
-        self._open: tuple[Path, ...] = ()
-
-    def readable(self) -> tuple[Path, ...]:
-        """The largest subtrees without anything private in them."""
-        if os.getuid() != 0:
-            return (self._folder,)
-        changed = self._folder.stat().st_mtime_ns
-        if changed != self._seen:
-            private, parts = _split(self._folder)
-            self._open = tuple(parts) if private else (self._folder,)
-            self._seen = changed
-        return self._open
+def private_parts_left_out(folder: Path = ETC) -> tuple[Path, ...]:
+    """The largest subtrees of a folder that hold nothing private, for a root agent; for others all of it."""
+    if os.getuid() != 0:
+        return (folder,)
+    private, parts = _split(folder)
+    return tuple(parts) if private else (folder,)
 
 
 def _split(folder: Path) -> tuple[bool, list[Path]]:

@@ -26,7 +26,7 @@ import traceback
 from dataclasses import replace
 
 from kasbah.agent import confine
-from kasbah.agent.runner import cgroups, processes
+from kasbah.agent.runner import cgroups, processes, spawn
 from kasbah.agent.runner.adoption import adopt
 from kasbah.agent.runner.keeper import Keeper
 from kasbah.agent.runner.layout import PROTOCOL, Layout
@@ -158,7 +158,13 @@ def _token(layout: Layout) -> str:
 
 
 def _watch_signals(reactor: Reactor, keeper: Keeper) -> None:
-    """SIGCHLD reaps; SIGTERM stops every replica and leaves: whoever ends the runner wants nothing left behind."""
+    """SIGCHLD reaps; SIGTERM stops every replica and leaves: whoever ends the runner wants nothing left behind.
+
+    Whatever else our parent ignored or blocked goes back to its default, which replicas then begin with.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *spawn.CHANGED_SIGNALS}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM):

@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from pathlib import Path
+from typing import BinaryIO
 
 LONGEST_LINE = 16 * 1024
 REMEMBERED_LINES = 20
@@ -159,13 +160,26 @@ def _character_end(line: bytes | bytearray, at: int) -> int:
     return at
 
 
+def start_of_last(handle: BinaryIO, count: int) -> tuple[int, int]:
+    """Where the last `count` lines of a file begin, and how many there are, if fewer."""
+    found = 0
+    position = handle.seek(0, os.SEEK_END)
+    while position:
+        step = min(BLOCK, position)
+        position -= step
+        handle.seek(position)
+        block = handle.read(step)
+        at = len(block)
+        while (at := block.rfind(b"\n", 0, at)) >= 0:
+            found += 1
+            if found > count:
+                return position + at + 1, count
+    return 0, found
+
+
 def _last_of(file: Path, count: int) -> list[str]:
     with file.open("rb") as handle:
-        position = handle.seek(0, os.SEEK_END)
-        data = b""
-        while position and data.count(b"\n") <= count:
-            step = min(BLOCK, position)
-            position -= step
-            handle.seek(position)
-            data = handle.read(step) + data
-    return [line.decode("utf-8", "replace") for line in data.split(b"\n")[:-1][-count:]]
+        start, _ = start_of_last(handle, count)
+        handle.seek(start)
+        data = handle.read()
+    return [line.decode("utf-8", "replace") for line in data.split(b"\n")[:-1]]

@@ -28,6 +28,13 @@ from kasbah.agent.runner.processes import MARK, SCRATCH
 from kasbah.agent.runner.workdir import Workdir
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+CHANGED_SIGNALS = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    *(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
+)
+"""Python ignores the first two; the runner handles or ignores the others."""
+
 CONFINEMENT_HINT = "it worked when the runner started; see what `kasbah doctor` says is in force on this machine"
 
 
@@ -127,14 +134,10 @@ def environment(order: Order, workdir: Workdir) -> dict[str, str]:
 
 
 def _reset_signals() -> None:
-    """Programs expect the defaults; Python itself ignores SIGPIPE, and an exec keeps what is ignored."""
+    """Programs expect the defaults, and an exec keeps what is ignored. The runner began with all at their default."""
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        try:
-            signal.signal(number, signal.SIG_DFL)
-        except OSError:  # the C library keeps two for itself
-            pass
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in CHANGED_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _arrange_files(outputs: list[int], says: int, ruleset: int | None) -> None:

@@ -51,8 +51,7 @@ class Workdir:
 
     def fill(self, source: Path) -> None:
         """Make the working copy of `source`."""
-        copied = _is_small(source)
-        _copy_folder(source, self.app, copied=copied)
+        _copy_folder(str(source), str(self.app), copied=_is_small(source))
 
 
 def remove(folder: Path) -> None:
@@ -62,34 +61,36 @@ def remove(folder: Path) -> None:
 
 
 def _is_small(source: Path) -> bool:
+    """Whether a folder is worth copying; stops counting as soon as it is not."""
     size = files = 0
-    for folder, names, file_names in os.walk(source):
-        names[:] = [name for name in names if name not in LINKED_FOLDERS]
-        files += len(file_names)
-        size += sum(os.lstat(os.path.join(folder, name)).st_size for name in file_names)
-        if size > LARGEST_COPY or files > MOST_COPIED_FILES:
-            return False
-    return True
+    folders = [str(source)]
+    while folders and size <= LARGEST_COPY and files <= MOST_COPIED_FILES:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    files += 1
+                    size += entry.stat(follow_symlinks=False).st_size
+                elif entry.name not in LINKED_FOLDERS:
+                    folders.append(entry.path)
+    return size <= LARGEST_COPY and files <= MOST_COPIED_FILES
 
 
-def _copy_folder(source: Path, target: Path, *, copied: bool) -> None:
+def _copy_folder(source: str, target: str, *, copied: bool) -> None:
     with os.scandir(source) as entries:
         for entry in entries:
-            goal = target / entry.name
+            goal = f"{target}/{entry.name}"
             if entry.is_symlink():
-                goal.symlink_to(os.readlink(entry.path))
-            elif entry.is_dir() and entry.name in LINKED_FOLDERS:
-                goal.symlink_to(entry.path)
-            elif entry.is_dir():
-                goal.mkdir(mode=0o700)
-                _copy_folder(Path(entry.path), goal, copied=copied)
-            elif not copied:
-                goal.symlink_to(entry.path)
+                os.symlink(os.readlink(entry.path), goal)
+            elif entry.is_dir() and entry.name not in LINKED_FOLDERS:
+                os.mkdir(goal, 0o700)
+                _copy_folder(entry.path, goal, copied=copied)
+            elif entry.is_dir() or not copied:
+                os.symlink(entry.path, goal)
             elif entry.is_file():
                 _copy_file(entry.path, goal, entry.stat())
 
 
-def _copy_file(source: str, target: Path, facts: os.stat_result) -> None:
+def _copy_file(source: str, target: str, facts: os.stat_result) -> None:
     """Copy contents, permissions (ours to write) and times: compiled Python is valid only for its source's time."""
     reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
