@@ -14,7 +14,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -34,6 +34,7 @@ from kasbah.agent.paths import Paths
 from kasbah.agent.probe import NetworkProber
 from kasbah.agent.reconciler import Parts, Reconciler
 from kasbah.agent.revisions import Revisions
+from kasbah.agent.runner.launch import ensure_runner, process_driver
 from kasbah.agent.serving import serve_tcp, serve_unix
 from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
@@ -41,8 +42,8 @@ from kasbah.agent.unit import Tools
 from kasbah.clock import SystemClock
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
-from kasbah.drivers.process import PortPool, ProcessDriver, ensure_runner
-from kasbah.errors import Conflict
+from kasbah.drivers.ports import Ports
+from kasbah.errors import Conflict, KasbahError
 from kasbah.loop import Loop
 from kasbah.settings import AgentSettings
 
@@ -61,11 +62,20 @@ def run(settings: AgentSettings) -> None:
     paths = Paths(settings.data_dir.resolve())
     paths.make()
     with _alone(paths):
-        uvloop.run(Agent(settings, paths).run())
+        try:
+            uvloop.run(Agent(settings, paths).run())
+        except BaseExceptionGroup as group:
+            expected = group.subgroup(KasbahError)
+            raise (_first(expected) if expected is not None else group) from None
+
+
+def _first(group: BaseExceptionGroup[KasbahError]) -> KasbahError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 @contextlib.contextmanager
-def _alone(paths: Paths) -> Any:
+def _alone(paths: Paths) -> Iterator[None]:
     """One agent per data folder."""
     with (paths.root / "agent.lock").open("w") as lock:
         try:
@@ -88,7 +98,7 @@ class Agent:
         self._ending = asyncio.Event()
         self._status_due = asyncio.Event()
         self._prober = NetworkProber()
-        self._ports = PortPool()
+        self._ports = Ports()
         self._ledger = Ledger(paths.ledger)
         self._meter = Meter(paths.envoy / "access.log", paths.usage)
         self._blobs = BlobStore(paths, settings.limits)
@@ -118,8 +128,9 @@ class Agent:
             await asyncio.Event().wait()
 
     async def _build_up(self, closing: contextlib.AsyncExitStack) -> None:
-        await ensure_runner(self._paths)
-        driver: Driver = ProcessDriver(self._paths)
+        await ensure_runner(self._paths, self._settings.limits)
+        driver = process_driver(self._paths, self._settings.limits)
+        closing.push_async_callback(driver.close)
         self._gateway = GatewayController(
             self._paths,
             listen=self._settings.gateway,
@@ -129,7 +140,7 @@ class Agent:
         )
         await self._link.introduce()
         self._reconciler = self._make_reconciler(driver)
-        await self._reconciler.adopt(lambda address: self._prober.tcp(address, ADOPTION_PROBE))
+        await self._reconciler.adopt(lambda address: self._prober.tcp(address, ADOPTION_PROBE), self._ports.keep)
         await self._first_desired()
         await self._open(driver, closing)
         closing.push_async_callback(self._link.close)
@@ -147,7 +158,7 @@ class Agent:
             prepared=self._revisions.prepared,
             new_id=lambda: ReplicaId(make_id("replica", secrets.token_bytes(10))),
             take_port=self._ports.take,
-            give_port=self._ports.give,
+            give_port=self._ports.give_back,
             site=identity.site_name,
         )
         tools = Tools(
@@ -236,7 +247,7 @@ class Agent:
         self._changed()
 
     async def _hear_endings(self, driver: Driver) -> None:
-        async for replica in _events(driver):
+        async for replica in await driver.events():
             for running in await driver.list():
                 if running.replica == replica:
                     self._reconciler.ended(running)
@@ -279,11 +290,6 @@ async def _guarded(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception:
         log.exception("a task of the agent failed")
-
-
-async def _events(driver: Driver) -> AsyncIterator[ReplicaId]:
-    async for replica in driver.events():  # type: ignore[attr-defined]
-        yield replica
 
 
 def _bound(address: str) -> socket.socket:

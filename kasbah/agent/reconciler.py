@@ -105,8 +105,11 @@ class Reconciler:
 
     # --- starting up ----------------------------------------------------------------------------------------------
 
-    async def adopt(self, prober: Callable[[str], Coroutine[Any, Any, bool]]) -> None:
-        """Take over what an earlier agent left running; what nobody wants any more is ended."""
+    async def adopt(
+        self, answers: Callable[[str], Coroutine[Any, Any, bool]], keep_port: Callable[[int], None]
+    ) -> None:
+        """Take over what an earlier agent left running; what nobody wants any more is ended. `answers` tells whether
+        a replica accepts connections."""
         desired = self._parts.ledger.desired
         known = {service.id: service for service in desired.services} if desired else {}
         for running in await self._parts.driver.list():
@@ -116,7 +119,9 @@ class Reconciler:
                 await self._end_stranger(running)
                 continue
             unit = self._unit(service, revision, Role.RETIRED)
-            unit.replicas.adopt(running, await _state_of(running, prober))
+            if running.exit is None:
+                keep_port(int(running.address.rpartition(":")[2]))
+            unit.replicas.adopt(running, await _state_of(running, answers))
         for unit in self.units:
             unit.settle_rung()
 

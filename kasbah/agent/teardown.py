@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
 from kasbah.agent.gateway import process
 from kasbah.agent.paths import Paths
-from kasbah.drivers.process import end_runner
+from kasbah.agent.runner.launch import process_driver
+
+DRAIN = timedelta(seconds=10)
 
 
 def teardown(paths: Paths) -> None:
@@ -13,5 +18,11 @@ def teardown(paths: Paths) -> None:
     if recorded is not None:
         process.end(recorded[0])
     (paths.envoy / "envoy.json").unlink(missing_ok=True)
-    end_runner(paths)
+    asyncio.run(_end_replicas(paths))
     paths.endpoint.unlink(missing_ok=True)
+
+
+async def _end_replicas(paths: Paths) -> None:
+    driver = process_driver(paths)
+    await driver.shutdown(drain=DRAIN)
+    await driver.close()

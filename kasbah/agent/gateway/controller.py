@@ -6,7 +6,6 @@ It keeps Envoy running (adopting the one of an earlier agent) and remembers why 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
@@ -59,7 +58,6 @@ class GatewayController:
         report_interval: timedelta,
         on_report: Callable[[LoadReport], None],
     ) -> None:
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         protos.load(paths.cache)
         self.wiring = wiring_of(paths)
         self.envoy = EnvoyProcess(paths.envoy, self.wiring, workers=workers)

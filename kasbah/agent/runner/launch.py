@@ -67,20 +67,21 @@ async def _answers(layout: Layout) -> bool:
 
 
 async def _start(layout: Layout) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-I", "-S", str(PROGRAM), layout.to_json()),
+    # In a thread: uvloop's pipes would wait for the runner itself to close them, not only for the process started here.
+    process = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-I", "-S", str(PROGRAM), layout.to_json()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={},
         start_new_session=True,
+        check=False,
     )
-    _, said = await process.communicate()
     if process.returncode == ALREADY_RUNS:
         await asyncio.sleep(RETRY_SECONDS)  # another agent's runner: it answers soon
     elif process.returncode != 0:
-        last = said.decode(errors="replace").strip().splitlines()[-1:]
+        last = process.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise Unavailable(
             f"the runner could not be started: {' '.join(last)}",
             hint=f"see {layout.log}",
