@@ -18,6 +18,7 @@ import uv
 
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder, Built
+from kasbah.agent.build.launch import argument_vector
 from kasbah.agent.paths import Paths
 from kasbah.api.bundle import pack
 from kasbah.domain.ids import Digest, RevisionId
@@ -223,6 +224,45 @@ async def test_uv_lock_is_followed(site: Site, wheel: Callable[..., Path]) -> No
     assert start(built) == "locked\n"
     assert "installing what uv.lock names" in site.steps
     assert not (site.folder() / "requirements.lock").exists()
+
+
+BACKEND = """
+import zipfile
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    name = "shop-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as file:
+        file.writestr("shop.pth", __file__.rpartition("/")[0] + "/src")
+        file.writestr("shop-1.0.dist-info/METADATA", "Metadata-Version: 2.1\\nName: shop\\nVersion: 1.0\\n")
+        file.writestr("shop-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        file.writestr("shop-1.0.dist-info/entry_points.txt", "[console_scripts]\\nshop = shop:main\\n")
+        file.writestr("shop-1.0.dist-info/RECORD", "")
+    return name
+"""
+PACKAGE = """
+[project]
+name = "shop"
+version = "1.0"
+[project.scripts]
+shop = "shop:main"
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+async def test_a_package_is_installed_with_its_script(site: Site) -> None:
+    """Its build backend is in the source: nothing comes from the network."""
+    shop = "def main(): print(__file__)"
+    built = await site.python({"backend.py": BACKEND, "pyproject.toml": PACKAGE, "src/shop.py": shop}, "shop")
+    assert start(built).strip() == str(built.app / "src" / "shop.py")
+
+
+async def test_a_package_that_does_not_build_says_what_to_do(site: Site) -> None:
+    with pytest.raises(BuildFailed, match="installing the app itself failed") as caught:
+        await site.python({"backend.py": "raise ValueError('my backend')", "pyproject.toml": PACKAGE}, "shop")
+    assert any("my backend" in line for line in caught.value.tail)
+    assert "[build-system]" in caught.value.hint
 
 
 async def test_build_commands_run_in_the_environment(site: Site) -> None:
@@ -443,6 +483,30 @@ async def test_a_command_that_cannot_start_fails_the_build(site: Site, command: 
 
 
 # -- Node
+
+
+@pytest.mark.parametrize(
+    ("command", "argv"),
+    [
+        (("serve", "a b", "$X"), ("serve", "a b", "$X")),
+        (("serve",), ("serve",)),
+        (("./bin/serve", "x"), ("/a/bin/serve", "x")),
+        (("/opt/serve",), ("/opt/serve",)),
+        (("serve -p $PORT",), ("/bin/sh", "-c", "exec serve -p $PORT")),
+        (("$SERVE",), ("/bin/sh", "-c", "exec $SERVE")),
+        (("serve > log",), ("/bin/sh", "-c", "exec serve > log")),
+        (("a && b",), ("/bin/sh", "-c", "a && b")),
+        (("a; b",), ("/bin/sh", "-c", "a; b")),
+        (("a | b",), ("/bin/sh", "-c", "a | b")),
+        (("X=1 serve",), ("/bin/sh", "-c", "X=1 serve")),
+        (("cd src",), ("/bin/sh", "-c", "cd src")),
+        (("(serve it)",), ("/bin/sh", "-c", "(serve it)")),
+        (("exec serve it",), ("/bin/sh", "-c", "exec serve it")),
+        (("./serve it",), ("/bin/sh", "-c", "exec ./serve it")),
+    ],
+)
+def test_a_command_as_an_argument_vector(command: tuple[str, ...], argv: tuple[str, ...]) -> None:
+    assert argument_vector(command, Path("/a")) == argv
 
 
 @needs_npm

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, assert_never
 from weakref import WeakValueDictionary
@@ -89,7 +90,7 @@ class Builder:
         """Remove the build of `revision`, once nobody works on it. Its source stays."""
         lock = self._busy.setdefault(revision, asyncio.Lock())
         async with lock:
-            await _in_thread(lambda: _remove(self._folder(revision)))
+            await _in_thread(partial(_remove, self._folder(revision)))
 
     async def prune(self, keep: Collection[RevisionId]) -> tuple[RevisionId, ...]:
         """Remove every build not in `keep` and not being worked on; those removed."""
@@ -106,7 +107,7 @@ class Builder:
         """End the processes of builds that an earlier agent was killed in, and remove what they made."""
         for folder in self._paths.builds.iterdir():
             if not (folder / MARKER).exists():
-                await _in_thread(lambda folder=folder: _clear(folder))  # type: ignore[misc]
+                await _in_thread(partial(_clear, folder))
 
     def _folder(self, revision: RevisionId) -> Path:
         if not NAME.fullmatch(revision):
@@ -121,7 +122,7 @@ class Builder:
                 async with asyncio.timeout(self._limits.build_seconds):
                     return await self._work(shop, revision, source)
             except BaseException as error:
-                await _in_thread(lambda: _clear(folder))
+                await _in_thread(partial(_clear, folder))
                 if isinstance(error, TimeoutError):
                     message = f"the build took longer than {self._limits.build_seconds} s and was ended"
                     raise shop.failed(message) from error
@@ -130,17 +131,17 @@ class Builder:
                 raise
 
     async def _work(self, shop: Workshop, revision: Revision, source: Path) -> Built:
-        await _in_thread(lambda: _prepare(shop))
+        await _in_thread(partial(_prepare, shop))
         shop.log.step("unpacking the source")
         try:
-            await _in_thread(lambda: unpack(source, shop.app, limit_bytes=LARGEST_UNPACKED, expected=revision.source))
+            await _in_thread(partial(unpack, source, shop.app, limit_bytes=LARGEST_UNPACKED, expected=revision.source))
         except (Invalid, TooLarge) as error:
             raise BuildFailed(error.message, hint=error.hint) from error
         launch = await _by_runtime(shop, revision.runtime)
         done = launching.built(shop.app, revision.command, launch)
         if (problem := launching.command_error(done, revision.command)) is not None:
             raise BuildFailed(problem, hint="check `command:`, and that the package it comes from is a dependency")
-        await _in_thread(lambda: _finish(shop, launch))
+        await _in_thread(partial(_finish, shop, launch))
         return done
 
 

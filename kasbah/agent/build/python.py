@@ -26,6 +26,7 @@ from kasbah.errors import BuildFailed
 OUR_PYTHON = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 PACKAGE_LINE = re.compile(r"^(?!#|--|\s).", re.MULTILINE)
 LOCK = "requirements.lock"
+NOT_A_PACKAGE = "correct [build-system] in pyproject.toml, or remove it: the app then runs from its folder"
 
 FROZEN_WORKERS_LIVE = {"GUNICORN_CMD_ARGS": "--timeout=0"}
 """gunicorn kills workers it has not heard of for 30 s, which is every one that was frozen for longer. Requests have
@@ -147,7 +148,17 @@ async def _install(shop: Workshop, project: Project) -> None:
         await _uv(shop, project, "pip", "sync", str(lock), doing="installing the dependencies")
     if project.is_package:
         shop.log.step("installing the app itself")
-        await _uv(shop, project, "pip", "install", "--no-deps", "--editable", ".", doing="installing the app itself")
+        await _uv(
+            shop,
+            project,
+            "pip",
+            "install",
+            "--no-deps",
+            "--editable",
+            ".",
+            doing="installing the app itself",
+            hint=NOT_A_PACKAGE,
+        )
 
 
 async def _resolve(shop: Workshop, project: Project) -> Path:
@@ -170,13 +181,13 @@ async def _resolve(shop: Workshop, project: Project) -> Path:
     return lock
 
 
-async def _uv(shop: Workshop, project: Project, *words: str, doing: str) -> None:
+async def _uv(shop: Workshop, project: Project, *words: str, doing: str, hint: str = "") -> None:
     """Run uv in the environment. Unless the source has settings for uv, it must find none: it would look for them in
     every folder above, and the site's data may lie inside somebody's project."""
     command, *rest = words
     settings = () if project.own_settings or command == "sync" else ("--no-config",)
     python = () if command == "sync" else ("--python", str(shop.env / "bin" / "python"))
-    await shop.run((uv.find_uv_bin(), *settings, command, *rest, *python), doing=doing, env=_settings(shop))
+    await shop.run((uv.find_uv_bin(), *settings, command, *rest, *python), doing=doing, hint=hint, env=_settings(shop))
 
 
 def _settings(shop: Workshop) -> dict[str, str]:

@@ -75,17 +75,18 @@ class Workshop:
         return self.folder / "building"
 
     async def run(
-        self, argv: Sequence[str], *, doing: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self, argv: Sequence[str], *, doing: str, env: Mapping[str, str] | None = None, hint: str = ""
     ) -> None:
-        """Run a tool. Raises BuildFailed, with the last lines it printed, where it fails."""
+        """Run a tool in the source folder. Raises BuildFailed, with the last lines it printed, where it fails; `hint`
+        is the next step, where it is known better than from what was printed."""
         variables = {**tool_environment(self.home), **(env or {})}
         try:
-            status = await run(argv, cwd=cwd or self.app, env=variables, log=self.log, record=self.record)
+            status = await run(argv, cwd=self.app, env=variables, log=self.log, record=self.record)
         except FileNotFoundError as error:
             raise self.failed(f"{doing} failed: {argv[0]} was not found", hint="install it on the site") from error
         if status != 0:
             ended = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
-            raise self.failed(f"{doing} failed: {Path(argv[0]).name} {ended}", hint=self._hint())
+            raise self.failed(f"{doing} failed: {Path(argv[0]).name} {ended}", hint=hint or self._hint())
 
     def failed(self, message: str, *, hint: str = "") -> BuildFailed:
         """The error for a build that ends here."""
