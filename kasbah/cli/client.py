@@ -75,7 +75,7 @@ class Client:
         """Every object of a list, page by page."""
         cursor: str | None = None
         while True:
-            page = self._call("GET", path, query={} if cursor is None else {"after": cursor})
+            page = self._call("GET", path, query={} if cursor is None else {"cursor": cursor})
             yield from page["items"]
             cursor = page.get("next")
             if not cursor:

@@ -7,7 +7,6 @@ error ends with its own exit code and no traceback; anything else is our bug and
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from kasbah.cli.exits import MEANINGS, ExitCode, exit_code, for_people, for_programs
+from kasbah.cli.text import clean
 from kasbah.errors import Invalid, KasbahError
 
 
@@ -153,7 +153,7 @@ def run(arguments: list[str]) -> int:
         _tell_usage(error, arguments)
         return ExitCode.USAGE
     except Exception:
-        _tell_bug()
+        _tell_bug(traceback.format_exc(), service=arguments[:1] in (["control"], ["agent"]))
         return ExitCode.FAILED
 
 
@@ -174,12 +174,12 @@ def _wants_json(arguments: Sequence[str]) -> bool:
     return any(f in f"{joined} " for f in ("-o json ", "-ojson ", "--output json ", "--output=json "))
 
 
-def _tell_bug() -> None:
-    """Keep the traceback in a file and say where it is: it is for us, and of no use to whoever typed the command."""
+def _tell_bug(trace: str, *, service: bool) -> None:
+    """Say that it is our bug. The traceback is for us: in a file, or in the log that a service writes anyway."""
+    print(f"error: this is a bug in Kasbah: {clean(trace.splitlines()[-1])}", file=sys.stderr)
+    if service:
+        print(trace, file=sys.stderr)
+        return
     with tempfile.NamedTemporaryFile("w", prefix="kasbah-bug-", suffix=".log", delete=False) as log:
-        log.write(json.dumps(sys.argv[:2]) + "\n" + traceback.format_exc())
-    print(
-        f"error: this is a bug in Kasbah: {traceback.format_exc(limit=0).splitlines()[-1]}\n"
-        f"hint: please report it with the contents of {log.name}",
-        file=sys.stderr,
-    )
+        log.write(trace)
+    print(f"hint: please report it with the contents of {log.name}", file=sys.stderr)

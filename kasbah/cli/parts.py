@@ -125,8 +125,10 @@ def agent(
         ),
     )
     _begin(lifeline_fd)
+    from kasbah import log
     from kasbah.agent.app import run
 
+    log.configure()
     run(chosen)
 
 

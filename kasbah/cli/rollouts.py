@@ -10,7 +10,6 @@ from kasbah.cli.progress import Progress
 from kasbah.errors import Conflict
 
 ENDS = frozenset({"done", "failed", "superseded"})
-WORDS = {"waiting": "waiting", "building": "building", "starting": "starting", "done": "serving"}
 
 
 def follow(client: Client, rollout: Document, name: str, progress: Progress, *, seconds: float) -> Document:
@@ -51,6 +50,7 @@ def check(rollout: Document, name: str) -> None:
 
 
 def _line(rollout: Document) -> str:
-    word = str(WORDS.get(rollout["state"], rollout["state"]))
-    more = rollout["step"] or (rollout["reason"] if rollout["state"] == "waiting" else "")
-    return f"{word}: {more}" if more else word
+    if rollout["state"] == "waiting":
+        return str(rollout["step"] or rollout["reason"] or "waiting")
+    word = "serving" if rollout["state"] == "done" else str(rollout["state"])
+    return f"{word}: {rollout['step']}" if rollout["step"] else word
