@@ -247,7 +247,7 @@ async def up(stage: Stage, replica: ReplicaId, argv: tuple[str, ...]) -> None:
     """Start a replica and wait until its program has said that it is up."""
     await stage.driver.start(stage.order(replica, argv))
     async with asyncio.timeout(20):
-        while not await stage.driver.tail(replica, 1):
+        while not await stage.driver.tail(replica, 1):  # noqa: ASYNC110 another process tells no event
             await asyncio.sleep(0.005)
 
 

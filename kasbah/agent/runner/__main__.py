@@ -146,6 +146,7 @@ def _listen(layout: Layout) -> socket.socket:
     layout.socket.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(layout.socket))
+    layout.socket.chmod(0o600)
     listener.listen(BACKLOG)
     return listener
 
