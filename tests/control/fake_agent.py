@@ -1,0 +1,148 @@
+"""An agent that does nothing but speak its protocol: what it says it saw, it was told to say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import httpx
+
+from kasbah.api.agent import (
+    DESIRED_STATE,
+    IDENTITY,
+    PROTOCOL_HEADER,
+    SIGNATURE_HEADER,
+    SITE_STATUS,
+    USAGE_BATCH,
+    Identity,
+)
+from kasbah.api.signing import DESIRED, parse_public, verify
+from kasbah.clock import Clock
+from kasbah.domain.desired import DesiredState
+from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.observed import (
+    BuildState,
+    RevisionStatus,
+    ServiceStatus,
+    SiteStatus,
+    TrialState,
+    UsageBatch,
+)
+from kasbah.domain.service import Service, ServiceState
+from kasbah.domain.site import Isolation
+
+GATEWAY = "127.0.0.1:8080"
+
+
+@dataclass(kw_only=True)
+class FakeAgent:
+    client: httpx.AsyncClient
+    clock: Clock
+    token: str
+    runtimes: tuple[str, ...] = ("python", "command")
+    applied: tuple[int, int] = (0, 0)
+    statuses: dict[ServiceId, ServiceStatus] = field(default_factory=dict)
+    identity: Identity | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}", PROTOCOL_HEADER: "1"}
+
+    async def introduce(self) -> Identity:
+        answer = await self.client.get("/agent/v1/identity", headers=self.headers)
+        self.identity = IDENTITY.validate_json(answer.content)
+        return self.identity
+
+    async def desired(self, *, known: tuple[int, int] = (0, 0), wait: float = 0) -> DesiredState | None:
+        """The desired state, its signature checked; None where there is no newer one."""
+        identity = self.identity or await self.introduce()
+        answer = await self.client.get(
+            "/agent/v1/desired",
+            params={"epoch": known[0], "generation": known[1], "wait": wait},
+            headers=self.headers,
+        )
+        if answer.status_code == 204:
+            return None
+        assert answer.status_code == 200, answer.text
+        key = parse_public(identity.public_key)
+        assert verify(key, DESIRED, answer.content, answer.headers[SIGNATURE_HEADER])
+        return DESIRED_STATE.validate_json(answer.content)
+
+    async def service(self, name: str) -> Service:
+        """A service as it is desired, which this agent acts on from now on."""
+        desired = await self.desired()
+        assert desired is not None
+        self.applied = desired.version
+        return next(one for one in desired.services if one.name == name)
+
+    async def report(self) -> httpx.Response:
+        """Tell what it says it saw."""
+        identity = self.identity or await self.introduce()
+        status = SiteStatus(
+            site=identity.site,
+            observed_at=self.clock.now(),
+            applied=self.applied,
+            gateway_address=GATEWAY,
+            isolation=Isolation(mechanisms=("landlock",), missing=(("cgroups", "no root"),)),
+            cpus=4.0,
+            memory=8 * 2**30,
+            runtimes=self.runtimes,
+            services=tuple(self.statuses.values()),
+        )
+        return await self.client.post("/agent/v1/status", content=SITE_STATUS.dump_json(status), headers=self.headers)
+
+    async def send_usage(self, batch: UsageBatch) -> httpx.Response:
+        return await self.client.post("/agent/v1/usage", content=USAGE_BATCH.dump_json(batch), headers=self.headers)
+
+    async def say(
+        self,
+        service: Service,
+        build: BuildState,
+        trial: TrialState = TrialState.UNTRIED,
+        *,
+        state: ServiceState = ServiceState.STARTING,
+        **more: object,
+    ) -> None:
+        """Report how far the revision under trial has come."""
+        assert service.trial is not None
+        revision = RevisionStatus(
+            revision=service.trial.revision,
+            rollout=service.trial.rollout,
+            build=build,
+            trial=trial,
+            **more,  # type: ignore[arg-type]
+        )
+        self.statuses[service.id] = ServiceStatus(service=service.id, state=state, revisions=(revision,))
+        assert (await self.report()).status_code == 204
+
+    async def prove(self, name: str) -> RevisionId:
+        """Build and prove what is under trial, and act on the traffic that moves."""
+        service = await self.service(name)
+        await self.say(service, BuildState.BUILT, TrialState.PROVEN, state=ServiceState.RUNNING)
+        async with self.moved(name) as moved:
+            self.applied = moved.version
+        await self.report()
+        assert service.trial is not None
+        return service.trial.revision
+
+    def moved(self, name: str) -> _Moved:
+        """Wait until the service's trial is over."""
+        return _Moved(self, name)
+
+
+@dataclass(kw_only=False)
+class _Moved:
+    agent: FakeAgent
+    name: str
+
+    async def __aenter__(self) -> DesiredState:
+        known = (0, 0)
+        for _ in range(20):
+            desired = await self.agent.desired(known=known, wait=10)
+            assert desired is not None, "no newer desired state within 10 s"
+            if all(one.trial is None for one in desired.services if one.name == self.name):
+                return desired
+            known = desired.version
+        raise AssertionError("the trial never ended")
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
