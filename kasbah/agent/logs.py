@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
+from heapq import merge
 from pathlib import Path
 
 from kasbah.agent.paths import Paths
@@ -41,11 +42,8 @@ def tail(paths: Paths, service: ServiceId, replica: ReplicaId | None, lines: int
     """The last lines of a replica, or of all replicas of a service (None), the oldest first."""
     if lines <= 0:
         return ()
-    found = []
-    for path in _files(paths, service, replica):
-        owner = ReplicaId(path.stem)
-        found += [parsed for line in journal.last_lines(path, lines) if (parsed := parse_line(owner, line))]
-    return tuple(sorted(found, key=_when)[-lines:])
+    logs = [_parsed(ReplicaId(path.stem), journal.last_lines(path, lines)) for path in _files(paths, service, replica)]
+    return tuple(merge(*logs, key=_when))[-lines:]
 
 
 async def follow(paths: Paths, service: ServiceId, replica: ReplicaId | None, tail: int) -> AsyncIterator[LogLine]:
@@ -95,13 +93,9 @@ class Followed:
         """What was written since, of all replicas, in the order of time."""
         for path in _files(self._paths, self._service, self._replica):
             self._places.setdefault(path, Place(path))
-        found: list[LogLine] = []
-        for path, place in list(self._places.items()):
-            owner = ReplicaId(path.stem)
-            found += [parsed for line in place.read() if (parsed := parse_line(owner, line))]
-            if place.gone:
-                del self._places[path]
-        return sorted(found, key=_when)
+        logs = [_parsed(ReplicaId(path.stem), place.read()) for path, place in self._places.items()]
+        self._places = {path: place for path, place in self._places.items() if not place.gone}
+        return list(merge(*logs, key=_when))
 
 
 class Place:
@@ -164,6 +158,10 @@ def _files(paths: Paths, service: ServiceId, replica: ReplicaId | None) -> list[
     if replica is not None:
         return [folder / f"{replica}.log"]
     return sorted(path for path in folder.glob("*.log") if not path.name.startswith("build-"))
+
+
+def _parsed(replica: ReplicaId, lines: list[str]) -> list[LogLine]:
+    return [parsed for line in lines if (parsed := parse_line(replica, line)) is not None]
 
 
 def _inode(file: Path) -> int | None:

@@ -59,8 +59,7 @@ class Confiner:
     def prepare(self, *, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> Confinement:
         """What to enter in one replica's process. `private` holds `tmp`, its /tmp."""
         ruleset = self._ruleset(private, readable, pipes) if LANDLOCK in self._mechanisms else None
-        kept = (private, *readable, *system.interpreter())
-        view = mounts.View(temporary=private / "tmp", hidden=self._hidden, kept=kept)
+        view = mounts.View(private=private, readable=(*readable, *system.interpreter()), hidden=self._hidden)
         return Confinement(ruleset=ruleset, view=view if MOUNTS in self._mechanisms else None, filter=self._filter)
 
     def _ruleset(self, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> landlock.Ruleset:
@@ -205,7 +204,9 @@ def _try_signal_scope() -> None:
 
 
 def _try_mounts(scratch: Path) -> None:
-    wanted = scratch.stat()
-    mounts.enter(mounts.View(temporary=scratch, hidden=(), kept=()))
+    temporary = scratch / "tmp"
+    temporary.mkdir(exist_ok=True)
+    wanted = temporary.stat()
+    mounts.enter(mounts.View(private=scratch, readable=(), hidden=()))
     if not os.path.samestat(wanted, mounts.TEMPORARY.stat()):
         raise StepFailed(1, "/tmp is still the machine's", "private mounts")

@@ -18,6 +18,7 @@ from kasbah.agent.confine.kernel import call, checked, libc
 NEW_MOUNTS, NEW_IPC, NEW_USER = 0x0002_0000, 0x0800_0000, 0x1000_0000
 NO_SETUID, NO_DEVICES, NO_EXECUTION = 2, 4, 8
 BIND, RECURSIVE, PRIVATE = 0x1000, 0x4000, 0x4_0000
+READ_ONLY, REMOUNT = 0x1, 0x20
 
 SHARED_MEMORY = Path("/dev/shm")
 TEMPORARY = Path("/tmp")
@@ -27,12 +28,12 @@ RESOLVER = Path("/etc/resolv.conf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a replica sees instead. `temporary` becomes its /tmp; `hidden` are covered; `kept` stay where they are,
-    even below something that is covered."""
+    """What a replica sees instead. `private/tmp` becomes its /tmp; `hidden` are covered; `private` and what is
+    `readable` stay where they are, even below something that is covered."""
 
-    temporary: Path
+    private: Path
+    readable: tuple[Path, ...]
     hidden: tuple[Path, ...]
-    kept: tuple[Path, ...]
 
 
 def enter(view: View) -> None:
@@ -45,7 +46,7 @@ def enter(view: View) -> None:
     _mount(None, Path("/"), None, RECURSIVE | PRIVATE)
     kept = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in _covered(view) if path.is_dir()]
     resolver = _resolver()
-    _mount(view.temporary, TEMPORARY, None, BIND)
+    _mount(view.private / "tmp", TEMPORARY, None, BIND)
     for folder in (SHARED_MEMORY, RUN, *view.hidden):
         if folder.is_dir():
             _mount("tmpfs", folder, "tmpfs", NO_SETUID | NO_DEVICES | NO_EXECUTION)
@@ -53,6 +54,9 @@ def enter(view: View) -> None:
         path.mkdir(parents=True, exist_ok=True)
         _mount(Path(f"/proc/self/fd/{fd}"), path, None, BIND | RECURSIVE)
         os.close(fd)
+        if path != view.private:
+            # Landlock adds up the rights along a path, and the mount's own parent is now the writable /tmp.
+            _mount(None, path, None, BIND | REMOUNT | READ_ONLY | _flags(path))
     if resolver is not None:
         resolver[0].parent.mkdir(parents=True, exist_ok=True)
         resolver[0].write_bytes(resolver[1])
@@ -68,7 +72,13 @@ def _stay(user: int, group: int) -> None:
 def _covered(view: View) -> Iterable[Path]:
     """The paths to keep that a cover would hide, the outer before the inner."""
     covers = (TEMPORARY, RUN, *view.hidden)
-    return sorted(path for path in view.kept if any(path.is_relative_to(cover) for cover in covers))
+    kept = {view.private, *view.readable}
+    return sorted(path for path in kept if any(path.is_relative_to(cover) for cover in covers))
+
+
+def _flags(path: Path) -> int:
+    """The flags a mount has and must keep: a user namespace may not take them away."""
+    return os.statvfs(path).f_flag & (NO_SETUID | NO_DEVICES | NO_EXECUTION)
 
 
 def _resolver() -> tuple[Path, bytes] | None:

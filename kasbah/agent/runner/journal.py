@@ -74,12 +74,10 @@ class Journal:
         texts = [(tag, piece.decode("utf-8", "replace").rstrip("\r")) for tag, piece in pieces]
         self.recent.extend(text[:REMEMBERED_WIDTH] for _, text in texts[-REMEMBERED_LINES:])
         for tag, text in texts:
-            self._append(f"{stamp} {stream} {tag} {text}\n".encode())
+            note = f"{stamp} stderr F [{self._lost} lines were lost: the disk was full]\n" if self._lost else ""
+            self._append(f"{note}{stamp} {stream} {tag} {text}\n".encode())
 
     def _append(self, line: bytes) -> None:
-        if self._lost:
-            note = f"{now()} stderr F [{self._lost} lines were lost: the disk was full]\n".encode()
-            line = note + line
         try:
             file = self._file()
             if self._size and self._size + len(line) > self._file_bytes:
