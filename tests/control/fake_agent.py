@@ -68,11 +68,13 @@ class FakeAgent:
         return DESIRED_STATE.validate_json(answer.content)
 
     async def service(self, name: str) -> Service:
-        """A service as it is desired, which this agent acts on from now on."""
-        desired = await self.desired()
-        assert desired is not None
-        self.applied = desired.version
-        return next(one for one in desired.services if one.name == name)
+        """A service as it is desired, once it is; the agent acts on that from now on."""
+        known = (0, 0)
+        while (desired := await self.desired(known=known, wait=10)) is not None:
+            self.applied = known = desired.version
+            if found := [one for one in desired.services if one.name == name]:
+                return found[0]
+        raise AssertionError(f"the site is never told of {name}")
 
     async def report(self) -> httpx.Response:
         """Tell what it says it saw."""
@@ -118,31 +120,16 @@ class FakeAgent:
         """Build and prove what is under trial, and act on the traffic that moves."""
         service = await self.service(name)
         await self.say(service, BuildState.BUILT, TrialState.PROVEN, state=ServiceState.RUNNING)
-        async with self.moved(name) as moved:
-            self.applied = moved.version
+        self.applied = (await self.moved(name)).version
         await self.report()
         assert service.trial is not None
         return service.trial.revision
 
-    def moved(self, name: str) -> _Moved:
-        """Wait until the service's trial is over."""
-        return _Moved(self, name)
-
-
-@dataclass(kw_only=False)
-class _Moved:
-    agent: FakeAgent
-    name: str
-
-    async def __aenter__(self) -> DesiredState:
+    async def moved(self, name: str) -> DesiredState:
+        """The desired state in which the service's trial is over."""
         known = (0, 0)
-        for _ in range(20):
-            desired = await self.agent.desired(known=known, wait=10)
-            assert desired is not None, "no newer desired state within 10 s"
-            if all(one.trial is None for one in desired.services if one.name == self.name):
+        while (desired := await self.desired(known=known, wait=10)) is not None:
+            if all(one.trial is None for one in desired.services if one.name == name):
                 return desired
             known = desired.version
-        raise AssertionError("the trial never ended")
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
+        raise AssertionError(f"the trial of {name} never ends")

@@ -58,8 +58,7 @@ async def test_a_rollout_is_not_done_before_the_site_acts_on_the_traffic(install
     made = await installed.deploy()
     service = await agent.service("web")
     await agent.say(service, BuildState.BUILT, TrialState.PROVEN)
-    async with agent.moved("web") as moved:
-        pass
+    moved = await agent.moved("web")
     rollout = await installed.get(f"/rollouts/{made['rollout']['id']}")
     assert (rollout["state"], rollout["step"]) == ("starting", "moving traffic")
     agent.applied = moved.version

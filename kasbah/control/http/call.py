@@ -19,7 +19,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
 from kasbah.control.access.authenticate import Scope, authenticate, authorize
-from kasbah.control.http.nearest import operation_of, refuse_unknown_query
+from kasbah.control.http.nearest import refuse_unknown_query
 from kasbah.control.store.records import KeptAnswer, TokenRecord
 from kasbah.control.usecases.work import Office, Work
 from kasbah.errors import Conflict, Invalid
@@ -134,7 +134,7 @@ def may(scope: Scope) -> Callable[..., Call]:
         with office.read() as work:
             caller = authenticate(work.tx, request.headers.get("authorization"))
         authorize(caller, scope)
-        refuse_unknown_query(request.query_params, request.app.openapi(), operation_of(request))
+        refuse_unknown_query(request)
         if idempotency_key is not None and not KEY.fullmatch(idempotency_key):
             raise Invalid(
                 "this Idempotency-Key cannot be used", where="Idempotency-Key", hint="1 to 200 visible ASCII characters"

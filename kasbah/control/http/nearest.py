@@ -6,9 +6,10 @@ The nearest right key comes from the OpenAPI document itself, so it knows every 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastapi.dependencies.models import Dependant
 from starlette.requests import Request
 
 from kasbah.errors import Invalid
@@ -37,14 +38,19 @@ def explain(finding: Mapping[str, Any], document: Mapping[str, Any], operation: 
     return Invalid(f"{path or 'the body'}: {message}", where=path, hint="correct it and send it again")
 
 
-def refuse_unknown_query(given: Iterable[str], document: Mapping[str, Any], operation: tuple[str, str]) -> None:
+def refuse_unknown_query(request: Request) -> None:
     """Refuse a query that the operation would ignore: a misspelt `limit` must not go unnoticed."""
-    template, method = operation
-    parameters = document.get("paths", {}).get(template, {}).get(method.lower(), {}).get("parameters", ())
-    known = sorted(one["name"] for one in parameters if one["in"] == "query")
-    for name in given:
-        if name not in known:
-            raise _unknown(name, name, known)
+    if request.query_params:
+        route: Any = request.scope["route"]
+        known = sorted(_query_names(route.dependant))
+        for name in request.query_params:
+            if name not in known:
+                raise _unknown(name, name, known)
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    names = {parameter.alias for parameter in dependant.query_params}
+    return names.union(*(_query_names(inner) for inner in dependant.dependencies))
 
 
 def _unknown_key(
