@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -148,7 +147,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         # Whoever read the output has left; standard output must not be flushed again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+        return ExitCode.FAILED
     except ClickException as error:
         _tell_usage(error, arguments)
         return ExitCode.USAGE
@@ -180,6 +179,8 @@ def _tell_bug(trace: str, *, service: bool) -> None:
     if service:
         print(trace, file=sys.stderr)
         return
+    import tempfile
+
     with tempfile.NamedTemporaryFile("w", prefix="kasbah-bug-", suffix=".log", delete=False) as log:
         log.write(trace)
     print(f"hint: please report it with the contents of {log.name}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,13 @@ def _type(shape: dict[str, Any]) -> str:
 
 
 def _named(name: str) -> str:
-    definition = {**shapes.schema()["$defs"], **manifest.schema()["$defs"]}[name]
+    definition = _definitions()[name]
     return _type(definition) if "enum" in definition else f"[{name}](#{name.lower()})"
+
+
+@cache
+def _definitions() -> dict[str, Any]:
+    return {**shapes.schema()["$defs"], **manifest.schema()["$defs"]}
 
 
 def _default(shape: dict[str, Any]) -> str:

@@ -1,72 +1,15 @@
-"""The command line as people use it: a process, with a context of its own."""
+"""Users of the command line: one with nothing, one with a real control plane that has no site."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-P", "-m", "kasbah"]
-SECONDS = 100
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command line printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True)
-class Cli:
-    """Runs command lines for one user, whose files are below `home`."""
-
-    home: Path
-    extra: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def env(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KASBAH", "XDG"))}
-        return {**kept, "HOME": str(self.home), "KASBAH_CONTEXT": str(self.home / "context.json"), **self.extra}
-
-    def __call__(self, *arguments: str | Path, code: int = 0, cwd: Path | None = None) -> Answer:
-        done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            env=self.env,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return Answer(done.returncode, done.stdout, done.stderr)
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """What `condition` gives once it is true; fails when that takes too long."""
-    give_up = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up, "it did not become true in time"
-        time.sleep(0.02)
-    return found
+from command_line import COMMAND, Cli, eventually
 
 
 @pytest.fixture
