@@ -156,6 +156,7 @@ class Shell:
 def shell(tmp_path: Path) -> Iterator[Shell]:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("node_modules", ".venv"))
     shell = Shell(tmp_path)
     try:
         yield shell
