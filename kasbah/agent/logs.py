@@ -82,12 +82,12 @@ class Followed:
             place = self._places[path] = Place(path)
             place.skip_to_last(lines)
         found: list[LogLine] = []
-        for _ in range(MOST_LOOKS):
+        for _ in range(MOST_LOOKS if lines else 0):
             more = self.look()
             found += more
             if not more:
                 break
-        return sorted(found, key=_when)[-lines:] if lines else []
+        return sorted(found, key=_when)[-lines:]
 
     def look(self) -> list[LogLine]:
         """What was written since, of all replicas, in the order of time."""

@@ -51,6 +51,8 @@ class ProcessDriver:
         self._revive = revive
         self._idle: list[_Connection] = []
         self._slots = asyncio.Semaphore(CONNECTIONS)
+        self._start_slots = asyncio.Semaphore(CONNECTIONS)
+        """Apart, so that a thaw never waits for a start."""
 
     async def isolation(self) -> Isolation:
         facts = await self._call("isolation")
@@ -64,7 +66,7 @@ class ProcessDriver:
         return tuple(_running(record) for record in await self._call("list"))
 
     async def start(self, order: StartOrder) -> Running:
-        record = await self._call("start", seconds=START_SECONDS, order=_fields(order))
+        record = await self._call("start", seconds=START_SECONDS, slots=self._start_slots, order=_fields(order))
         return _running(record)
 
     async def freeze(self, replica: ReplicaId) -> None:
@@ -93,24 +95,37 @@ class ProcessDriver:
     async def shutdown(self, *, drain: timedelta) -> None:
         """Stop every replica, then the runner itself; answers once all is gone. Nothing runs: nothing to do."""
         seconds = drain.total_seconds() + CALL_SECONDS
-        with suppress(ConnectionError, FileNotFoundError):
+        try:
             async with asyncio.timeout(seconds):
-                connection = await self._open()
-                try:
-                    await connection.ask({"op": "shutdown", "drain": drain.total_seconds()})
-                    await connection.closed()
-                finally:
-                    connection.close()
+                await self._shut_down(drain)
+        except TimeoutError:
+            raise _unavailable(f"the runner did not end within {seconds:g} s") from None
 
     async def close(self) -> None:
         """Close the connections."""
         while self._idle:
             self._idle.pop().close()
 
-    async def _call(self, operation: str, *, seconds: float = CALL_SECONDS, **fields: object) -> Any:
+    async def _shut_down(self, drain: timedelta) -> None:
+        with suppress(ConnectionError, FileNotFoundError):
+            connection = await self._open()
+            try:
+                await connection.ask({"op": "shutdown", "drain": drain.total_seconds()})
+                await connection.closed()
+            finally:
+                connection.close()
+
+    async def _call(
+        self,
+        operation: str,
+        *,
+        seconds: float = CALL_SECONDS,
+        slots: asyncio.Semaphore | None = None,
+        **fields: object,
+    ) -> Any:
         request = {"op": operation, **fields}
         try:
-            async with asyncio.timeout(seconds), self._slots:
+            async with asyncio.timeout(seconds), slots or self._slots:
                 try:
                     return await self._ask(request)
                 except (ConnectionError, FileNotFoundError):

@@ -243,6 +243,22 @@ async def test_isolation_is_told(stage: Stage) -> None:
     assert isolation.egress == "open"
 
 
+async def test_a_simulated_crash_comes_when_the_test_says_and_waits_while_frozen() -> None:
+    driver = SimulatedDriver(SystemClock(), lambda _order: Program(ends_after=timedelta(), ends_with=Exit(code=9)))
+    events = await driver.events()
+    await driver.start(order(A, SERVES, Path()))
+    await driver.freeze(A)
+    await asyncio.sleep(0)  # lets the end come due
+    await asyncio.sleep(0)
+    assert (await the(driver, A)).exit is None
+    driver.say(A, "last words")
+    await driver.thaw(A)
+    assert await next_of(events) == A
+    assert await exit_of(driver, A) == Exit(code=9, tail=("last words",))
+    with pytest.raises(Conflict):
+        driver.end(A, Exit(code=1))
+
+
 async def up(stage: Stage, replica: ReplicaId, argv: tuple[str, ...]) -> None:
     """Start a replica and wait until its program has said that it is up."""
     await stage.driver.start(stage.order(replica, argv))

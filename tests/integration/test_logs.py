@@ -133,13 +133,24 @@ async def test_following_begins_with_the_tail_and_misses_nothing(paths: Paths) -
 
 
 async def test_new_replicas_are_followed(paths: Paths) -> None:
-    async with aclosing(logs.follow(paths, SERVICE, None, 0)) as lines:
-        first = asyncio.ensure_future(take(lines, 1))
-        await asyncio.sleep(0)
+    first = journal(paths, A)
+    first.take("stdout", b"old\n")
+    async with aclosing(logs.follow(paths, SERVICE, None, 1)) as lines:
+        assert await take(lines, 1) == ["old"]
         journal(paths, B).take("stdout", b"new\n")
-        assert await first == ["new"]
-        journal(paths, A).take("stdout", b"newer\n")
+        assert await take(lines, 1) == ["new"]
+        first.take("stdout", b"newer\n")
         assert await take(lines, 1) == ["newer"]
+
+
+def test_without_a_tail_only_what_is_new_is_told(paths: Paths) -> None:
+    log = journal(paths)
+    log.take("stdout", b"old\n")
+    followed = logs.Followed(paths, SERVICE, None)
+    assert followed.begin(0) == []
+    log.take("stdout", b"new\n")
+    journal(paths, B).take("stdout", b"newer\n")
+    assert [line.text for line in followed.look()] == ["new", "newer"]
 
 
 def test_a_look_is_bounded(paths: Paths) -> None:

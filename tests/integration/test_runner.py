@@ -16,7 +16,16 @@ from pathlib import Path
 import pytest
 from site_runner import Site, is_alive, site_in, state_of, until
 
+from kasbah.agent.runner import processes
+from kasbah.agent.runner.held import Held
+from kasbah.agent.runner.journal import Journal
 from kasbah.agent.runner.launch import ALREADY_RUNS, PROGRAM, layout_of, process_driver
+from kasbah.agent.runner.layout import Layout
+from kasbah.agent.runner.reactor import Reactor
+from kasbah.agent.runner.reaper import Reaper
+from kasbah.agent.runner.records import RUNNING, Record, Records
+from kasbah.agent.runner.sampling import Sampler
+from kasbah.agent.runner.workdir import Workdir
 from kasbah.domain.ids import ReplicaId
 from kasbah.domain.revision import Resources
 from kasbah.drivers.ports import Ports, is_free
@@ -292,6 +301,40 @@ async def test_a_memory_limit_is_kept_and_named(site: Site) -> None:
     ending = await site.ended(A)
     assert ending.signal == "SIGKILL"
     assert "64Mi" in ending.reason
+
+
+def test_without_control_groups_memory_is_sampled(tmp_path: Path) -> None:
+    greedy = "x = bytearray(96 * 2**20); print('up', flush=True); import time; time.sleep(1000)"
+    with subprocess.Popen(
+        [sys.executable, "-c", greedy], stdout=subprocess.PIPE, start_new_session=True, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "up\n"
+        held, sampler = _sampled(tmp_path, child.pid, limit=512 * 2**20)
+        sampler.begin()
+        assert child.poll() is None
+        held.change(memory=32 * 2**20)
+        sampler.begin()
+        assert child.wait(20) == -signal.SIGKILL
+        assert "its limit is 32Mi" in held.cause
+
+
+def _sampled(tmp_path: Path, pid: int, *, limit: int) -> tuple[Held, Sampler]:
+    """A held replica whose process is `pid`, and what looks at its memory."""
+    layout = Layout(
+        home=tmp_path, replicas=tmp_path, logs=tmp_path, socket=tmp_path / "s", log_file_bytes=1, log_files=1
+    )
+    found = processes.look(pid)
+    assert found is not None
+    record = Record(
+        replica=A, service="sv", revision="rv", port=1, boot="", started_at="", memory=limit, state=RUNNING, pid=pid
+    )
+    reactor = Reactor()
+    held = Held(record, workdir=Workdir(tmp_path), log=Journal(tmp_path / "l", file_bytes=1, files=1), reactor=reactor)
+    held.change(start_time=found.start_time)
+    everyone = {A: held}
+    reaper = Reaper(layout, reactor, held=everyone, book=Records(tmp_path), ended=lambda _replica: None)
+    return held, Sampler(reactor, everyone, reaper)
 
 
 async def test_a_processor_limit_is_set(site: Site) -> None:

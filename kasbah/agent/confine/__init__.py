@@ -35,6 +35,14 @@ NEVER = (
 )
 """What this driver does not do on any machine."""
 
+WITHOUT = {
+    LANDLOCK: "replicas can read and write what the site's user can",
+    SIGNAL_SCOPE: "replicas can signal the user's other processes",
+    MOUNTS: "replicas share /dev/shm, and reach other programs' Unix sockets",
+    SECCOMP: "replicas can make any system call",
+}
+"""What it means where a mechanism is missing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -138,7 +146,7 @@ def measure(scratch: Path) -> Facts:
         (MOUNTS, _attempt(lambda: _try_mounts(scratch))),
     ]
     works = tuple(name for name, problem in tried if not problem)
-    fails = tuple((name, problem) for name, problem in tried if problem)
+    fails = tuple((name, f"{problem}: {WITHOUT.get(name, 'tried, and refused')}") for name, problem in tried if problem)
     return Facts(mechanisms=works, missing=fails + NEVER)
 
 
