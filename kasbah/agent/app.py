@@ -87,6 +87,10 @@ def _alone(paths: Paths) -> Iterator[None]:
         yield
 
 
+class _ToldToEnd(Exception):
+    """Ends the agent's tasks, all at once."""
+
+
 class Agent:
     """Everything one site's agent is made of."""
 
@@ -112,10 +116,13 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
-        async with asyncio.TaskGroup() as self._tasks:
-            main = self._tasks.create_task(self._main())
-            await self._ending.wait()
-            main.cancel()
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._main())
+                await self._ending.wait()
+                raise _ToldToEnd
+        except* _ToldToEnd:
+            log.info("agent ended; what it runs goes on")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` beside everything else; an error in it is logged and ends nothing else."""

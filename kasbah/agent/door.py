@@ -5,7 +5,9 @@ Each request carries a ticket of the control plane's, for one act on one object 
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
 
@@ -25,6 +27,7 @@ from kasbah.drivers.interface import LogLine
 from kasbah.errors import Denied, Invalid, KasbahError, Unauthenticated, Unavailable
 
 MOST_LINES = 10_000
+ID = re.compile(r"(build-)?[a-z]{2}-[0-9a-z]{16}")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -67,14 +70,11 @@ class Door:
         self._admit(request, "logs.read", service)
         query = request.query_params
         lines = _number(query.get("tail", "100"), "tail", most=MOST_LINES)
-        if build := query.get("build"):
-            found = await logs.tail_build(self._paths, service, build, lines)
-            return StreamingResponse(_from(found), media_type="application/x-ndjson")
-        replica = ReplicaId(query["replica"]) if "replica" in query else None
+        replica = _whose(query.get("replica"), query.get("build"))
         if query.get("follow") == "1":
             source = logs.follow(self._paths, service, replica, lines)
             return StreamingResponse(_written(source), media_type="application/x-ndjson")
-        found = await logs.tail(self._paths, service, replica, lines)
+        found = await asyncio.to_thread(logs.tail, self._paths, service, replica, lines)
         return StreamingResponse(_from(found), media_type="application/x-ndjson")
 
     def _admit(self, request: Request, act: str, wanted: str) -> Ticket:
@@ -111,6 +111,15 @@ def _answering(work: Handler) -> Handler:
             return JSONResponse({"error": detail}, status_code=error.status, headers=headers)
 
     return answer
+
+
+def _whose(replica: str | None, build: str | None) -> ReplicaId | None:
+    """Whose log is asked for: a replica's, a build's (kept as if a replica named build-REVISION had written it), or
+    that of all replicas. Only an id may become part of a file's name."""
+    wanted = replica if build is None else f"build-{build}"
+    if wanted is not None and not ID.fullmatch(wanted):
+        raise Invalid(f"{replica or build!r} is no id", hint="kasbah describe NAME lists replicas and revisions")
+    return None if wanted is None else ReplicaId(wanted)
 
 
 def _number(text: str, name: str, *, most: int) -> int:

@@ -42,7 +42,7 @@ PROBED = (ReplicaState.READY, ReplicaState.UNREADY)
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LiveReplica:
-    """One replica. Times ending in `_at` are the event loop's, in seconds."""
+    """One replica. Times ending in `_at` are the clock's steady seconds."""
 
     id: ReplicaId
     service: ServiceId
@@ -190,7 +190,7 @@ class Replicas:
             if one.state is ReplicaState.STARTING:
                 one.life = self._spawn(self._prove(one))
             elif one.state is not ReplicaState.ENDED:
-                one.ready_at = asyncio.get_running_loop().time()
+                one.ready_at = self._clock.steady()
                 one.life = self._spawn(self._watch(one))
 
     def start(self, service: Service) -> None:
@@ -213,7 +213,7 @@ class Replicas:
             except KasbahError as error:
                 self._ended(live, Exit(reason=str(error)))
                 return
-            live.pid, live.existing_at = running.pid, asyncio.get_running_loop().time()
+            live.pid, live.existing_at = running.pid, self._clock.steady()
             if live.state is ReplicaState.STARTING:
                 await self._prove(live)
 
@@ -227,7 +227,7 @@ class Replicas:
         async def work() -> None:
             async with live.turn:
                 await self._driver.thaw(replica)
-            live.existing_at = asyncio.get_running_loop().time()
+            live.existing_at = self._clock.steady()
             if live.state is ReplicaState.STARTING:
                 self._ready(live)
 
@@ -335,7 +335,7 @@ class Replicas:
             self._ended(live, Exit(reason=str(error)))
 
     def _ready(self, live: LiveReplica) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._clock.steady()
         live.state, live.ready_at = ReplicaState.READY, live.ready_at or now
         self.on_event(live)
 

@@ -151,12 +151,12 @@ class Unit:
         self.failure = ""
         if self._wake is not None and self._wake.ready is None:
             self._wake.replica, self._wake.existing = replica.id, replica.existing_at
-            self._wake.ready = asyncio.get_running_loop().time()
+            self._wake.ready = self._tools.clock.steady()
 
     def _note_end(self, replica: LiveReplica) -> None:
         if replica.wanted_gone:
             return
-        lasted = replica.was_ready_for(asyncio.get_running_loop().time())
+        lasted = replica.was_ready_for(self._tools.clock.steady())
         self.failures = 1 if lasted else self.failures + 1
         self.failure = f"{replica.exit}" if replica.exit else "it ended"
         self._last_failure = self._tools.clock.now()
@@ -222,7 +222,7 @@ class Unit:
 
     def _carry_out(self, step: Step) -> None:
         if isinstance(step, Start | Thaw) and self._wake is not None and self._wake.ordered is None:
-            self._wake.ordered = asyncio.get_running_loop().time()
+            self._wake.ordered = self._tools.clock.steady()
         match step:
             case Start():
                 self.replicas.start(self.service)
@@ -292,7 +292,7 @@ class Unit:
                 id=self._tools.new_wake_id(),
                 at=self._tools.clock.now(),
                 rung=self.replicas.rung(),
-                arrived=asyncio.get_running_loop().time(),
+                arrived=self._tools.clock.steady(),
             )
 
     def _close_wake(self, *, error: str = "") -> None:

@@ -74,7 +74,7 @@ class Queue:
 
 @dataclass(slots=True, kw_only=True)
 class OpenWake:
-    """A waking under way; times are the event loop's, in seconds."""
+    """A waking under way; times are the clock's steady seconds."""
 
     id: WakeId
     at: datetime

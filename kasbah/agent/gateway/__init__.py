@@ -2,5 +2,5 @@
 
 import os
 
-# Read by gRPC when it is first imported. The agent starts processes; gRPC's fork handlers would only delay and complain.
+# Read by gRPC when it is first imported: the agent starts processes, which gRPC's fork handlers would abort.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
