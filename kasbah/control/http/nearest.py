@@ -34,6 +34,8 @@ def explain(finding: Mapping[str, Any], document: Mapping[str, Any], operation: 
         return _unknown_key(path, location, document, operation)
     if finding["type"] == "missing":
         return Invalid(f"{path or 'the body'} is missing", where=path, hint="send it", code="missing")
+    if location == ("body",):
+        return Invalid("the body is no JSON object", hint="send one, with content-type: application/json")
     message = str(finding["msg"]).removeprefix("Value error, ")
     return Invalid(f"{path or 'the body'}: {message}", where=path, hint="correct it and send it again")
 
