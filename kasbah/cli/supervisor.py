@@ -204,8 +204,8 @@ class Supervisor:
 
     def _choose_api(self, wanted: Address) -> Address:
         """Where the API listens: for port 0 that of the last time, if it is free."""
+        self._check_port(wanted, option="--api")
         if wanted.port:
-            self._check_port(wanted, option="--api")
             return wanted
         record = self.folder.read()
         last = int(record.api.rpartition(":")[2]) if record else 0
@@ -217,10 +217,10 @@ class Supervisor:
         error = bind_error(address.host, address.port)
         if error is None:
             return
-        holder = listener(address.port)
+        holder = listener(address.port) if address.port else None
         if holder and str(self.folder.path / "agent" / "envoy") in holder[1]:
             return  # our own gateway still serves: the agent takes it over
-        other = f"choose another with {option} {address.host}:0"
+        other = f"choose another with {option}, such as 127.0.0.1:0"
         if holder:
             who = f"{Path(holder[1].partition(' ')[0]).name} (process {holder[0]})"
             raise Conflict(f"{address} is already taken by {who}", where=option, hint=f"stop it, or {other}")
