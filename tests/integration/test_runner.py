@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from kasbah.agent.runner.launch import ALREADY_RUNS, PROGRAM, layout_of, process
 from kasbah.agent.runner.layout import Layout
 from kasbah.agent.runner.reactor import Reactor
 from kasbah.agent.runner.reaper import Reaper
-from kasbah.agent.runner.records import RUNNING, Record, Records
+from kasbah.agent.runner.records import RUNNING, Ending, Record, Records
 from kasbah.agent.runner.sampling import Sampler
 from kasbah.agent.runner.workdir import Workdir
 from kasbah.domain.ids import ReplicaId
@@ -282,6 +283,19 @@ async def test_a_process_without_a_record_is_ended(site: Site) -> None:
     await until(lambda: not is_alive(pid))
     assert await site.driver.list() == ()
     await until(lambda: not list(site.paths.replicas.iterdir()))
+
+
+def test_a_record_survives_a_cut_at_any_step(tmp_path: Path) -> None:
+    book = Records(tmp_path)
+    old = Record(replica=A, service="sv", revision="rv", port=1, boot="b", started_at="")
+    new = replace(old, pid=7, ending=Ending(code=1, tail=("last",)))
+    book.save(old)
+    (tmp_path / f"{A}.new").write_text('{"version": 1, "rep')  # cut while the new one was being written
+    assert book.load() == [old]
+    book.save(new)
+    (tmp_path / f"{A}.replica").rename(tmp_path / f"{A}.new")  # cut between its two steps
+    assert book.load() == [new]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{A}.replica"]
 
 
 async def test_subscribers_survive_the_runner(site: Site) -> None:

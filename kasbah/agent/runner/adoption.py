@@ -59,7 +59,8 @@ def _living(record: Record, boot: str) -> int | None:
 
 def _take_over(keeper: Keeper, layout: Layout, record: Record, pidfd: int) -> None:
     held = keeper.hold(record)
-    keeper.book.save(held.change(state=records.RUNNING))
+    found = processes.look(record.pid)
+    keeper.book.save(held.change(state=records.RUNNING, frozen=found is not None and found.stopped))
     _remember_lines(held)
     held.listen(layout.pipes(record.replica))
     keeper.reaper.adopt(held, pidfd)

@@ -85,11 +85,11 @@ class Keeper:
         held = self._running(replica)
         held.signal_group(signal.SIGCONT)
         was_frozen = held.record.frozen
-        if was_frozen:
-            self.book.save(held.change(frozen=False))
+        held.change(frozen=False)
         reply({})
         if was_frozen:
             held.signal_members(signal.SIGCONT)
+            self.book.save(held.record)  # late: who takes over looks for itself whether a replica is frozen
 
     def stop(self, replica: str, drain: float) -> None:
         """Ask a replica to end, and end it after `drain` seconds. Does not wait."""
@@ -231,8 +231,8 @@ class Keeper:
             return
         if held.deadline and held.record.stop_by is None:
             held.deadline.cancel()
-        self.book.save(held.change(state=records.RUNNING))
-        _answer(held, held.record)
+        _answer(held, held.change(state=records.RUNNING))
+        self.book.save(held.record)  # late: who takes over sees by the mark that its program runs
 
     def _execed(self, held: Held) -> bool:
         """Whether a child that has ended had come as far as its program."""

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 VERSION = 1
+SUFFIX, NEW = ".replica", ".new"
 STARTING, RUNNING, ENDED = "starting", "running", "ended"
 
 
@@ -55,9 +56,12 @@ class Records:
     def save(self, record: Record) -> None:
         """Replace the record of a replica."""
         path = self._path(record.replica)
-        beside = path.with_suffix(".new")
+        beside = path.with_suffix(NEW)
         beside.write_text(json.dumps({"version": VERSION, **asdict(record)}))
-        os.replace(beside, path)
+        # Not one rename over the other: ext4 then writes the file out first, which takes milliseconds of a wake.
+        # Between the two steps the new record is the only one, and `load` takes it.
+        path.unlink(missing_ok=True)
+        os.rename(beside, path)
 
     def drop(self, replica: str) -> None:
         """Forget a replica."""
@@ -65,8 +69,14 @@ class Records:
 
     def load(self) -> list[Record]:
         """Every record that can be read; one that cannot is removed, as its replica cannot be told from a stranger."""
+        for beside in self._folder.glob(f"*{NEW}"):
+            path = beside.with_suffix(SUFFIX)
+            if path.exists():
+                beside.unlink()  # it may have been cut
+            else:
+                beside.rename(path)
         found = []
-        for path in sorted(self._folder.glob("*.replica")):
+        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
             try:
                 found.append(_parse(json.loads(path.read_text())))
             except (ValueError, TypeError, KeyError):
@@ -74,7 +84,7 @@ class Records:
         return found
 
     def _path(self, replica: str) -> Path:
-        return self._folder / f"{replica}.replica"
+        return self._folder / f"{replica}{SUFFIX}"
 
 
 def _parse(fields: dict[str, object]) -> Record:
