@@ -97,7 +97,7 @@ def scale(
         memory = replace(memory, rung=Rung.RUNNING, last_used=now, command=pending)
     rung = memory.rung if woken else _rung(scaling, sleep, memory, now)
     memory = replace(memory, rung=rung, samples=_sampled(memory.samples, load, now, windows))
-    look_again = None if woken else _next_rung_at(scaling, sleep, memory, now)
+    look_again = _next_rung_at(scaling, sleep, memory, now)
     if rung is not Rung.RUNNING:
         memory = replace(memory, samples=(), lower_since=None)
         reason = "put to sleep" if memory.command else "unused"
