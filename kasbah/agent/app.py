@@ -266,7 +266,7 @@ class Agent:
                 async with asyncio.timeout(STATUS_PERIOD.total_seconds()):
                     await self._status_due.wait()
             self._status_due.clear()
-            if any(unit.role != "serving" for unit in self._reconciler.units):
+            if any(unit.steers_the_gateway for unit in self._reconciler.units):
                 self._reconciling.nudge()
             with contextlib.suppress(Exception):
                 await self._link.tell(self._reporter.status())

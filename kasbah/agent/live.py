@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,7 +53,9 @@ class LiveReplica:
     pid: int | None = None
     exit: Exit | None = None
     in_flight: int = 0
+    woken_in_flight: int = 0
     assigned: int = 0
+    assigned_before: int = 0
     existing_at: float | None = None
     ready_at: float | None = None
     wanted_gone: bool = False
@@ -61,6 +63,11 @@ class LiveReplica:
     life: asyncio.Task[None] | None = None
     closing: asyncio.Task[None] | None = None
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def burden(self) -> int:
+        """Requests on it, at the most: those reported, and those given to it that the last report may have missed."""
+        return self.in_flight + self.assigned + self.assigned_before
 
     def was_ready_for(self, now: float) -> bool:
         """Whether it had been ready for long."""
@@ -155,14 +162,17 @@ class Replicas:
         before = sum(one.in_flight for one in self)
         for one in self:
             one.in_flight = report.busy(cluster, one.address)
+            one.woken_in_flight = report.woken(one.address)
             begun += report.began(cluster, one.address)
-            one.assigned = 0
+            one.assigned, one.assigned_before = 0, one.assigned
         self.was_busy = before > 0
         return begun
 
-    def publish(self, cluster: str) -> int:
-        """Tell the gateway where requests go now, if that changed."""
+    def publish(self, cluster: str, *, direct: bool = True) -> int:
+        """Tell the gateway where requests go now, if that changed; not `direct`: to the gate, every one of them."""
         wanted = routing.endpoints(one.seen() for one in self)
+        if not direct:
+            wanted = tuple(replace(one, draining=True) for one in wanted)
         if wanted != self._published:
             self._serial = self._gateway.set_endpoints(cluster, wanted)
             self._published = wanted
@@ -312,7 +322,7 @@ class Replicas:
         """Wait until nothing is in flight on a draining replica, or until its drain deadline."""
         try:
             async with asyncio.timeout(None if drain is None else drain.total_seconds()):
-                await self._gateway.settled(self.publish(cluster))
+                await self._gateway.settled(self._serial)
                 seen, empty = self._gateway.last_report.number, 0
                 while empty < EMPTY_REPORTS:
                     report = await self._gateway.report_after(seen)

@@ -91,6 +91,12 @@ class Unit:
         return sum(one.in_flight for one in self.replicas)
 
     @property
+    def steers_the_gateway(self) -> bool:
+        """Whether what happens to its replicas changes more of the gateway than endpoints: trials and retirements end
+        in routes, and a hard limit counts replicas."""
+        return self.role is not Role.SERVING or self.service.scaling.max_concurrency is not None
+
+    @property
     def over(self) -> bool:
         """Whether it is retired and nothing of it is left."""
         return self.role is Role.RETIRED and not self.replicas.alive
@@ -124,7 +130,8 @@ class Unit:
             self._forward(held, decision)
             self.look()
         else:
-            self._open_wake()
+            if not self.replicas.serving:
+                self._open_wake()
             hold = decision.deadline - self._tools.clock.now()
             held.timer = asyncio.get_running_loop().call_later(hold.total_seconds(), self._give_up, held)
             self.queue.add(held)
@@ -136,7 +143,7 @@ class Unit:
         if not len(self.replicas) and not len(self.queue):
             return
         begun = self.replicas.count(report, self.cluster)
-        if begun or self.in_flight or self.replicas.was_busy:
+        if begun or self.in_flight or self.replicas.was_busy or len(self.queue):
             self._begun += begun
             self.look()
 
@@ -187,8 +194,8 @@ class Unit:
         for step in steps:
             log.debug("step", service=self.service.name, revision=self.revision.id, step=str(step))
             self._carry_out(step)
-        self.replicas.publish(self.cluster)
         self._release()
+        self.replicas.publish(self.cluster, direct=self._direct())
         self._set_timer(target, now)
         self._tools.changed()
 
@@ -251,13 +258,18 @@ class Unit:
 
     def _activate(self) -> Any:
         serving = self.replicas.serving
+        hard = self.service.scaling.max_concurrency
         if not serving and self.role is Role.RETIRED:
             return UNKNOWN
         broken_until = None
         if self.failures > 1 and self._last_failure is not None:
             broken_until = self._last_failure + back_off(self.failures)
         return activate(
-            tuple(Candidate(replica=one.id, address=one.address, assigned=one.assigned) for one in serving),
+            tuple(
+                Candidate(replica=one.id, address=one.address, assigned=one.burden)
+                for one in serving
+                if hard is None or one.burden < hard
+            ),
             Waiting(
                 for_service=len(self.queue),
                 at_site=self._tools.site_waiting(),
@@ -279,6 +291,14 @@ class Unit:
             if not isinstance(decision, Forward):
                 return
             self._forward(held, decision)
+
+    def _direct(self) -> bool:
+        """Whether requests may go to the replicas past the gate. Under a hard limit only once all that the gate let
+        through are done: the gateway counts what it sends itself, and the two together must not exceed the limit."""
+        if self.service.scaling.max_concurrency is None:
+            return True
+        through_gate = sum(one.woken_in_flight + one.assigned + one.assigned_before for one in self.replicas)
+        return not len(self.queue) and not through_gate
 
     def _forward(self, held: Held, decision: Forward) -> None:
         self._begun += 1

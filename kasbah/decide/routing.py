@@ -77,7 +77,8 @@ def _cluster(service: Service, revision: Revision, protocols: Mapping[RevisionId
     return Cluster(
         name=cluster_name(service.id, revision.id),
         protocol=protocol,
-        max_requests=None if hard is None else hard * max(ready, 1),
+        max_per_replica=hard,
+        replicas=1 if hard is None else max(ready, 1),
     )
 
 

@@ -30,7 +30,7 @@ def revision_cluster(cluster: Cluster) -> Json:
         "connect_timeout": CONNECT_TIMEOUT,
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "circuit_breakers": _limits(cluster.max_requests),
+        "circuit_breakers": _limits() if cluster.max_per_replica is None else _hard_limits(cluster),
         "typed_extension_protocol_options": _speaks(cluster.protocol),
     }
 
@@ -71,7 +71,7 @@ def _woken(name: str, protocol: Protocol) -> Json:
         "lb_policy": "CLUSTER_PROVIDED",
         "original_dst_lb_config": {"metadata_key": metadata},
         "connect_timeout": CONNECT_TIMEOUT,
-        "circuit_breakers": _limits(None),
+        "circuit_breakers": _limits(),
         "typed_extension_protocol_options": _speaks(protocol),
     }
 
@@ -81,7 +81,7 @@ def _unix(name: str, path: str, *, http2: bool = False) -> Json:
         "name": name,
         "type": "STATIC",
         "connect_timeout": CONNECT_TIMEOUT,
-        "circuit_breakers": _limits(None),
+        "circuit_breakers": _limits(),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}}]}],
@@ -92,14 +92,19 @@ def _unix(name: str, path: str, *, http2: bool = False) -> Json:
     return cluster
 
 
-def _limits(max_requests: int | None) -> Json:
-    threshold = {
-        "max_connections": PLENTY,
-        "max_pending_requests": PLENTY,
-        "max_requests": PLENTY if max_requests is None else max_requests,
-        "max_retries": PLENTY,
-    }
-    return {"thresholds": [threshold]}
+def _limits() -> Json:
+    kinds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {"thresholds": [dict.fromkeys(kinds, PLENTY)]}
+
+
+def _hard_limits(cluster: Cluster) -> Json:
+    """No replica is given more than its limit: over HTTP/1.1 a connection carries one request, so connections per
+    replica bound it exactly. As many again may wait for one; what exceeds that is answered 429."""
+    assert cluster.max_per_replica is not None
+    together = cluster.max_per_replica * cluster.replicas
+    limits = {"max_connections": PLENTY, "max_pending_requests": together, "max_requests": together,
+              "max_retries": PLENTY}  # fmt: skip
+    return {"thresholds": [limits], "per_host_thresholds": [{"max_connections": cluster.max_per_replica}]}
 
 
 def _speaks(protocol: Protocol) -> Json:

@@ -28,7 +28,11 @@ class LoadReport:
 
     def busy(self, cluster: str, address: str) -> int:
         """Requests in flight on a replica, whichever way they came."""
-        return sum(self.in_flight.get((name, address), 0) for name in (cluster, *names.WOKEN))
+        return self.in_flight.get((cluster, address), 0) + self.woken(address)
+
+    def woken(self, address: str) -> int:
+        """Requests in flight on a replica that came through the cold listener."""
+        return sum(self.in_flight.get((name, address), 0) for name in names.WOKEN)
 
     def began(self, cluster: str, address: str) -> int:
         """Requests begun on a replica since the report before, whichever way they came."""

@@ -18,7 +18,6 @@ from kasbah.agent.gateway import clusters, listeners, names, protos, routes
 from kasbah.agent.gateway.listeners import EXTENSIONS, Json
 from kasbah.agent.gateway.wiring import Wiring
 from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, VirtualHost
-from kasbah.domain.revision import Protocol
 
 
 class Kind(StrEnum):
@@ -94,13 +93,8 @@ def _sealed(body: bytes) -> Resource:
 
 
 @functools.lru_cache(maxsize=20_000)
-def _cluster_of(name: str, protocol: Protocol, max_requests: int | None) -> Resource:
-    bare = Cluster(name=name, protocol=protocol, max_requests=max_requests)
-    return resource(Kind.CLUSTER, clusters.revision_cluster(bare))
-
-
 def _cluster(cluster: Cluster) -> Resource:
-    return _cluster_of(cluster.name, cluster.protocol, cluster.max_requests)
+    return resource(Kind.CLUSTER, clusters.revision_cluster(cluster))
 
 
 @functools.lru_cache(maxsize=20_000)
