@@ -70,7 +70,7 @@ class Screen:
 
     def say(self, text: str, style: str = "") -> None:
         """A line of text, as it is."""
-        self.console.print(Text(text, style=style))
+        self.console.print(Text(text, style=style), soft_wrap=True)
 
     def output(self, line: str) -> None:
         """A line that a command wrote."""

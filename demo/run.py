@@ -101,7 +101,7 @@ class Demonstration:
 
     async def _build_and_deploy(self, folder: Path) -> None:
         if (folder / "Makefile").exists():
-            await run(["make", "-C", str(folder)], on_line=self._screen.output, seconds=COMPILE_SECONDS)
+            await run(["make", "--silent", "-C", str(folder)], on_line=self._screen.output, seconds=COMPILE_SECONDS)
         await self._installation.deploy(folder, self._screen.output)
 
     async def _play(self, scene: Scene, key: str) -> None:
