@@ -18,7 +18,7 @@ EXAMPLE = """```yaml
 services:
   shop:                          # http://shop.localhost:8080/
     source: ./shop               # the folder to build, relative to this file
-    command: gunicorn -b 0.0.0.0:$PORT shop:app
+    command: gunicorn -b 127.0.0.1:$PORT shop:app
     env: {LOG_LEVEL: info}
     access: public               # without it, callers need a key
     health: {startup: {path: /health}}

@@ -21,22 +21,22 @@ FIXED_PORT = re.compile(r"\bport\b\s*[=:]\s*(\d{2,5})\b|\(\s*['\"][\w.:]*['\"]\s
 SETTINGS = re.compile(r"DJANGO_SETTINGS_MODULE['\"]\s*,\s*['\"]([\w.]+)['\"]")
 
 ASGI_SERVERS = {
-    "uvicorn": "uvicorn {target} --host 0.0.0.0 --port $PORT",
-    "hypercorn": "hypercorn {target} --bind 0.0.0.0:$PORT",
-    "granian": "granian --interface asgi {target} --host 0.0.0.0 --port $PORT",
-    "daphne": "daphne -b 0.0.0.0 -p $PORT {target}",
+    "uvicorn": "uvicorn {target} --host 127.0.0.1 --port $PORT",
+    "hypercorn": "hypercorn {target} --bind 127.0.0.1:$PORT",
+    "granian": "granian --interface asgi {target} --host 127.0.0.1 --port $PORT",
+    "daphne": "daphne -b 127.0.0.1 -p $PORT {target}",
 }
 WSGI_SERVERS = {
-    "gunicorn": "gunicorn {target} --bind 0.0.0.0:$PORT --threads 8",
-    "waitress": "waitress-serve --listen=0.0.0.0:$PORT {target}",
+    "gunicorn": "gunicorn {target} --bind 127.0.0.1:$PORT --threads 8",
+    "waitress": "waitress-serve --listen=127.0.0.1:$PORT {target}",
 }
 """gunicorn's default answers one request at a time, so that one stream would hold up everybody."""
 
 STREAMLIT = (
-    "streamlit run {path} --server.port $PORT --server.address 0.0.0.0 --server.headless true "
+    "streamlit run {path} --server.port $PORT --server.address 127.0.0.1 --server.headless true "
     "--browser.gatherUsageStats false"
 )
-GRADIO = "GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=$PORT GRADIO_ANALYTICS_ENABLED=False exec python {path}"
+GRADIO = "GRADIO_SERVER_NAME=127.0.0.1 GRADIO_SERVER_PORT=$PORT GRADIO_ANALYTICS_ENABLED=False exec python {path}"
 NO_ENTRY_POINT = Refusal(
     message="nothing here says how the app starts: no web app in a module at the top, and no main.py or app.py",
     hint="write `command:` in kasbah.yaml, for example  command: python serve.py",
@@ -91,7 +91,7 @@ def _django(files: Files, servers: frozenset[str]) -> Detected:
         if server and f"{site}/{gateway}.py" in files:
             line = commands[server].format(target=f"{site}.{gateway}:application")
             return _line(line, reason, f"{server} is a dependency")
-    line = "python manage.py runserver --noreload 0.0.0.0:$PORT"
+    line = "python manage.py runserver --noreload 127.0.0.1:$PORT"
     return _line(line, reason, "no server such as gunicorn is among the dependencies: Django's own serves")
 
 
@@ -121,7 +121,7 @@ def _web_app(app: App, project: Project, servers: frozenset[str]) -> Detected | 
         return _line(_at_source(app, line), made, f"{server} is a dependency")
     if app.framework == "Flask":
         name = _module(app.path) + ("" if app.factory else f":{app.variable}")
-        line = f"flask --app {name} run --host 0.0.0.0 --port $PORT"
+        line = f"flask --app {name} run --host 127.0.0.1 --port $PORT"
         return _line(
             _at_source(app, line), made, "no server such as gunicorn is among the dependencies: Flask's own serves"
         )

@@ -14,10 +14,10 @@ from kasbah.decide.detect import detect, runtime_of, wanted
 from kasbah.decide.detected import Detected, Refusal, vector_or_line
 from kasbah.domain.revision import Runtime
 
-UVICORN = "uvicorn {} --host 0.0.0.0 --port $PORT"
-GUNICORN = "gunicorn {} --bind 0.0.0.0:$PORT --threads 8"
-FLASK_RUN = "flask --app {} run --host 0.0.0.0 --port $PORT"
-RUNSERVER = "python manage.py runserver --noreload 0.0.0.0:$PORT"
+UVICORN = "uvicorn {} --host 127.0.0.1 --port $PORT"
+GUNICORN = "gunicorn {} --bind 127.0.0.1:$PORT --threads 8"
+FLASK_RUN = "flask --app {} run --host 127.0.0.1 --port $PORT"
+RUNSERVER = "python manage.py runserver --noreload 127.0.0.1:$PORT"
 
 FASTAPI = "from fastapi import FastAPI\napp = FastAPI()\n"
 FLASK = "from flask import Flask\napp = Flask(__name__)\n"
@@ -51,7 +51,7 @@ PYTHON = {
     "poetry": ({"main.py": FASTAPI, "pyproject.toml": POETRY}, UVICORN.format("main:app")),
     "hypercorn": (
         {"main.py": FASTAPI, "requirements.txt": "fastapi\nhypercorn"},
-        "hypercorn main:app --bind 0.0.0.0:$PORT",
+        "hypercorn main:app --bind 127.0.0.1:$PORT",
     ),
     "an import shows the server": (
         {
@@ -85,7 +85,7 @@ PYTHON = {
     ),
     "quart brings hypercorn": (
         {"app.py": "from quart import Quart\napp = Quart(__name__)", "requirements.txt": "quart"},
-        "hypercorn app:app --bind 0.0.0.0:$PORT",
+        "hypercorn app:app --bind 127.0.0.1:$PORT",
     ),
     "in a package": ({"app/main.py": FASTAPI, "requirements.txt": "uvicorn"}, UVICORN.format("app.main:app")),
     "below src": (
@@ -106,7 +106,7 @@ PYTHON = {
     "flask with gunicorn": ({"app.py": FLASK, "requirements.txt": "flask\ngunicorn"}, GUNICORN.format("app:app")),
     "flask with waitress": (
         {"app.py": FLASK, "requirements.txt": "flask\nwaitress"},
-        "waitress-serve --listen=0.0.0.0:$PORT app:app",
+        "waitress-serve --listen=127.0.0.1:$PORT app:app",
     ),
     "flask alone": ({"app.py": FLASK, "requirements.txt": "Flask==3.0"}, FLASK_RUN.format("app:app")),
     "flask that runs itself": (
@@ -150,12 +150,12 @@ PYTHON = {
     ),
     "streamlit": (
         {"app.py": "import streamlit as st\nst.title('x')", "requirements.txt": "streamlit"},
-        "streamlit run app.py --server.port $PORT --server.address 0.0.0.0 --server.headless true "
+        "streamlit run app.py --server.port $PORT --server.address 127.0.0.1 --server.headless true "
         "--browser.gatherUsageStats false",
     ),
     "gradio": (
         {"app.py": "import gradio as gr\ngr.Interface(str, 'text', 'text').launch()", "requirements.txt": "gradio"},
-        "GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=$PORT GRADIO_ANALYTICS_ENABLED=False exec python app.py",
+        "GRADIO_SERVER_NAME=127.0.0.1 GRADIO_SERVER_PORT=$PORT GRADIO_ANALYTICS_ENABLED=False exec python app.py",
     ),
     "main.py": ({"main.py": "print()", "requirements.txt": ""}, ("python", "main.py")),
     "app.py alone": ({"app.py": "print()"}, ("python", "app.py")),
