@@ -19,7 +19,6 @@ from kasbah.agent.gateway.wiring import HEADER_KILOBYTES
 from kasbah.agent.waiting import Answer, Released
 from kasbah.decide.activation import Refuse
 from kasbah.domain.ids import RevisionId, ServiceId
-from kasbah.domain.revision import Protocol
 
 Arrive = Callable[[ServiceId, RevisionId], "asyncio.Future[Answer]"]
 LONGEST_REQUEST = (HEADER_KILOBYTES + 8) * 1_024
@@ -84,11 +83,9 @@ def _header(request: bytes, name: str) -> str:
 
 
 def _released(released: Released) -> bytes:
-    headers = {names.REPLICA_HEADER: released.forward.address}
+    headers = {names.REPLICA_HEADER: released.forward.address, names.UPSTREAM_HEADER: released.upstream}
     if released.wake is not None:
         headers[names.WAKE_HEADER] = released.wake
-    if released.protocol is Protocol.H2C:
-        headers[names.PROTOCOL_HEADER] = "h2c"
     return _message(200, headers, b"")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,7 +53,6 @@ class LiveReplica:
     pid: int | None = None
     exit: Exit | None = None
     in_flight: int = 0
-    woken_in_flight: int = 0
     assigned: int = 0
     assigned_before: int = 0
     existing_at: float | None = None
@@ -162,17 +161,14 @@ class Replicas:
         before = sum(one.in_flight for one in self)
         for one in self:
             one.in_flight = report.busy(cluster, one.address)
-            one.woken_in_flight = report.woken(one.address)
             begun += report.began(cluster, one.address)
             one.assigned, one.assigned_before = 0, one.assigned
         self.was_busy = before > 0
         return begun
 
-    def publish(self, cluster: str, *, direct: bool = True) -> int:
-        """Tell the gateway where requests go now, if that changed; not `direct`: to the gate, every one of them."""
-        wanted = routing.endpoints(one.seen() for one in self)
-        if not direct:
-            wanted = tuple(replace(one, draining=True) for one in wanted)
+    def publish(self, cluster: str, *, limited: bool) -> int:
+        """Tell the gateway where requests go now, if that changed; with a hard limit to the gate, every one of them."""
+        wanted = () if limited else routing.endpoints(one.seen() for one in self)
         if wanted != self._published:
             self._serial = self._gateway.set_endpoints(cluster, wanted)
             self._published = wanted

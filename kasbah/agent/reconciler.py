@@ -200,7 +200,6 @@ class Reconciler:
         return routing.route(
             desired,
             protocols=self._parts.ledger.memory.proven,
-            ready={unit.revision.id: len(unit.replicas.ready) for unit in self.units},
             lingering=[(unit.service, unit.revision) for unit in retired],
             listen=self._parts.gateway.listen,
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from kasbah.agent.gateway import names
 from kasbah.agent.gateway.load import LoadReport
 from kasbah.agent.live import LiveReplica, Replicas
 from kasbah.agent.waiting import Answer, Held, OpenWake, Queue, Released, Wakes
@@ -30,6 +31,10 @@ from kasbah.domain.revision import Revision
 from kasbah.domain.service import Command, Scaling, Service
 
 log = structlog.get_logger()
+
+IN_LINE = 64
+"""Under a hard limit, so many more are let through to each replica than may run on it: they stand in line in the
+gateway, which starts the next the moment one ends. It must last from one load report to the next."""
 
 
 class Role(StrEnum):
@@ -92,9 +97,18 @@ class Unit:
 
     @property
     def steers_the_gateway(self) -> bool:
-        """Whether what happens to its replicas changes more of the gateway than endpoints: trials and retirements end
-        in routes, and a hard limit counts replicas."""
-        return self.role is not Role.SERVING or self.service.scaling.max_concurrency is not None
+        """Whether what happens to its replicas changes routes: trials and retirements do."""
+        return self.role is not Role.SERVING
+
+    @property
+    def _limited(self) -> bool:
+        """Whether its replicas have a hard limit, which only the gate can keep."""
+        return self.service.scaling.max_concurrency is not None
+
+    @property
+    def _at_most(self) -> bool:
+        """Whether it has all the replicas it may have, ready."""
+        return len(self.replicas.ready) >= self._scaling().max
 
     @property
     def over(self) -> bool:
@@ -195,7 +209,7 @@ class Unit:
             log.debug("step", service=self.service.name, revision=self.revision.id, step=str(step))
             self._carry_out(step)
         self._release()
-        self.replicas.publish(self.cluster, direct=self._direct())
+        self.replicas.publish(self.cluster, limited=self._limited)
         self._set_timer(target, now)
         self._tools.changed()
 
@@ -259,6 +273,7 @@ class Unit:
     def _activate(self) -> Any:
         serving = self.replicas.serving
         hard = self.service.scaling.max_concurrency
+        room = None if hard is None else hard + IN_LINE
         if not serving and self.role is Role.RETIRED:
             return UNKNOWN
         broken_until = None
@@ -268,7 +283,7 @@ class Unit:
             tuple(
                 Candidate(replica=one.id, address=one.address, assigned=one.burden)
                 for one in serving
-                if hard is None or one.burden < hard
+                if room is None or one.burden < room
             ),
             Waiting(
                 for_service=len(self.queue),
@@ -279,6 +294,7 @@ class Unit:
             startup=self.revision.deadlines.startup,
             broken=self.failure,
             broken_until=broken_until,
+            most_in_line=None if hard is None or not self._at_most else hard * len(serving),
             now=self._tools.clock.now(),
         )
 
@@ -292,19 +308,12 @@ class Unit:
                 return
             self._forward(held, decision)
 
-    def _direct(self) -> bool:
-        """Whether requests may go to the replicas past the gate. Under a hard limit only once all that the gate let
-        through are done: the gateway counts what it sends itself, and the two together must not exceed the limit."""
-        if self.service.scaling.max_concurrency is None:
-            return True
-        through_gate = sum(one.woken_in_flight + one.assigned + one.assigned_before for one in self.replicas)
-        return not len(self.queue) and not through_gate
-
     def _forward(self, held: Held, decision: Forward) -> None:
         self._begun += 1
         self.replicas.assign(decision.replica)
         wake = self.wakes.closed[-1].id if held.timer is not None and self.wakes.closed else None
-        self.queue.take(held, Released(forward=decision, protocol=self.protocol, wake=wake))
+        upstream = names.woken_cluster(self.cluster, self.protocol, limited=self._limited)
+        self.queue.take(held, Released(forward=decision, upstream=upstream, wake=wake))
 
     def _open_wake(self) -> None:
         if self._wake is None:

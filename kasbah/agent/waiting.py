@@ -11,17 +11,16 @@ from kasbah.decide.activation import Forward, Refuse
 from kasbah.decide.scaling import Rung
 from kasbah.domain.ids import ReplicaId, WakeId
 from kasbah.domain.observed import Wake
-from kasbah.domain.revision import Protocol
 
 KEPT_WAKES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """A caller let through to a replica; `wake` where it waited for one."""
+    """A caller let through to a replica, by way of the cluster `upstream`; `wake` where it waited for one."""
 
     forward: Forward
-    protocol: Protocol
+    upstream: str
     wake: WakeId | None = None
 
 

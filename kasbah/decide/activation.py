@@ -56,6 +56,13 @@ Decision = Forward | Hold | Refuse
 
 UNKNOWN = Refuse(status=404, code="service_not_found", message="No service answers here: it was deleted or never was.")
 
+AT_LIMIT = Refuse(
+    status=429,
+    code="too_many_requests",
+    message="This service is at its limit of requests.",
+    retry_after=timedelta(seconds=1),
+)
+
 
 def activate(
     candidates: tuple[Candidate, ...],
@@ -65,16 +72,20 @@ def activate(
     broken: str,
     broken_until: datetime | None,
     now: datetime,
+    most_in_line: int | None = None,
 ) -> Decision:
     """Forward to the least burdened replica; else hold, unless the queue is full or the last start failed.
 
     `broken` says why the last start failed; until `broken_until` nobody is held for a start that is not tried.
+    `most_in_line` bounds the queue of a service that is awake, at its hard limit and as large as it may be.
     """
     if candidates:
         best = min(candidates, key=lambda one: (one.assigned, one.replica))
         return Forward(replica=best.replica, address=best.address)
     if broken_until is not None and now < broken_until:
         return start_failed(broken, broken_until - now)
+    if most_in_line is not None and waiting.for_service >= most_in_line:
+        return AT_LIMIT
     if waiting.for_service >= waiting.per_service or waiting.at_site >= waiting.per_site:
         return Refuse(
             status=429,

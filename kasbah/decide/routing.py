@@ -28,14 +28,13 @@ def route(
     desired: DesiredState,
     *,
     protocols: Mapping[RevisionId, Protocol],
-    ready: Mapping[RevisionId, int],
     lingering: Iterable[tuple[Service, Revision]],
     listen: str,
 ) -> Gateway:
     """The whole gateway but for its endpoints.
 
-    `protocols` are what replicas were found to speak, `ready` how many of them there are. `lingering` have no traffic
-    any more but still finish what they have: their clusters stay, so that it stays countable.
+    `protocols` are what replicas were found to speak. `lingering` have no traffic any more but still finish what they
+    have: their clusters stay, so that it stays countable.
     """
     routed = {
         (service.id, revision.id): (service, revision)
@@ -48,9 +47,7 @@ def route(
         listen=listen,
         site_hosts=(f"{SITE_HOST}.{desired.base_domain}",),
         hosts=tuple(_host(service, desired.keys) for service in desired.services),
-        clusters=tuple(
-            _cluster(service, revision, protocols, ready.get(revision.id, 0)) for service, revision in routed.values()
-        ),
+        clusters=tuple(_cluster(service, revision, protocols) for service, revision in routed.values()),
         credentials=tuple(
             Credential(key=key.id, sha256=key.sha256, project=key.project if key.services is None else None)
             for key in desired.keys
@@ -69,16 +66,14 @@ def _is_routed(service: Service, revision: Revision) -> bool:
     return shared or (service.trial is not None and service.trial.revision == revision.id)
 
 
-def _cluster(service: Service, revision: Revision, protocols: Mapping[RevisionId, Protocol], ready: int) -> Cluster:
+def _cluster(service: Service, revision: Revision, protocols: Mapping[RevisionId, Protocol]) -> Cluster:
     protocol = revision.protocol
     if protocol is Protocol.AUTO:
         protocol = protocols.get(revision.id, Protocol.HTTP1)
-    hard = service.scaling.max_concurrency
     return Cluster(
         name=cluster_name(service.id, revision.id),
         protocol=protocol,
-        max_per_replica=hard,
-        replicas=1 if hard is None else max(ready, 1),
+        max_per_replica=service.scaling.max_concurrency,
     )
 
 

@@ -23,14 +23,13 @@ class Endpoint:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """The replicas of one revision. Behind them always stands the gate, so that a request that finds no replica
-    becomes a hold and not an error. `max_per_replica` bounds what is in flight on each (None: no bound of ours);
-    `replicas` is how many there are, for a bound on all of them together."""
+    becomes a hold and not an error. `max_per_replica` bounds what is in flight on each (None: no bound of ours); then
+    every request passes the gate, which alone can keep the bound exactly."""
 
     name: str
     protocol: Protocol
     endpoints: tuple[Endpoint, ...] = ()
     max_per_replica: int | None = None
-    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

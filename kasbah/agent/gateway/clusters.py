@@ -30,7 +30,7 @@ def revision_cluster(cluster: Cluster) -> Json:
         "connect_timeout": CONNECT_TIMEOUT,
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "circuit_breakers": _limits() if cluster.max_per_replica is None else _hard_limits(cluster),
+        "circuit_breakers": _limits(),
         "typed_extension_protocol_options": _speaks(cluster.protocol),
     }
 
@@ -63,7 +63,21 @@ def own_clusters(wiring: Wiring) -> tuple[Json, ...]:
     )
 
 
-def _woken(name: str, protocol: Protocol) -> Json:
+def limited_cluster(cluster: Cluster) -> Json:
+    """The way to the replicas of a revision with a hard limit: no replica is given more, and a few wait in line.
+
+    Over HTTP/1.1 a connection carries one request, so connections per replica bound it exactly; over HTTP/2 it is one
+    connection with so many streams.
+    """
+    hard = cluster.max_per_replica
+    assert hard is not None
+    h2c = cluster.protocol is Protocol.H2C
+    limited = _woken(names.LIMITED + cluster.name, cluster.protocol, max_streams=hard if h2c else None)
+    limited["circuit_breakers"]["per_host_thresholds"] = [{"max_connections": 1 if h2c else hard}]
+    return limited
+
+
+def _woken(name: str, protocol: Protocol, *, max_streams: int | None = None) -> Json:
     metadata = {"key": "envoy.filters.http.ext_authz", "path": [{"key": names.REPLICA_HEADER}]}
     return {
         "name": name,
@@ -72,7 +86,7 @@ def _woken(name: str, protocol: Protocol) -> Json:
         "original_dst_lb_config": {"metadata_key": metadata},
         "connect_timeout": CONNECT_TIMEOUT,
         "circuit_breakers": _limits(),
-        "typed_extension_protocol_options": _speaks(protocol),
+        "typed_extension_protocol_options": _speaks(protocol, max_streams),
     }
 
 
@@ -97,19 +111,10 @@ def _limits() -> Json:
     return {"thresholds": [dict.fromkeys(kinds, PLENTY)]}
 
 
-def _hard_limits(cluster: Cluster) -> Json:
-    """No replica is given more than its limit: over HTTP/1.1 a connection carries one request, so connections per
-    replica bound it exactly. As many again may wait for one; what exceeds that is answered 429."""
-    assert cluster.max_per_replica is not None
-    together = cluster.max_per_replica * cluster.replicas
-    limits = {"max_connections": PLENTY, "max_pending_requests": together, "max_requests": together,
-              "max_retries": PLENTY}  # fmt: skip
-    return {"thresholds": [limits], "per_host_thresholds": [{"max_connections": cluster.max_per_replica}]}
-
-
-def _speaks(protocol: Protocol) -> Json:
+def _speaks(protocol: Protocol, max_streams: int | None = None) -> Json:
     h2c = protocol is Protocol.H2C
-    options: Json = {"http2_protocol_options": {}} if h2c else {"http_protocol_options": {}}
+    streams = {} if max_streams is None else {"max_concurrent_streams": max_streams}
+    options: Json = {"http2_protocol_options": streams} if h2c else {"http_protocol_options": {}}
     return {
         HTTP_OPTIONS: {
             "@type": f"{EXTENSIONS}upstreams.http.v3.HttpProtocolOptions",

@@ -62,7 +62,7 @@ def cold_listener(wiring: Wiring) -> Json:
         "stream_idle_timeout": "0s",
         "upgrade_configs": [WEBSOCKET],
         "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 10_000},
-        "local_reply_config": {"mappers": [_lost_replica_mapper()]},
+        "local_reply_config": {"mappers": _cold_mappers()},
         "access_log": [_access_log(wiring.cold_log, COLD_LOG)],
     }
     return _listener(names.COLD_LISTENER, {"pipe": {"path": wiring.cold_socket, "mode": 0o600}}, manager)
@@ -120,7 +120,7 @@ def _gate_filter() -> Json:
                 "server_uri": {"uri": "http://gate", "cluster": names.GATE_CLUSTER, "timeout": LONGEST_HOLD},
                 "authorization_response": {
                     "dynamic_metadata_from_headers": {"patterns": exact},
-                    "allowed_upstream_headers": {"patterns": [{"exact": names.PROTOCOL_HEADER}]},
+                    "allowed_upstream_headers": {"patterns": [{"exact": names.UPSTREAM_HEADER}]},
                     "allowed_client_headers": {"patterns": [{"exact": "content-type"}, {"exact": "retry-after"}]},
                 },
                 "retry_policy": {
@@ -134,28 +134,31 @@ def _gate_filter() -> Json:
 
 
 def _woken_routes() -> Json:
-    def route(cluster: str, headers: list[Json]) -> Json:
-        return {
-            "match": {"prefix": "/", "headers": headers},
-            "request_headers_to_remove": [names.PROTOCOL_HEADER],
-            "route": {
-                "cluster": cluster,
-                "timeout": "0s",
-                "idle_timeout": "0s",
-                "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 2},
-            },
-        }
-
-    h2c = [{"name": names.PROTOCOL_HEADER, "string_match": {"exact": "h2c"}}]
-    return {"name": "woken", "domains": ["*"], "routes": [route(names.WOKEN_H2C, h2c), route(names.WOKEN_HTTP1, [])]}
+    route = {
+        "match": {"prefix": "/"},
+        "request_headers_to_remove": [names.UPSTREAM_HEADER],
+        "route": {
+            "cluster_header": names.UPSTREAM_HEADER,
+            "timeout": "0s",
+            "idle_timeout": "0s",
+            "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 2},
+        },
+    }
+    return {"name": "woken", "domains": ["*"], "routes": [route]}
 
 
-def _lost_replica_mapper() -> Json:
-    """The replica died between the gate's answer and the request: tell the gateway to ask the gate again."""
-    return {
-        "filter": {"response_flag_filter": {"flags": ["UF"]}},
+def _cold_mappers() -> list[Json]:
+    """The replica died between the gate's answer and the request: the gateway is told to ask the gate again."""
+    lost: Json = {
+        "filter": {"response_flag_filter": {"flags": ["UF", "NC"]}},
         "headers_to_add": [{"header": {"key": names.RETRY_HEADER, "value": "1"}}],
     }
+    message = "The site does not answer for this service now."
+    return [
+        lost,
+        _mapper(["UO"], 429, "too_many_requests", "rate_limit_error", "This service is at its limit of requests."),
+        _mapper(["UAEX"], 503, "unavailable", "server_error", message),
+    ]
 
 
 def _error_mappers() -> list[Json]:

@@ -7,7 +7,8 @@ its cluster vanishes from the reports, streams and all: to see it empty it must 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,26 +21,24 @@ from kasbah.agent.gateway import names, protos
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadReport:
     """One report. `in_flight` and `issued` (since the report before) are by cluster and replica address; requests
-    that came through the cold listener are under the clusters in `names.WOKEN`."""
+    that came through the cold listener are apart, in `woken` and `woken_issued`, by address alone."""
 
     number: int
     in_flight: dict[tuple[str, str], int]
     issued: dict[tuple[str, str], int]
+    woken: dict[str, int]
+    woken_issued: dict[str, int]
 
     def busy(self, cluster: str, address: str) -> int:
         """Requests in flight on a replica, whichever way they came."""
-        return self.in_flight.get((cluster, address), 0) + self.woken(address)
-
-    def woken(self, address: str) -> int:
-        """Requests in flight on a replica that came through the cold listener."""
-        return sum(self.in_flight.get((name, address), 0) for name in names.WOKEN)
+        return self.in_flight.get((cluster, address), 0) + self.woken.get(address, 0)
 
     def began(self, cluster: str, address: str) -> int:
         """Requests begun on a replica since the report before, whichever way they came."""
-        return sum(self.issued.get((name, address), 0) for name in (cluster, *names.WOKEN))
+        return self.issued.get((cluster, address), 0) + self.woken_issued.get(address, 0)
 
 
-EMPTY = LoadReport(number=0, in_flight={}, issued={})
+EMPTY = LoadReport(number=0, in_flight={}, issued={}, woken={}, woken_issued={})
 
 
 class LoadReports:
@@ -113,15 +112,27 @@ class LoadReports:
 
 
 def _report(number: int, request: Any) -> LoadReport:
-    in_flight: dict[tuple[str, str], int] = {}
-    issued: dict[tuple[str, str], int] = {}
+    in_flight: Counter[tuple[str, str]] = Counter()
+    issued: Counter[tuple[str, str]] = Counter()
+    woken: Counter[str] = Counter()
+    woken_issued: Counter[str] = Counter()
     for cluster in request.cluster_stats:
-        for locality in cluster.upstream_locality_stats:
-            for endpoint in locality.upstream_endpoint_stats:
-                socket = endpoint.address.socket_address
-                if not socket.address:
-                    continue
-                place = (cluster.cluster_name, f"{socket.address}:{socket.port_value}")
-                in_flight[place] = in_flight.get(place, 0) + endpoint.total_requests_in_progress
-                issued[place] = issued.get(place, 0) + endpoint.total_issued_requests
-    return LoadReport(number=number, in_flight=in_flight, issued=issued)
+        name = cluster.cluster_name
+        through_gate = name in names.WOKEN or name.startswith(names.LIMITED)
+        for address, endpoint in _endpoints(cluster):
+            if through_gate:
+                woken[address] += endpoint.total_requests_in_progress
+                woken_issued[address] += endpoint.total_issued_requests
+            else:
+                in_flight[name, address] += endpoint.total_requests_in_progress
+                issued[name, address] += endpoint.total_issued_requests
+    return LoadReport(number=number, in_flight=in_flight, issued=issued, woken=woken, woken_issued=woken_issued)
+
+
+def _endpoints(cluster: Any) -> Iterator[tuple[str, Any]]:
+    """The replicas in a report, by address; the cold listener, which has none, is not one."""
+    for locality in cluster.upstream_locality_stats:
+        for endpoint in locality.upstream_endpoint_stats:
+            socket = endpoint.address.socket_address
+            if socket.address:
+                yield f"{socket.address}:{socket.port_value}", endpoint

@@ -6,6 +6,7 @@ No caller can name a cluster: routes name them, and no route takes a name from a
 from __future__ import annotations
 
 from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.revision import Protocol
 
 GATEWAY_LISTENER = "gateway"
 COLD_LISTENER = "cold"
@@ -19,12 +20,15 @@ WOKEN_HTTP1 = "woken-http1"
 WOKEN_H2C = "woken-h2c"
 WOKEN = (WOKEN_HTTP1, WOKEN_H2C)
 """Where the cold listener sends a request to the replica that the gate named."""
+LIMITED = "woken:"
+"""The beginning of such a cluster's name for one revision, whose replicas have a hard limit."""
 
 SERVICE_HEADER = "x-kasbah-service"
 REVISION_HEADER = "x-kasbah-revision"
 KEY_HEADER = "x-kasbah-key"
 RETRY_HEADER = "x-kasbah-retry"
-PROTOCOL_HEADER = "x-kasbah-protocol"
+UPSTREAM_HEADER = "x-kasbah-upstream"
+"""The gate's answer: the cluster that leads to the replica. Whatever a caller sends under this name is gone before."""
 REPLICA_HEADER = "x-kasbah-replica"
 """The gate's answer: the replica's address, kept as metadata where no caller can write it."""
 WAKE_HEADER = "x-kasbah-wake"
@@ -34,6 +38,13 @@ WAKE_HEADER = "x-kasbah-wake"
 def revision_cluster(service: ServiceId, revision: RevisionId) -> str:
     """The cluster of a revision's replicas."""
     return f"{service}/{revision}"
+
+
+def woken_cluster(cluster: str, protocol: Protocol, *, limited: bool) -> str:
+    """The cluster through which a request reaches a replica that the gate named."""
+    if limited:
+        return LIMITED + cluster
+    return WOKEN_H2C if protocol is Protocol.H2C else WOKEN_HTTP1
 
 
 def parse_revision_cluster(name: str) -> tuple[ServiceId, RevisionId] | None:

@@ -52,7 +52,10 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
         listeners.cold_listener(wiring),
     )
     return {
-        Kind.CLUSTER: {cluster.name: _cluster(cluster) for cluster in gateway.clusters},
+        Kind.CLUSTER: {
+            **{one.name: _cluster(one) for one in gateway.clusters},
+            **{names.LIMITED + one.name: _limited(one) for one in gateway.clusters if one.max_per_replica is not None},
+        },
         Kind.LISTENER: {one["name"]: resource(Kind.LISTENER, one) for one in listening},
         Kind.ROUTES: {names.ROUTES: _routes(gateway)},
         Kind.FILTER: {names.KEYS_FILTER: _keys(gateway.credentials)},
@@ -95,6 +98,11 @@ def _sealed(body: bytes) -> Resource:
 @functools.lru_cache(maxsize=20_000)
 def _cluster(cluster: Cluster) -> Resource:
     return resource(Kind.CLUSTER, clusters.revision_cluster(cluster))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _limited(cluster: Cluster) -> Resource:
+    return resource(Kind.CLUSTER, clusters.limited_cluster(cluster))
 
 
 @functools.lru_cache(maxsize=20_000)
