@@ -153,11 +153,9 @@ def _cold_mappers() -> list[Json]:
         "filter": {"response_flag_filter": {"flags": ["UF", "NC"]}},
         "headers_to_add": [{"header": {"key": names.RETRY_HEADER, "value": "1"}}],
     }
-    message = "The site does not answer for this service now."
     return [
         lost,
         _mapper(["UO"], 429, "too_many_requests", "rate_limit_error", "This service is at its limit of requests."),
-        _mapper(["UAEX"], 503, "unavailable", "server_error", message),
     ]
 
 

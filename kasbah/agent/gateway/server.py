@@ -69,6 +69,13 @@ class _Stream:
             wanted.outdate((name for name in names if wanted.wildcard or name in wanted.names), serial)
             self.wake.set()
 
+    def send_again(self, kind: Kind, names: Iterable[str], serial: int) -> None:
+        """Send these though they did not change: a cluster that changed starts over, and waits for its endpoints."""
+        wanted = self.subscriptions.get(kind)
+        if wanted is not None:
+            known = [name for name in names if wanted.sent.pop(name, None) is not None]
+            wanted.outdate(known, serial)
+
 
 class XdsServer:
     """Serves one state to every stream; see the module."""
@@ -171,6 +178,8 @@ class XdsServer:
             self._serial += 1
             for stream in self._streams:
                 stream.touch(kind, changed | gone, self._serial)
+                if kind is Kind.CLUSTER:
+                    stream.send_again(Kind.ENDPOINTS, changed, self._serial)
         return self._serial
 
     def _owes(self, stream: _Stream, serial: int) -> bool:
