@@ -22,6 +22,8 @@ from kasbah.drivers.interface import StartOrder
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.05
 """Seconds between two startup probes: a start of 5 ms is noticed at once, one of a minute is not asked too often."""
 LISTENING = "0A"
+LOOPBACK = "127.0.0.1"
+"""Where the gateway asks replicas. Servers that read HOST (many of Node's do) then listen nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Starter:
             service=service.id,
             revision=revision.id,
             argv=built.argv,
-            env={**dict(built.env), **dict(revision.env), **given},
+            env={**dict(built.env), "HOST": LOOPBACK, **dict(revision.env), **given},
             app=built.app,
             port=port,
             readable=built.readable,
@@ -87,7 +89,7 @@ class Starter:
 
     def address(self, order: StartOrder) -> str:
         """Where the replica will be asked."""
-        return f"127.0.0.1:{order.port}"
+        return f"{LOOPBACK}:{order.port}"
 
     def release(self, address: str) -> None:
         """The replica at this address is gone: its port may be used again."""

@@ -30,7 +30,11 @@ OPEN_FILES = 65_536
 
 NEVER = (
     ("own-user", "replicas run as the site's user: their interpreter may be where no other user can read"),
-    ("own-network", "replicas share the machine's network: they reach its loopback and each other's ports"),
+    (
+        "own-network",
+        "replicas share the machine's network: they reach its loopback and each other's ports, and what they open on "
+        "other addresses than 127.0.0.1 is reached from there past the gateway and its keys",
+    ),
     ("own-processes", "replicas can list the machine's processes and their arguments, though not their environment"),
 )
 """What this driver does not do on any machine."""

@@ -98,8 +98,7 @@ class GatewayController:
         host, _, port = self.listen.rpartition(":")
         try:
             async with asyncio.timeout(LIVE_DEADLINE):
-                while not await _accepts(host.strip("[]"), int(port)):
-                    await asyncio.sleep(0.01)
+                await _accepted(host.strip("[]"), int(port))
         except TimeoutError:
             raise Unavailable(
                 f"the gateway does not listen on {self.listen}: {self._xds.last_rejection or self.envoy.last_words()}",
@@ -185,6 +184,14 @@ def _kept(listen: str, paths: Paths) -> str:
     """Where an adopted gateway listens."""
     remembered = paths.envoy / "listen"
     return remembered.read_text().strip() if listen.endswith(":0") and remembered.exists() else listen
+
+
+async def _accepted(host: str, port: int) -> None:
+    """Try to connect until that works: a listener announces itself to nobody."""
+    while True:
+        if await _accepts(host, port):
+            return
+        await asyncio.sleep(0.01)
 
 
 async def _accepts(host: str, port: int) -> bool:

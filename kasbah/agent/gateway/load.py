@@ -41,6 +41,10 @@ class LoadReport:
 EMPTY = LoadReport(number=0, in_flight={}, issued={}, woken={}, woken_issued={})
 
 
+RESTING = timedelta(seconds=1)
+"""The interval while nothing is awake."""
+
+
 class LoadReports:
     """Receives the reports and calls `on_report` with each."""
 
@@ -98,7 +102,7 @@ class LoadReports:
         return protos.message("envoy.service.load_stats.v3.LoadStatsResponse")(
             clusters=sorted({*self._clusters, *names.WOKEN}),
             report_endpoint_granularity=True,
-            load_reporting_interval=self._interval,
+            load_reporting_interval=self._interval if self._clusters else RESTING,
         )
 
     async def _read(self, requests: AsyncIterator[Any]) -> None:
