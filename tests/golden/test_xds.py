@@ -1,0 +1,155 @@
+"""A gateway's description in, Envoy's configuration out; Envoy itself finds every one of them sound."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Golden
+from google.protobuf import json_format
+from xds_cases import CASES, FIRST, cluster, host, site
+
+from kasbah.agent.gateway import names, protos, translate
+from kasbah.agent.gateway.bootstrap import bootstrap
+from kasbah.agent.gateway.translate import Kind, Resource
+from kasbah.agent.gateway.wiring import Wiring
+from kasbah.domain.gateway import Gateway
+
+GOLDEN = "xds"
+RUN, LOGS = "/run/kasbah", "/var/log/kasbah"
+WIRING = Wiring(
+    xds_socket=f"{RUN}/xds.sock",
+    gate_socket=f"{RUN}/gate.sock",
+    cold_socket=f"{RUN}/cold.sock",
+    door_socket=f"{RUN}/door.sock",
+    admin_socket=f"{RUN}/admin.sock",
+    access_log=f"{LOGS}/access.log",
+    cold_log=f"{LOGS}/cold.log",
+)
+SAME_IN_ALL = "listeners.json", "bootstrap.json"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _messages(tmp_path_factory: pytest.TempPathFactory) -> None:
+    protos.load(tmp_path_factory.mktemp("protos"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_translation(golden: Golden, name: str) -> None:
+    whole = written(CASES[name])
+    del whole[Kind.LISTENER]
+    golden.check(f"{name}.json", text_of(whole))
+
+
+def test_listeners(golden: Golden) -> None:
+    golden.check("listeners.json", text_of(written(CASES["empty"])[Kind.LISTENER]))
+
+
+def test_bootstrap(golden: Golden) -> None:
+    parsed = protos.parse("envoy.config.bootstrap.v3.Bootstrap", bootstrap(WIRING))
+    golden.check("bootstrap.json", text_of(json_format.MessageToDict(parsed, preserving_proto_field_name=True)))
+
+
+def test_no_golden_file_is_stale(golden: Golden) -> None:
+    there = {path.name for path in golden.folder.iterdir()}
+    assert there <= {*SAME_IN_ALL, *(f"{name}.json" for name in CASES)}, "run pytest --rewrite-golden"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_listeners_never_change_with_services(name: str) -> None:
+    """A listener that changes drains its connections."""
+    found = translate.configuration(CASES[name], WIRING)
+    assert found[Kind.LISTENER] == translate.configuration(CASES["empty"], WIRING)[Kind.LISTENER]
+
+
+def test_versions_are_those_of_the_contents() -> None:
+    before, after = (translate.configuration(CASES[name], WIRING) for name in ("public-service", "asleep"))
+    assert before == after, "what sleeps and wakes are endpoints, which are not part of the configuration"
+    limited = translate.configuration(CASES["limited"], WIRING)
+    assert limited[Kind.ROUTES] == before[Kind.ROUTES]
+    assert limited[Kind.CLUSTER] != before[Kind.CLUSTER]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", CASES)
+def test_envoy_finds_it_sound(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "static.json"
+    wiring = replace(WIRING, access_log=str(tmp_path / "access.log"), cold_log=str(tmp_path / "cold.log"))
+    file.write_text(json.dumps(static(CASES[name], wiring)))
+    ran = subprocess.run(
+        [protos.envoy_binary(), "--mode", "validate", "-c", file, "--log-level", "warning"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+
+
+FAULTS = {
+    "a host of two services": (
+        site(host((FIRST, 100)), replace(host((FIRST, 100)), name="other"), clusters=(cluster(),)),
+        "host notes.localhost belongs to notes and to other",
+    ),
+    "a host of the site's": (
+        site(replace(host((FIRST, 100)), hosts=("kasbah.localhost",)), clusters=(cluster(),)),
+        "host kasbah.localhost belongs to the site's own door and to notes",
+    ),
+    "a cluster that is not there": (site(host((FIRST, 100))), "service notes routes to sv-notes/rv-first"),
+    "shares of 90 percent": (site(host((FIRST, 90)), clusters=(cluster(),)), "do not add up to 100"),
+    "one cluster twice": (site(clusters=(cluster(), cluster())), "two clusters have one name"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_not_sound_is_refused(fault: str) -> None:
+    gateway, said = FAULTS[fault]
+    with pytest.raises(ValueError, match=said):
+        translate.configuration(gateway, WIRING)
+
+
+# --- how it is written down -------------------------------------------------------------------------------------------
+
+
+def written(gateway: Gateway, wiring: Wiring = WIRING) -> dict[str, dict[str, Any]]:
+    """Every resource in JSON form, by type and name."""
+    found = {kind: dict(of_kind) for kind, of_kind in translate.configuration(gateway, wiring).items()}
+    found[Kind.ENDPOINTS] = {one.name: translate.endpoints(one, wiring) for one in gateway.clusters}
+    return {kind: {name: fields(kind, one) for name, one in of_kind.items()} for kind, of_kind in found.items()}
+
+
+def fields(kind: Kind, found: Resource) -> Any:
+    parsed = protos.message(kind).FromString(found.body)
+    return json_format.MessageToDict(parsed, preserving_proto_field_name=True)
+
+
+def text_of(whole: Any) -> str:
+    """Sorted and indented; the script that every keys filter ends with is named, not shown."""
+    script = resources.files("kasbah.agent.gateway").joinpath("keys.lua").read_text()
+    text = json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False)
+    return text.replace(json.dumps(script, ensure_ascii=False)[1:-1], "(keys.lua)") + "\n"
+
+
+def static(gateway: Gateway, wiring: Wiring) -> dict[str, Any]:
+    """All of it as one static configuration: what Envoy would have after it has heard everything."""
+    whole = written(gateway, wiring)
+    start = bootstrap(wiring)
+    for name, one in whole[Kind.LISTENER].items():
+        manager = one["filter_chains"][0]["filters"][0]["typed_config"]
+        if name == names.GATEWAY_LISTENER:
+            del manager["rds"]
+            manager["route_config"] = whole[Kind.ROUTES][names.ROUTES]
+            manager["http_filters"][0] = whole[Kind.FILTER][names.KEYS_FILTER]
+    for name, assigned in whole[Kind.ENDPOINTS].items():
+        one = whole[Kind.CLUSTER][name]
+        del one["eds_cluster_config"]
+        one |= {"type": "STATIC", "load_assignment": assigned}
+    return {
+        "node": start["node"],
+        "static_resources": {
+            "clusters": [*start["static_resources"]["clusters"], *whole[Kind.CLUSTER].values()],
+            "listeners": list(whole[Kind.LISTENER].values()),
+        },
+    }

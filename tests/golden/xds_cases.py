@@ -1,0 +1,94 @@
+"""Gateways as a site may want them, by name: what `test_xds.py` has translated into Envoy's configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, VirtualHost, WeightedCluster
+from kasbah.domain.ids import KeyId, ProjectId, RevisionId, ServiceId
+from kasbah.domain.revision import Protocol
+
+PROJECT = ProjectId("pr-default")
+NOTES = ServiceId("sv-notes")
+FIRST, SECOND = RevisionId("rv-first"), RevisionId("rv-second")
+
+
+def site(*hosts: VirtualHost, clusters: tuple[Cluster, ...] = (), credentials: tuple[Credential, ...] = ()) -> Gateway:
+    return Gateway(
+        listen="127.0.0.1:8080",
+        site_hosts=("kasbah.localhost",),
+        hosts=hosts,
+        clusters=clusters,
+        credentials=credentials,
+    )
+
+
+def host(*shares: tuple[RevisionId, int], **fields: object) -> VirtualHost:
+    known: dict[str, object] = {"public": True, "allowed_keys": ()} | fields
+    return VirtualHost(
+        service=NOTES,
+        project=PROJECT,
+        name="notes",
+        hosts=("notes.localhost", "notes--default.localhost"),
+        clusters=tuple(
+            WeightedCluster(cluster=f"{NOTES}/{revision}", revision=revision, percent=percent)
+            for revision, percent in shares
+        ),
+        **known,  # type: ignore[arg-type]
+    )
+
+
+def cluster(
+    *addresses: str,
+    revision: RevisionId = FIRST,
+    draining: tuple[str, ...] = (),
+    protocol: Protocol = Protocol.HTTP1,
+    max_per_replica: int | None = None,
+) -> Cluster:
+    endpoints = [Endpoint(address=one) for one in addresses] + [
+        Endpoint(address=one, draining=True) for one in draining
+    ]
+    return Cluster(
+        name=f"{NOTES}/{revision}", protocol=protocol, endpoints=tuple(endpoints), max_per_replica=max_per_replica
+    )
+
+
+def key(name: str, project: ProjectId | None = None) -> Credential:
+    return Credential(key=KeyId(name), sha256=hashlib.sha256(name.encode()).hexdigest(), project=project)
+
+
+CASES: dict[str, Gateway] = {
+    "empty": site(),
+    "public-service": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", "[::1]:4002"),)),
+    "asleep": site(host((FIRST, 100)), clusters=(cluster(),)),
+    "not-ready": site(host()),
+    "keys-of-the-project": site(
+        host((FIRST, 100), public=False),
+        clusters=(cluster(),),
+        credentials=(key("ky-b", PROJECT), key("ky-a", PROJECT), key("ky-elsewhere", ProjectId("pr-other"))),
+    ),
+    "keys-by-name": site(
+        host((FIRST, 100), public=False, allowed_keys=(KeyId("ky-a"), KeyId("ky-b"))),
+        clusters=(cluster(),),
+        credentials=(key("ky-a"), key("ky-b"), key("ky-c")),
+    ),
+    "no-keys": site(host((FIRST, 100), public=False), clusters=(cluster(),)),
+    "ignored-paths": site(host((FIRST, 100), ignored_paths=("/robots.txt", "/.well-known/")), clusters=(cluster(),)),
+    "deadlines": site(
+        host(
+            (FIRST, 100),
+            request_deadline=timedelta(seconds=2.5),
+            idle_deadline=timedelta(seconds=90),
+            startup_deadline=timedelta(minutes=3),
+        ),
+        clusters=(cluster(),),
+    ),
+    "h2c": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", protocol=Protocol.H2C),)),
+    "shares": site(
+        host((FIRST, 90), (SECOND, 10)),
+        clusters=(cluster("127.0.0.1:4001"), cluster("127.0.0.1:4002", revision=SECOND)),
+    ),
+    "limited": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", max_per_replica=8),)),
+    "draining": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", draining=("127.0.0.1:4002",)),)),
+}
