@@ -127,7 +127,7 @@ def _request(candidate: Candidate, bundle: Bundle) -> Document:
 
 
 def _upload(client: Client, name: str, bundle: Bundle, first: Document, steps: Progress) -> None:
-    steps.step(name, f"sending {bundle.files} files, {format_size(bundle.size)}")
+    steps.step(name, f"sending {bundle.files} file{'s'[: bundle.files > 1]}, {format_size(bundle.size)}")
 
     def sent(count: int) -> None:
         steps.detail(f"{100 * count // max(bundle.size, 1)}%")

@@ -45,6 +45,19 @@ _BY_ERROR: tuple[tuple[type[KasbahError], ExitCode], ...] = (
     (Unavailable, ExitCode.UNREACHABLE),
 )
 
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+    422: "build_error",
+    429: "rate_limit_error",
+    503: "unavailable_error",
+}
+"""The error's type, by status, as the API names them; a test holds the two together."""
+
 
 class Failed(KasbahError):
     """What was asked for was tried and did not work. `tail` holds the last lines of what failed."""
@@ -76,7 +89,7 @@ def for_programs(error: KasbahError) -> str:
     """The error as `ErrorBody`, in JSON. The last lines of what failed are part of the message."""
     detail = {
         "message": "\n".join([error.message, *getattr(error, "tail", ())]),
-        "type": "invalid_request_error" if 400 <= error.status < 500 else "api_error",
+        "type": TYPES.get(error.status, "server_error"),
         "code": error.code,
         "param": error.where or None,
         "hint": error.hint,

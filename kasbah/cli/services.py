@@ -48,7 +48,7 @@ def scale(
     """Change how many replicas a service has."""
     bounds = _bounds(replicas, least, most)
     with Client(context.find()) as client:
-        _changed(client.post(service_path(name, "scale"), bounds), output)
+        _changed(client.post(service_path(name, "scale"), bounds), output, "has new bounds")
 
 
 def sleep(
@@ -58,13 +58,14 @@ def sleep(
 ) -> None:
     """Put a service to sleep now."""
     with Client(context.find()) as client:
-        _changed(client.post(service_path(name, "sleep"), {"rung": "stopped" if stop else "frozen"}), output)
+        rung = {"rung": "stopped" if stop else "frozen"}
+        _changed(client.post(service_path(name, "sleep"), rung), output, "is going to sleep")
 
 
 def wake(name: ServiceName, output: OutputOption = Output.TABLE) -> None:
     """Wake a service now."""
     with Client(context.find()) as client:
-        _changed(client.post(service_path(name, "wake")), output)
+        _changed(client.post(service_path(name, "wake")), output, "is waking")
 
 
 def delete(
@@ -104,11 +105,12 @@ def _bounds(replicas: int | None, least: int | None, most: int | None) -> Docume
     return bounds
 
 
-def _changed(service: Document, output: Output) -> None:
+def _changed(service: Document, output: Output, what: str) -> None:
+    """Tell of a change that sites make in their own time; what `service` says was seen before it."""
     if output is not Output.TABLE:
         render.document(service, output)
         return
-    render.say(f"{service['name']} is {service['state']}{': ' + service['reason'] if service['reason'] else ''}")
+    render.say(f"{service['name']} {what}; it was {service['state']}")
 
 
 def _ask(name: str) -> None:

@@ -11,7 +11,9 @@ import pytest
 import typer
 
 from kasbah.cli import reference, shapes
+from kasbah.cli.exits import TYPES
 from kasbah.cli.main import COMMANDS
+from kasbah.control.http.errors import TYPES as API_TYPES
 
 PAGES = reference.pages()
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -41,3 +43,7 @@ def test_every_json_output_is_documented() -> None:
     text = json.dumps(shapes.schema())
     for name in ("ServiceView", "ServiceDetail", "KeyMade", "ErrorBody", "Deployed", "Up"):
         assert f'"{name}"' in text
+
+
+def test_errors_have_the_types_that_the_api_gives_them() -> None:
+    assert TYPES.items() <= API_TYPES.items()
