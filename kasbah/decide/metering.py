@@ -9,9 +9,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from kasbah.domain.ids import KeyId, RevisionId, ServiceId, WakeId
 from kasbah.domain.usage import Usage, UsageKey
+
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, OSError)
+"""What a line that is not what the gateway writes can raise while it is read."""
+MOST = 2**53
+"""Eight petabytes, or 285,000 years in milliseconds: no request counts more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +43,7 @@ def meter(lines: Iterable[bytes]) -> Metered:
     for line in lines:
         try:
             found = _read(line)
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except UNREADABLE:
             unreadable += 1
             continue
         if found is not None:
@@ -48,7 +54,7 @@ def meter(lines: Iterable[bytes]) -> Metered:
 
 def _read(line: bytes) -> tuple[UsageKey, Usage] | None:
     fields = json.loads(line)
-    service, slash, revision = (fields["cluster"] or "").partition("/")
+    service, slash, revision = _text(fields["cluster"]).partition("/")
     status = int(fields["status"] or 0)
     if not slash or status in (401, 403):
         return None
@@ -56,16 +62,31 @@ def _read(line: bytes) -> tuple[UsageKey, Usage] | None:
     key = UsageKey(
         service=ServiceId(service),
         revision=RevisionId(revision),
-        key=KeyId(fields["key"]) if fields["key"] else None,
+        key=KeyId(_text(fields["key"])) if fields["key"] else None,
         minute=minute,
     )
     return key, Usage(
         requests=1,
         failed=int(status >= 500),
-        bytes_in=int(fields["bytes_in"]),
-        bytes_out=int(fields["bytes_out"]),
-        milliseconds=int(fields["milliseconds"]),
+        bytes_in=_count(fields["bytes_in"]),
+        bytes_out=_count(fields["bytes_out"]),
+        milliseconds=_count(fields["milliseconds"]),
     )
+
+
+def _text(value: object) -> str:
+    """A field that holds text or nothing."""
+    if not isinstance(value, str | None):
+        raise TypeError(f"{value!r} is no text")
+    return value or ""
+
+
+def _count(value: Any) -> int:
+    """A field that holds a number, never below nothing."""
+    count = int(value)
+    if not 0 <= count < MOST:
+        raise ValueError(f"{count} is no count")
+    return count
 
 
 def first_bytes(lines: Iterable[bytes]) -> tuple[FirstByte, ...]:
@@ -76,7 +97,7 @@ def first_bytes(lines: Iterable[bytes]) -> tuple[FirstByte, ...]:
             fields = json.loads(line)
             if fields["wake"] and fields["first_byte_milliseconds"] is not None:
                 at = float(fields["at"]) + float(fields["first_byte_milliseconds"]) / 1_000
-                found.append(FirstByte(wake=WakeId(fields["wake"]), at=at))
-        except (ValueError, KeyError, TypeError):
+                found.append(FirstByte(wake=WakeId(_text(fields["wake"])), at=at))
+        except UNREADABLE:
             continue
     return tuple(found)

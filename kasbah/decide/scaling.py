@@ -97,13 +97,15 @@ def scale(
         memory = replace(memory, rung=Rung.RUNNING, last_used=now, command=pending)
     rung = memory.rung if woken else _rung(scaling, sleep, memory, now)
     memory = replace(memory, rung=rung, samples=_sampled(memory.samples, load, now, windows))
-    look_again = _next_rung_at(scaling, sleep, memory, now)
+    look_again = _next_rung_at(scaling, sleep, memory, now, windows)
     if rung is not Rung.RUNNING:
         memory = replace(memory, samples=(), lower_since=None)
         reason = "put to sleep" if memory.command else "unused"
         return Target(rung=rung, replicas=0, reason=reason, look_again=look_again), memory
     wanted = max(_wanted(scaling, load, memory.samples, replicas, now, windows), 1)
-    memory, count, shrink_at = _damped(wanted, replicas, memory, now, windows)
+    memory, count, shrink_at = _damped(wanted, min(replicas, scaling.max), memory, now, windows)
+    if shrink_at is None and count > max(scaling.min, 1):
+        shrink_at = now + windows.panic  # the windows empty as time passes, though nothing happens
     looks = [at for at in (look_again, shrink_at) if at is not None]
     target = Target(rung=rung, replicas=count, reason=f"{load.in_flight + load.waiting} in flight",
                     look_again=min(looks, default=None))  # fmt: skip
@@ -125,7 +127,11 @@ def _rung(scaling: Scaling, sleep: Sleep, memory: ScalingMemory, now: datetime) 
     return max(reached, key=DEPTH.__getitem__)
 
 
-def _next_rung_at(scaling: Scaling, sleep: Sleep, memory: ScalingMemory, now: datetime) -> datetime | None:
+def _next_rung_at(
+    scaling: Scaling, sleep: Sleep, memory: ScalingMemory, now: datetime, windows: Windows
+) -> datetime | None:
+    if memory.rung is Rung.RUNNING and memory.command in ASKED:
+        return now + windows.panic  # the sleep asked for begins at the first idle moment, which may come unannounced
     if memory.rung is Rung.STOPPED or (scaling.min > 0 and memory.command is None):
         return None
     times = (sleep.stop_after,) if memory.rung is Rung.FROZEN else (sleep.freeze_after, sleep.stop_after)
