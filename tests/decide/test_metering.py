@@ -1,0 +1,142 @@
+"""Usage read from the gateway's log, whole lines and torn ones."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kasbah.decide.metering import first_bytes, meter
+from kasbah.domain.ids import KeyId, RevisionId, ServiceId, WakeId
+from kasbah.domain.usage import Usage, UsageKey
+
+LINE: dict[str, Any] = {
+    "at": 1_772_366_437.25,
+    "cluster": "sv-1/rv-1",
+    "key": "ky-1",
+    "status": 200,
+    "milliseconds": 12,
+    "bytes_in": 5,
+    "bytes_out": 700,
+}
+KEY = UsageKey(
+    service=ServiceId("sv-1"),
+    revision=RevisionId("rv-1"),
+    key=KeyId("ky-1"),
+    minute=datetime(2026, 3, 1, 12, 0, tzinfo=UTC),
+)
+
+
+def line(**changes: Any) -> bytes:
+    return json.dumps({**LINE, **changes}).encode()
+
+
+def test_a_line_counts_for_its_service_revision_key_and_minute() -> None:
+    metered = meter([line()])
+    assert metered.usage == {KEY: Usage(requests=1, bytes_in=5, bytes_out=700, milliseconds=12)}
+    assert metered.unreadable == 0
+
+
+def test_lines_of_one_minute_add_up_and_others_stand_apart() -> None:
+    usage = meter([line(), line(status=503), line(at=LINE["at"] + 60), line(key=None)]).usage
+    assert len(usage) == 3
+    assert usage[KEY] == Usage(requests=2, failed=1, bytes_in=10, bytes_out=1_400, milliseconds=24)
+
+
+@pytest.mark.parametrize(("status", "failed"), [(0, 0), (200, 0), (404, 0), (429, 0), (499, 0), (500, 1), (503, 1)])
+def test_failures_are_the_answers_of_500_and_above(status: int, failed: int) -> None:
+    (usage,) = meter([line(status=status)]).usage.values()
+    assert usage.failed == failed
+
+
+@pytest.mark.parametrize("changes", [{"cluster": None}, {"cluster": "door"}, {"status": 401}, {"status": 403}])
+def test_what_reached_no_service_is_nobody_s_usage(changes: dict[str, Any]) -> None:
+    metered = meter([line(**changes)])
+    assert (metered.usage, metered.unreadable) == ({}, 0)
+
+
+GARBAGE = {
+    "nothing": b"",
+    "torn": line()[:-20],
+    "two in one": line() + line(),
+    "no object": b"[1, 2]",
+    "text": b'"sv-1/rv-1"',
+    "number": b"12",
+    "null": b"null",
+    "not UTF-8": b"\xff\xfe\x00",
+    "a cluster that is a number": line(cluster=7),
+    "a key that is a list": line(key=["ky-1"]),
+    "a key that is a number": line(key=7),
+    "no status": json.dumps({k: v for k, v in LINE.items() if k != "status"}).encode(),
+    "a status in words": line(status="ok"),
+    "bytes below nothing": line(bytes_in=-1),
+    "more bytes than there are": line(bytes_out=10**30),
+    "time without end": json.dumps({**LINE, "at": float("inf")}).encode(),
+    "no number for a time": json.dumps({**LINE, "at": float("nan")}).encode(),
+    "a time beyond the calendar": line(at=1e15),
+    "a time beyond the machine": line(at=1e300),
+    "a number that is no float": line(at=10**400),
+    "digits without end": b'{"at": ' + b"9" * 5_000 + b"}",
+    "nested without end": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("torn", GARBAGE.values(), ids=GARBAGE)
+def test_a_line_that_cannot_be_read_counts_nothing_and_is_counted(torn: bytes) -> None:
+    metered = meter([line(), torn, line()])
+    assert metered.unreadable == 1
+    assert metered.usage == meter([line(), line()]).usage
+    assert first_bytes([torn]) == ()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.sampled_from(["sv-1/rv-1"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+FIELDS = [*LINE, "wake", "first_byte_milliseconds"]
+LOGGED = st.dictionaries(st.sampled_from(FIELDS), VALUES).map(lambda fields: json.dumps({**LINE, **fields}).encode())
+
+
+@given(st.lists(st.binary(max_size=60) | LOGGED, max_size=20))
+def test_nothing_in_a_log_ever_raises(lines: list[bytes]) -> None:
+    metered = meter(lines)
+    counted = sum(one.requests for one in metered.usage.values())
+    assert counted + metered.unreadable <= len(lines)
+    assert all(one.bytes_in >= 0 and one.bytes_out >= 0 and one.milliseconds >= 0 for one in metered.usage.values())
+    first_bytes(lines)
+
+
+REQUESTS = st.builds(
+    line,
+    at=st.integers(1_772_366_400, 1_772_367_000),
+    cluster=st.sampled_from(["sv-1/rv-1", "sv-1/rv-2", "sv-2/rv-3", "door", None]),
+    key=st.sampled_from([None, "ky-1", "ky-2"]),
+    status=st.sampled_from([0, 200, 401, 404, 500]),
+    milliseconds=st.integers(0, 10**6),
+    bytes_in=st.integers(0, 10**9),
+)
+
+
+@given(st.lists(REQUESTS, max_size=30), st.randoms(use_true_random=False), st.integers(0, 30))
+def test_sums_depend_neither_on_the_order_nor_on_where_a_reader_stopped(
+    lines: list[bytes], chance: random.Random, cut: int
+) -> None:
+    whole = meter(lines).usage
+    shuffled = chance.sample(lines, len(lines))
+    assert meter(shuffled).usage == whole
+    first, second = meter(lines[:cut]).usage, meter(lines[cut:]).usage
+    assert {key: first.get(key, Usage()) + second.get(key, Usage()) for key in first | second} == whole
+
+
+def test_first_bytes_tell_whose_waking_they_ended() -> None:
+    waited = json.dumps({"at": 100.5, "wake": "wk-1", "first_byte_milliseconds": 250}).encode()
+    nobody = json.dumps({"at": 100.5, "wake": None, "first_byte_milliseconds": 250}).encode()
+    silent = json.dumps({"at": 100.5, "wake": "wk-1", "first_byte_milliseconds": None}).encode()
+    (found,) = first_bytes([nobody, waited, silent])
+    assert (found.wake, found.at) == (WakeId("wk-1"), 100.75)
