@@ -285,7 +285,7 @@ class Agent:
         if desired is not None:
             wanted = [revision for service in desired.services for revision in service.revisions]
             kept = frozenset(one.id for one in wanted) | {unit.revision.id for unit in self._reconciler.units}
-            await self._revisions.prune(frozenset(kept), frozenset(one.source for one in wanted))
+            await self._revisions.prune(frozenset(kept), frozenset(one.source for one in wanted), self._clock.now())
 
     def _note_first_byte(self, wake: WakeId, at: float) -> None:
         if any(unit.wakes.first_byte(wake, at) for unit in self._reconciler.units):

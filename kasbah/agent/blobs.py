@@ -52,6 +52,14 @@ class BlobStore:
         """Whether the bundle is here, whole."""
         return self.path(digest).exists()
 
+    def renew(self, digest: Digest) -> bool:
+        """Whether the bundle is here; it counts as having arrived now, since somebody is about to rely on it."""
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
     def path(self, digest: Digest) -> Path:
         """Where the bundle is, or would be. Raises Invalid where `digest` is none."""
         if not DIGEST.fullmatch(digest):
@@ -64,7 +72,7 @@ class BlobStore:
         Raises TooLarge past `limit` compressed bytes, Invalid where it is not `digest`, Unavailable on a full disk.
         """
         wanted = self.path(digest)
-        if wanted.exists():
+        if self.renew(digest):
             return False
         limit = min(limit, self._limits.source_bytes)
         with _Arriving(self._folder) as arriving:
@@ -84,13 +92,15 @@ class BlobStore:
         """The bytes all bundles take."""
         return sum(path.stat().st_size for path in self._folder.glob(f"*{SUFFIX}"))
 
-    def prune(self, keep: Collection[Digest]) -> int:
-        """Remove every bundle not in `keep`; the bytes this freed."""
+    def prune(self, keep: Collection[Digest], *, before: float) -> int:
+        """Remove every bundle not in `keep` that arrived before `before` (seconds since the epoch); the bytes this
+        freed. A bundle may arrive a moment before the desired state that wants it."""
         kept = {self.path(digest) for digest in keep}
         freed = 0
         for path in self._folder.glob(f"*{SUFFIX}"):
-            if path not in kept:
-                freed += path.stat().st_size
+            facts = path.stat()
+            if path not in kept and facts.st_mtime < before:
+                freed += facts.st_size
                 path.unlink(missing_ok=True)
         return freed
 

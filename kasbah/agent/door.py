@@ -56,7 +56,7 @@ class Door:
     async def _has_blob(self, request: Request) -> Response:
         digest = Digest(request.path_params["digest"])
         self._admit(request, "blob.put", digest)
-        return Response(status_code=200 if self._blobs.has(digest) else 404)
+        return Response(status_code=200 if self._blobs.renew(digest) else 404)
 
     async def _put_blob(self, request: Request) -> Response:
         digest = Digest(request.path_params["digest"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from kasbah.errors import BuildFailed, KasbahError
 log = structlog.get_logger()
 
 TAIL = 30
+SPARED = timedelta(hours=1)
+"""Sources that arrived so recently are kept though no desired state wants them yet."""
 
 
 class Revisions:
@@ -74,13 +77,13 @@ class Revisions:
         self._building[revision.id] = self._spawn(self._build(service.id, revision, rollout))
         return False
 
-    async def prune(self, revisions: frozenset[RevisionId], sources: frozenset[Digest]) -> None:
+    async def prune(self, revisions: frozenset[RevisionId], sources: frozenset[Digest], now: datetime) -> None:
         """Remove the builds and sources of revisions that nobody wants any more."""
         wanted = revisions | self._building.keys()
         for revision in await self._builder.prune(wanted):
             self._built.pop(revision, None)
             self._status.pop(revision, None)
-        self._blobs.prune(sources)
+        self._blobs.prune(sources, before=(now - SPARED).timestamp())
 
     def log_file(self, service: ServiceId, revision: RevisionId) -> Path:
         """Where the build of a revision writes."""
