@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -222,6 +223,6 @@ def test_the_schema_is_printed(cli: Cli) -> None:
 
 
 def test_a_reader_that_leaves_causes_no_noise(cli: Cli) -> None:
-    line = f"{' '.join(COMMAND)} schema | head -c 1"
+    line = f"{shlex.join(COMMAND)} schema | head -c 1"
     done = subprocess.run(line, shell=True, env=cli.env, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("{", "")
