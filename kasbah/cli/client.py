@@ -71,29 +71,35 @@ class Client:
         """The object at `path`."""
         return self._call("GET", path, query=query)
 
-    def pages(self, path: str) -> Iterator[Document]:
+    def pages(self, path: str, **query: str | int) -> Iterator[Document]:
         """Every object of a list, page by page."""
         cursor: str | None = None
         while True:
-            page = self._call("GET", path, query={} if cursor is None else {"cursor": cursor})
+            page = self._call("GET", path, query=query | ({} if cursor is None else {"cursor": cursor}))
             yield from page["items"]
             cursor = page.get("next")
             if not cursor:
                 return
 
-    def post(self, path: str, body: Document | None = None) -> Document:
-        """The answer to a write."""
-        return self._call("POST", path, body={} if body is None else body)
+    def post(self, path: str, body: Document | None = None, *, patience: float | None = None) -> Document:
+        """The answer to a write; `patience` for this one, where it is another."""
+        return self._call("POST", path, body={} if body is None else body, patience=patience)
 
     def delete(self, path: str) -> Document:
         """The answer to a removal."""
         return self._call("DELETE", path)
 
     def _call(
-        self, method: str, path: str, *, query: dict[str, str | int] | None = None, body: Document | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: dict[str, str | int] | None = None,
+        body: Document | None = None,
+        patience: float | None = None,
     ) -> Document:
         headers = {} if method == "GET" else {"idempotency-key": str(uuid.uuid4())}
-        give_up = time.monotonic() + self._patience
+        give_up = time.monotonic() + (self._patience if patience is None else patience)
         while True:
             try:
                 answer = self._http.request(method, API + path, params=query, json=body, headers=headers)

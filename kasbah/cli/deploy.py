@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +23,7 @@ from kasbah.cli.client import Client, Document, service_path
 from kasbah.cli.options import OutputOption
 from kasbah.cli.progress import Progress, progress
 from kasbah.cli.render import Output
-from kasbah.errors import Invalid
+from kasbah.errors import Invalid, Unavailable
 
 PATIENCE_SECONDS = 20.0
 """A control plane that restarts meanwhile ends no deploy."""
@@ -87,19 +87,66 @@ def _deploy(client: Client, candidate: Candidate, steps: Progress, *, seconds: f
     name = candidate.name
     with _packed(candidate, steps) as bundle:
         answer = client.post(service_path(name, "deploys"), _request(candidate, bundle))
+        rollout, source = answer["rollout"], _Source(client, name, bundle, steps)
         if answer["upload"] is not None:
-            _upload(client, name, bundle, answer["upload"], steps)
-    rollout = answer["rollout"]
-    if rollout is not None and seconds is not None:
-        rollout = rollouts.follow(client, rollout, name, steps, seconds=seconds)
-        rollouts.check(rollout, name)
-    service = client.get(service_path(name))
+            source.send(answer["upload"])
+        if rollout is not None and seconds is not None:
+            rollout = _wait(client, rollout, name, steps, seconds, source)
+        elif rollout is not None:
+            source.send_if_awaited(rollout, patience=PATIENCE_SECONDS)
     return {
-        "service": _as_listed(service),
+        "service": _as_listed(client.get(service_path(name))),
         "revision": answer["revision"],
         "created": answer["created"],
         "rollout": rollout,
     }
+
+
+def _wait(client: Client, rollout: Document, name: str, steps: Progress, seconds: float, source: _Source) -> Document:
+    def look(state: Document) -> None:
+        # No site was there when the deploy was asked for; when one comes, the source is still with us.
+        with suppress(Unavailable):
+            source.send_if_awaited(state, patience=0)
+
+    try:
+        ended = rollouts.follow(client, rollout, name, steps, seconds=seconds, look=look)
+    except KeyboardInterrupt:
+        render.say(f"{name}: the rollout goes on; watch it with `kasbah describe {name}`")
+        raise
+    rollouts.check(ended, name)
+    return ended
+
+
+class _Source:
+    """The source of one deploy, sent once."""
+
+    def __init__(self, client: Client, name: str, bundle: Bundle, steps: Progress) -> None:
+        self._client = client
+        self._name = name
+        self._bundle = bundle
+        self._steps = steps
+        self._sent = False
+
+    def send_if_awaited(self, rollout: Document, *, patience: float) -> None:
+        """Send it, unless that is done or nobody waits for it. Raises Unavailable where no site can take it."""
+        if not self._sent and rollout["state"] == "waiting":
+            self.send(self._door(patience))
+
+    def send(self, first: Document) -> None:
+        """Send it through the door `first`, or a newer one."""
+        size, count = self._bundle.size, self._bundle.files
+        self._steps.step(self._name, f"sending {count} file{'s'[: count > 1]}, {format_size(size)}")
+
+        def sent(gone: int) -> None:
+            self._steps.detail(f"{100 * gone // max(size, 1)}%")
+
+        door.send(self._bundle.path, first, lambda: self._door(PATIENCE_SECONDS), sent)
+        self._steps.end()
+        self._sent = True
+
+    def _door(self, patience: float) -> Document:
+        body = {"digest": self._bundle.digest, "size": self._bundle.size}
+        return self._client.post(service_path(self._name, "upload-door"), body, patience=patience)
 
 
 @contextmanager
@@ -124,19 +171,6 @@ def _request(candidate: Candidate, bundle: Bundle) -> Document:
         "source": bundle.digest,
         "source_size": bundle.size,
     }
-
-
-def _upload(client: Client, name: str, bundle: Bundle, first: Document, steps: Progress) -> None:
-    steps.step(name, f"sending {bundle.files} file{'s'[: bundle.files > 1]}, {format_size(bundle.size)}")
-
-    def sent(count: int) -> None:
-        steps.detail(f"{100 * count // max(bundle.size, 1)}%")
-
-    def ask_again() -> Document:
-        return client.post(service_path(name, "upload-door"), {"digest": bundle.digest, "size": bundle.size})
-
-    door.send(bundle.path, first, ask_again, sent)
-    steps.end()
 
 
 def _as_listed(detail: Document) -> Document:

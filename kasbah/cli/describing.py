@@ -42,7 +42,16 @@ def _summary(detail: Document) -> dict[str, object]:
         "Waiting": detail["waiting_requests"] or None,
         "Usage": f"{usage['requests']} requests, {usage['failed']} failed",
         "Deployed": render.moment(detail["deployed_at"]),
+        "Rollout": _rollout(detail["rollout"]),
     }
+
+
+def _rollout(rollout: Document | None) -> str:
+    """The last rollout, where it is not simply done."""
+    if rollout is None or rollout["state"] == "done":
+        return ""
+    more = rollout["reason"] or rollout["step"]
+    return f"{rollout['state']} (revision {rollout['revision']}){': ' + more if more else ''}"
 
 
 def _section(title: str, headers: tuple[str, ...], items: list[Document], row: object) -> None:

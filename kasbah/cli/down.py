@@ -17,6 +17,8 @@ from kasbah.cli.supervisor import AGENT_GRACE_SECONDS, CONTROL_GRACE_SECONDS, en
 
 STOP_SECONDS = AGENT_GRACE_SECONDS + CONTROL_GRACE_SECONDS + 60
 POLL_SECONDS = 0.05
+EXIT_SECONDS = 10.0
+"""The lock is let go of as the process ends: so much later it is gone."""
 
 
 def down(data_dir: DataDir = None, output: OutputOption = Output.TABLE) -> None:
@@ -63,3 +65,4 @@ def _stop_supervisor(folder: DataFolder, record: Record | None) -> None:
         if time.monotonic() > give_up:
             raise Failed(f"the supervisor (process {record.supervisor.pid}) does not end", hint=f"see {folder.log}")
         time.sleep(POLL_SECONDS)
+    record.supervisor.wait(EXIT_SECONDS)

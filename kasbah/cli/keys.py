@@ -9,7 +9,7 @@ import typer
 
 from kasbah.cli import context, render
 from kasbah.cli.client import Client, Document
-from kasbah.cli.options import OutputOption
+from kasbah.cli.options import OutputOption, RevokedOption
 from kasbah.cli.render import Output
 
 app = typer.Typer(
@@ -41,10 +41,10 @@ def create(
 
 
 @app.command("list")
-def list_(output: OutputOption = Output.TABLE) -> None:
+def list_(revoked: RevokedOption = False, output: OutputOption = Output.TABLE) -> None:
     """List the keys, without the keys themselves."""
     with Client(context.find()) as client:
-        keys = list(client.pages("/keys"))
+        keys = list(client.pages("/keys", revoked=str(revoked).lower()))
     if output is not Output.TABLE:
         render.document(keys, output)
         return

@@ -54,6 +54,7 @@ class _Reader:
         self._name = name
         self._query = query
         self._output = output
+        self._again = False
         self._last: dict[str, str] = {}
         """The time of the last line shown, by replica."""
 
@@ -72,7 +73,7 @@ class _Reader:
             give_up = give_up or time.monotonic() + PATIENCE_SECONDS
             say(f"the connection to {self._name}'s logs ended; connecting again")
             time.sleep(PAUSE_SECONDS)
-            self._query["tail"] = AGAIN_LINES
+            self._again, self._query["tail"] = True, AGAIN_LINES
 
     def _once(self) -> int:
         """Print what one connection gives; how many lines it gave."""
@@ -98,7 +99,7 @@ class _Reader:
             text, stream = said["text"], said["stream"]
         except (ValueError, KeyError, TypeError):
             return 0
-        if at <= self._last.get(who, "") and self._query["tail"] == AGAIN_LINES:
+        if self._again and at <= self._last.get(who, ""):
             return 0
         self._last[who] = at
         if self._output is Output.JSON:

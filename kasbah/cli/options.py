@@ -17,6 +17,8 @@ DataDir = Annotated[
     ),
 ]
 
+RevokedOption = Annotated[bool, typer.Option("--revoked", help="Those that open nothing any more, too.")]
+
 
 def _service_names() -> list[str]:
     """The names of the services, for the shell's completion; none where nothing answers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from kasbah.cli.client import WAIT_SECONDS, Client, Document
 from kasbah.cli.exits import Failed
@@ -12,8 +13,17 @@ from kasbah.errors import Conflict
 ENDS = frozenset({"done", "failed", "superseded"})
 
 
-def follow(client: Client, rollout: Document, name: str, progress: Progress, *, seconds: float) -> Document:
-    """Wait until `rollout` has ended and give how. Raises Failed where it takes longer than `seconds`."""
+def follow(
+    client: Client,
+    rollout: Document,
+    name: str,
+    progress: Progress,
+    *,
+    seconds: float,
+    look: Callable[[Document], None],
+) -> Document:
+    """Wait until `rollout` has ended and give how; `look` is shown every state of it. Raises Failed where it takes
+    longer than `seconds`."""
     give_up = time.monotonic() + seconds
     shown = ""
     while True:
@@ -24,6 +34,7 @@ def follow(client: Client, rollout: Document, name: str, progress: Progress, *, 
         if rollout["state"] in ENDS:
             progress.end()
             return rollout
+        look(rollout)
         left = give_up - time.monotonic()
         if left <= 0:
             raise Failed(

@@ -9,6 +9,7 @@ import typer
 
 from kasbah.cli import context, describing, render
 from kasbah.cli.client import Client, Document, service_path
+from kasbah.cli.exits import Failed
 from kasbah.cli.options import OutputOption, ServiceName
 from kasbah.cli.render import Output
 from kasbah.errors import Invalid
@@ -116,4 +117,5 @@ def _changed(service: Document, output: Output, what: str) -> None:
 def _ask(name: str) -> None:
     if not sys.stdin.isatty():
         raise Invalid(f"deleting {name} needs --yes where nobody can be asked", code="usage")
-    typer.confirm(f"Delete {name}, its revisions, builds and logs?", abort=True, err=True)
+    if not typer.confirm(f"Delete {name}, its revisions, builds and logs?", err=True):
+        raise Failed(f"{name} is not deleted", code="not_confirmed")

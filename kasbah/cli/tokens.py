@@ -9,7 +9,7 @@ import typer
 
 from kasbah.cli import context, render
 from kasbah.cli.client import Client, Document
-from kasbah.cli.options import OutputOption
+from kasbah.cli.options import OutputOption, RevokedOption
 from kasbah.cli.render import Output
 
 app = typer.Typer(
@@ -38,10 +38,10 @@ def create(
 
 
 @app.command("list")
-def list_(output: OutputOption = Output.TABLE) -> None:
+def list_(revoked: RevokedOption = False, output: OutputOption = Output.TABLE) -> None:
     """List the tokens, without the tokens themselves."""
     with Client(context.find()) as client:
-        tokens = list(client.pages("/tokens"))
+        tokens = list(client.pages("/tokens", revoked=str(revoked).lower()))
     if output is not Output.TABLE:
         render.document(tokens, output)
         return

@@ -67,7 +67,7 @@ def up(
 
     def announce(ready: Ready) -> None:
         token = folder.admin_token.read_text().strip()
-        context.write(context.path(), context.Remembered(url=ready.api, token_file=folder.admin_token))
+        _remember(context.Remembered(url=ready.api, token_file=folder.admin_token))
         _print(ready, folder, token, output, detach=detach)
 
     if detach:
@@ -113,6 +113,17 @@ def _error(fields: dict[str, Any]) -> KasbahError:
     if kind is None:
         return Failed(fields["message"], hint=fields["hint"], code=fields["code"], tail=tuple(fields["tail"]))
     return kind(fields["message"], hint=fields["hint"], code=fields["code"], where=fields["where"])
+
+
+def _remember(installation: context.Remembered) -> None:
+    """Tell the client where Kasbah is; without that it still runs."""
+    try:
+        context.write(context.path(), installation)
+    except OSError as error:
+        render.say(
+            f"warning: {context.path()} cannot be written ({error.strerror}), so the client does not find Kasbah by "
+            f"itself: set KASBAH_URL={installation.url}, and KASBAH_TOKEN to what {installation.token_file} holds"
+        )
 
 
 def _print(ready: Ready, folder: DataFolder, token: str, output: Output, *, detach: bool) -> None:
