@@ -30,10 +30,17 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Link:
-    """See the module. `on_desired` is called after a newer desired state was written to the ledger."""
+    """See the module. `on_desired` is called after a newer desired state was written to the ledger. Without a
+    `transport` of its own it dials `url`."""
 
     def __init__(
-        self, url: str, token_file: Path, ledger: Ledger, meter: Meter, on_desired: Callable[[], None]
+        self,
+        url: str,
+        token_file: Path,
+        ledger: Ledger,
+        meter: Meter,
+        on_desired: Callable[[], None],
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.connected = False
         self.last_error = ""
@@ -42,7 +49,7 @@ class Link:
         self._ledger = ledger
         self._meter = meter
         self._on_desired = on_desired
-        self._client = httpx.AsyncClient(timeout=CALL_DEADLINE, trust_env=False)
+        self._client = httpx.AsyncClient(timeout=CALL_DEADLINE, trust_env=False, transport=transport)
         self._sent: SiteStatus | None = None
         self._sent_at = NEVER
 

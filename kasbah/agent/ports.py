@@ -1,13 +1,16 @@
-"""What a unit needs from the rest of the agent, as small protocols: so that it runs the same on simulated parts."""
+"""What the agent's core needs from its other parts, as small protocols: so that it runs the same on simulated ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Protocol
 
+from kasbah.agent.build.launch import Built
 from kasbah.agent.gateway.load import LoadReport
-from kasbah.domain.gateway import Endpoint
-from kasbah.domain.ids import ReplicaId
+from kasbah.domain.gateway import Endpoint, Gateway
+from kasbah.domain.ids import Digest, ReplicaId, RevisionId
+from kasbah.domain.revision import Revision
 
 
 class GatewayPort(Protocol):
@@ -29,6 +32,34 @@ class GatewayPort(Protocol):
     def last_report(self) -> LoadReport:
         """The latest load report."""
         ...
+
+
+class SiteGateway(GatewayPort, Protocol):
+    """The gateway, as the reconciler sees it."""
+
+    listen: str
+
+    async def apply(self, gateway: Gateway) -> None:
+        """Bring a description into force, endpoints apart."""
+        ...
+
+
+class Builds(Protocol):
+    """Builds revisions; see `build/builder.py`."""
+
+    def built(self, revision: Revision) -> Built | None: ...
+
+    async def build(self, revision: Revision, *, report: Callable[[str], None], log: Path) -> Built: ...
+
+    async def prune(self, keep: Collection[RevisionId]) -> tuple[RevisionId, ...]: ...
+
+
+class Sources(Protocol):
+    """The source bundles that are here; see `blobs.py`."""
+
+    def has(self, digest: Digest) -> bool: ...
+
+    def prune(self, keep: Collection[Digest], *, before: float) -> int: ...
 
 
 class Prober(Protocol):

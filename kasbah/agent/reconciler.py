@@ -14,10 +14,10 @@ from typing import Any
 
 import structlog
 
-from kasbah.agent.gateway.controller import GatewayController
 from kasbah.agent.gateway.load import LoadReport
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.live import Replicas
+from kasbah.agent.ports import SiteGateway
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.starting import Starter
 from kasbah.agent.unit import Role, Tools, Unit
@@ -46,7 +46,7 @@ class Parts:
     """What the reconciler is made of."""
 
     driver: Driver
-    gateway: GatewayController
+    gateway: SiteGateway
     ledger: Ledger
     revisions: Revisions
     starter: Starter

@@ -14,9 +14,9 @@ from typing import Any
 
 import structlog
 
-from kasbah.agent.blobs import BlobStore
-from kasbah.agent.build import Builder, Built
+from kasbah.agent.build import Built
 from kasbah.agent.paths import Paths
+from kasbah.agent.ports import Builds, Sources
 from kasbah.agent.starting import Prepared
 from kasbah.domain.ids import Digest, RevisionId, ServiceId
 from kasbah.domain.observed import BuildState, RevisionStatus
@@ -37,8 +37,8 @@ class Revisions:
     def __init__(
         self,
         paths: Paths,
-        builder: Builder,
-        blobs: BlobStore,
+        builder: Builds,
+        blobs: Sources,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         changed: Callable[[], None],
     ) -> None:

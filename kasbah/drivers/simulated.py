@@ -26,10 +26,12 @@ LAST_LINES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """How a replica behaves. `refusal` fails its start; `ends_after` is how long it runs by itself (None: for ever)
-    and `ends_with` how that ends; `obeys_after` is how long SIGTERM takes (None: it is ignored)."""
+    """How a replica behaves. `refusal` fails its start; it accepts connections `listens_after` it began (None: never);
+    `ends_after` is how long it runs by itself (None: for ever) and `ends_with` how that ends; `obeys_after` is how long
+    SIGTERM takes (None: it is ignored)."""
 
     start_delay: timedelta = INSTANTLY
+    listens_after: timedelta | None = INSTANTLY
     refusal: KasbahError | None = None
     says: tuple[str, ...] = ()
     ends_after: timedelta | None = None
@@ -116,6 +118,18 @@ class SimulatedDriver:
 
     async def tail(self, replica: ReplicaId, lines: int) -> tuple[LogLine, ...]:
         return tuple(self._lines.get(replica, [])[-lines:]) if lines else ()
+
+    def at(self, address: str) -> Running | None:
+        """The replica that lives at this address."""
+        return next((one for one in self._replicas.values() if one.address == address and one.exit is None), None)
+
+    def listens(self, address: str) -> bool:
+        """Whether a replica accepts connections at this address by now; a frozen one does, by its kernel."""
+        running = self.at(address)
+        if running is None:
+            return False
+        after = self._programs[running.replica].listens_after
+        return after is not None and self._clock.now() >= running.started_at + after
 
     def say(self, replica: ReplicaId, text: str, stream: str = "stdout") -> None:
         """Have a replica write a line."""
