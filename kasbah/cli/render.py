@@ -52,18 +52,17 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
     if not rows:
         say(empty)
         return
-    cells = [[clean(str(cell)) for cell in row] for row in rows]
+    lines = _aligned([list(headers), *([clean(str(cell)) for cell in row] for row in rows)])
     if not colourful(sys.stdout):
-        print("\n".join(_aligned([list(headers), *cells])))
+        print("\n".join("".join(cells).rstrip() for cells in lines))
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*headers, box=None, header_style="bold", pad_edge=False)
-    for row in cells:
-        drawn.add_row(*(Text(cell, style=_style(cell), overflow="fold") for cell in row))
-    Console(highlight=False, markup=False).print(drawn)
+    console = Console(highlight=False, markup=False)
+    for number, cells in enumerate(lines):
+        styled = [(cell, _style(cell.strip()) if number else "bold") for cell in cells]
+        console.print(Text.assemble(*styled), soft_wrap=True)  # a URL that is folded cannot be copied
 
 
 def fields(pairs: Mapping[str, object]) -> None:
@@ -84,9 +83,9 @@ def colourful(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def _aligned(rows: list[list[str]]) -> list[list[str]]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [[f"{cell.ljust(width)}  " for cell, width in zip(row, widths, strict=True)] for row in rows]
 
 
 def _style(cell: str) -> str:

@@ -63,5 +63,8 @@ def check(rollout: Document, name: str) -> None:
 def _line(rollout: Document) -> str:
     if rollout["state"] == "waiting":
         return str(rollout["step"] or rollout["reason"] or "waiting")
-    word = "serving" if rollout["state"] == "done" else str(rollout["state"])
-    return f"{word}: {rollout['step']}" if rollout["step"] else word
+    if rollout["state"] == "done":
+        return "serving"
+    if rollout["state"] == "building" and rollout["step"]:
+        return f"building: {rollout['step']}"
+    return str(rollout["step"] or rollout["state"])

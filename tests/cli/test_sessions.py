@@ -83,7 +83,7 @@ class Session:
 
 def _steady(lines: list[str]) -> list[str]:
     """Without the steps of a rollout: which of them are seen depends on how fast they are."""
-    return [line for line in lines if not re.match(r"page: (building|starting|waiting)", line)]
+    return [line for line in lines if not re.match(r"page: (building|starting|waiting|moving)", line)]
 
 
 def test_a_first_deploy(there: Cli, app: Callable[..., Path], golden: Any) -> None:
