@@ -74,7 +74,7 @@ class Unit:
         self.protocol = revision.protocol
         self._last_failure: datetime | None = None
         self._memory = ScalingMemory(rung=replicas.rung(), last_used=tools.clock.now())
-        self._begun = 0
+        self._begun = self._arrived = 0
         self._wake: OpenWake | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tools = tools
@@ -221,8 +221,8 @@ class Unit:
             self._memory = replace(self._memory, rung=Rung.RUNNING, last_used=now)
             tried = self.failures > 0 and not self.replicas.alive
             return Target(rung=Rung.STOPPED if tried else Rung.RUNNING, replicas=0 if tried else 1, reason="trial")
-        load = Load(in_flight=self.in_flight, begun=self._begun, waiting=len(self.queue))
-        self._begun = 0
+        load = Load(in_flight=self.in_flight, begun=self._begun, waiting=len(self.queue), arrived=self._arrived)
+        self._begun = self._arrived = 0
         target, self._memory = scale(
             self._scaling(),
             self.service.sleep,
@@ -309,7 +309,7 @@ class Unit:
             self._forward(held, decision)
 
     def _forward(self, held: Held, decision: Forward) -> None:
-        self._begun += 1
+        self._arrived += 1
         self.replicas.assign(decision.replica)
         wake = self.wakes.closed[-1].id if held.timer is not None and self.wakes.closed else None
         upstream = names.woken_cluster(self.cluster, self.protocol, limited=self._limited)

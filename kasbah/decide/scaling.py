@@ -45,16 +45,22 @@ class Windows:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What a revision carries now: requests in flight on its replicas, those begun since the last look (short ones
-    may be gone again), and those held at the gate."""
+    may be gone again), those held at the gate, and those that the gate let through at once."""
 
     in_flight: int = 0
     begun: int = 0
     waiting: int = 0
+    arrived: int = 0
 
     @property
     def idle(self) -> bool:
         """Whether nobody uses it."""
-        return not (self.in_flight or self.begun or self.waiting)
+        return not (self.in_flight or self.begun or self.waiting or self.arrived)
+
+    @property
+    def called(self) -> bool:
+        """Whether somebody came who found it asleep, or falling asleep."""
+        return bool(self.waiting or self.arrived)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,7 @@ def scale(
     windows: Windows = Windows(),
 ) -> tuple[Target, ScalingMemory]:
     """The rung and the number of replicas that a revision should have; `replicas` are awake now."""
-    woken = memory.command is Command.WAKE or not load.idle
+    woken = memory.command is Command.WAKE or _is_used(load, memory)
     if woken:
         pending = memory.command if memory.command in ASKED and memory.rung is Rung.RUNNING else None
         memory = replace(memory, rung=Rung.RUNNING, last_used=now, command=pending)
@@ -110,6 +116,12 @@ def scale(
     target = Target(rung=rung, replicas=count, reason=f"{load.in_flight + load.waiting} in flight",
                     look_again=min(looks, default=None))  # fmt: skip
     return target, memory
+
+
+def _is_used(load: Load, memory: ScalingMemory) -> bool:
+    """What was put to sleep wakes for new callers only: what its replicas still carry began before, and is drained."""
+    put_to_sleep = memory.command in ASKED and memory.rung is not Rung.RUNNING
+    return load.called if put_to_sleep else not load.idle
 
 
 def _rung(scaling: Scaling, sleep: Sleep, memory: ScalingMemory, now: datetime) -> Rung:

@@ -108,6 +108,13 @@ def test_a_sleep_asked_for_waits_for_the_first_idle_moment_and_lasts_until_the_n
     assert walk.look(after=10 * MINUTE).rung is Rung.RUNNING, "with min: 1 it sleeps only when it is told to"
 
 
+def test_what_began_before_a_sleep_asked_for_does_not_undo_it() -> None:
+    walk = Walk()
+    assert walk.look(command=Command.STOP).rung is Rung.STOPPED
+    assert walk.look(Load(in_flight=1, begun=1), after=SECOND).rung is Rung.STOPPED, "it is drained, not called"
+    assert walk.look(Load(arrived=1), after=SECOND).rung is Rung.RUNNING
+
+
 def test_the_first_idle_moment_is_looked_for() -> None:
     """The only request was short: it has begun and ended, and nothing else will ever happen."""
     walk = Walk(sleep=NEVER)
@@ -184,7 +191,7 @@ SCALINGS = st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(1, 60)).m
 TIMES = st.none() | st.integers(1, 7_200).map(lambda seconds: timedelta(seconds=seconds))
 SLEEPS = st.builds(Sleep, freeze_after=TIMES, stop_after=TIMES)
 COUNTS = st.just(0) | st.integers(0, 300)
-LOADS = st.just(IDLE) | st.builds(Load, in_flight=COUNTS, begun=COUNTS, waiting=COUNTS)
+LOADS = st.just(IDLE) | st.builds(Load, in_flight=COUNTS, begun=COUNTS, waiting=COUNTS, arrived=COUNTS)
 HAPPENINGS = st.lists(
     st.tuples(
         st.floats(0, 4_000).map(lambda seconds: timedelta(seconds=seconds)),
@@ -208,7 +215,7 @@ def test_whatever_happens(scaling: Scaling, sleep: Sleep, rung: Rung, replicas: 
             assert max(scaling.min, 1) <= target.replicas <= scaling.max
         else:
             assert target.replicas == 0
-            assert load.idle, "what is used is awake"
+            assert load.idle or (asked and not load.called), "what is used is awake, unless it is being put to sleep"
             assert scaling.min == 0 or asked, "min above 0 never sleeps unless it is told to"
         if load.idle and command is not Command.WAKE and not scaling.min:
             assert DEPTH[target.rung] >= DEPTH[before], "unused, it only descends"
