@@ -87,7 +87,7 @@ def test_from_a_deploy_through_every_rung_and_back(tmp_path: Path) -> None:
             await settle(dev, "running")
             wakes = (await dev.api.get("/services/web")).json()["wakes"]
             assert [(one["rung"], one["held"]) for one in wakes] == [("stopped", 1), ("frozen", 1)]
-            assert 1_000 < wakes[0]["ready_ms"] < 3_000
+            assert 1_000 < wakes[0]["phases"]["ready"] < 3_000
 
     bent.run(life)
 
