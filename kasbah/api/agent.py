@@ -1,6 +1,6 @@
 """The protocol between an agent and the control plane: HTTP, the agent dials, and what travels is the domain itself.
 
-    GET  /agent/v1/desired?epoch=E&generation=G&wait=S   200: the document, its signature in a header; 204: nothing newer
+    GET  /agent/v1/desired?epoch=E&generation=G&wait=S   200: the document, signed in a header; 204: nothing newer
     POST /agent/v1/status   SiteStatus                   204
     POST /agent/v1/usage    UsageBatch                   200 {"acknowledged": SEQUENCE}
     GET  /agent/v1/identity                              the installation, the site's id and the public key to pin
