@@ -44,32 +44,25 @@ class Installation:
     def __init__(self, binary: Path, folder: Path) -> None:
         self.folder = folder
         self.context = folder.with_name(f"{folder.name}.context.json")
-        self.gateway = ""
         self._binary = binary
         own = {"KASBAH_CONTEXT": str(self.context)}
         others = {name: value for name, value in os.environ.items() if name not in ("KASBAH_URL", "KASBAH_TOKEN")}
         self._env = {**others, **own}
 
     async def up(self) -> None:
-        """Start it, on the usual ports where they are free."""
+        """Start it, on the usual ports where they are free. Cancelling waits until it is up: what has only begun to
+        start cannot be taken down."""
         ports = [part for option, port in PREFERRED.items() for part in (option, f"127.0.0.1:{_free_or_any(port)}")]
-        answer = await self._json("up", "-d", "--data-dir", str(self.folder), *ports)
-        self.gateway = answer["gateway"]
+        starting = asyncio.create_task(self._json("up", "-d", "--data-dir", str(self.folder), *ports))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.gather(starting, return_exceptions=True)
+            raise
 
     async def down(self) -> None:
-        """Stop it and everything it runs. One that was interrupted while it started is asked again until it can."""
-        failure: list[Failed] = []
-
-        async def is_down() -> bool:
-            failure.clear()
-            try:
-                await self._run("down", "--data-dir", str(self.folder))
-            except Failed as error:
-                failure.append(error)
-            return not failure
-
-        if not await eventually(is_down, STATE_SECONDS):
-            raise failure[0]
+        """Stop it and everything it runs."""
+        await self._run("down", "--data-dir", str(self.folder))
 
     async def take_down_leftover(self) -> bool:
         """End and remove what an earlier demonstration left, but for the package managers' caches."""

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real
 STAND_IN = """#!/bin/sh
 echo "$1" >> "{asked}"
 case "$1" in
-    up) echo '{{"gateway": "127.0.0.1:1"}}' ;;
+    up) {up}; echo '{{"gateway": "127.0.0.1:1"}}'; echo "is up" >> "{asked}" ;;
     keys) echo '{{"key": "kb_key"}}' ;;
     deploy) {deploy} ;;
 esac
@@ -30,7 +30,7 @@ esac
 class Stage:
     """A repository with one example, and the stand-in."""
 
-    def __init__(self, root: Path, deploy: str, *, needs: str = "kasbah.yaml") -> None:
+    def __init__(self, root: Path, deploy: str, *, up: str = ":", needs: str = "kasbah.yaml") -> None:
         self.asked = root / "asked"
         self.out = io.StringIO()
         example, binary = root / "examples" / "web", root / ".venv" / "bin" / "kasbah"
@@ -38,18 +38,24 @@ class Stage:
             folder.mkdir(parents=True)
         for name in ("kasbah.yaml", needs):
             (example / name).touch()
-        binary.write_text(STAND_IN.format(asked=self.asked, deploy=deploy))
+        binary.write_text(STAND_IN.format(asked=self.asked, up=up, deploy=deploy))
         binary.chmod(0o755)
         self.demonstration = Demonstration(root, Screen(Console(file=self.out, width=120)))
 
     def commands(self) -> list[str]:
-        return self.asked.read_text().split() if self.asked.exists() else []
+        return self.asked.read_text().splitlines() if self.asked.exists() else []
+
+    async def reaches(self, command: str) -> None:
+        async def reached() -> bool:
+            return command in self.commands()
+
+        assert await eventually(reached, 10)
 
 
 async def test_a_deploy_that_fails_is_told_with_its_last_lines_and_everything_is_taken_down(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "echo the compiler is unhappy >&2; exit 1")
     assert await stage.demonstration.run(oneshot=True) == 1
-    assert stage.commands() == ["up", "deploy", "keys", "down"]
+    assert stage.commands() == ["up", "is up", "deploy", "keys", "down"]
     report = stage.out.getvalue().partition("apps deployed")[2]
     assert "FAILED deploy web" in report
     assert "| the compiler is unhappy" in report
@@ -69,18 +75,23 @@ async def test_an_example_that_the_machine_cannot_run_is_skipped_by_name(
 async def test_interrupted_in_the_middle_it_takes_everything_down(tmp_path: Path, number: signal.Signals) -> None:
     stage = Stage(tmp_path, "sleep 60")
     running = asyncio.create_task(stage.demonstration.run(oneshot=True))
-
-    async def deploying() -> bool:
-        return "deploy" in stage.commands()
-
-    assert await eventually(deploying, 10)
+    await stage.reaches("deploy")
     os.kill(os.getpid(), number)
     assert await asyncio.wait_for(running, 20) == INTERRUPTED
-    assert stage.commands() == ["up", "deploy", "down"]
+    assert stage.commands() == ["up", "is up", "deploy", "down"]
 
 
-async def test_where_down_fails_so_does_the_demonstration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("demo.installation.STATE_SECONDS", 0.2)
+async def test_interrupted_while_it_starts_it_is_up_before_it_goes_down(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "exit 1", up=f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done")
+    running = asyncio.create_task(stage.demonstration.run(oneshot=True))
+    await stage.reaches("up")
+    os.kill(os.getpid(), signal.SIGINT)
+    (tmp_path / "go").touch()
+    assert await asyncio.wait_for(running, 20) == INTERRUPTED
+    assert stage.commands() == ["up", "is up", "down"]
+
+
+async def test_where_down_fails_so_does_the_demonstration(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "exit 0 ;; down) echo it will not end >&2; exit 1")
     assert await stage.demonstration.run(oneshot=True) == 1
     assert "| it will not end" in stage.out.getvalue()
