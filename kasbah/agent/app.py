@@ -127,6 +127,9 @@ class Agent:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` beside everything else; an error in it is logged and ends nothing else."""
         assert self._tasks is not None
+        if self._ending.is_set():
+            work.close()
+            return asyncio.get_running_loop().create_task(asyncio.sleep(0))
         return self._tasks.create_task(_guarded(work))
 
     async def _main(self) -> None:

@@ -6,6 +6,7 @@ ready; then the request, which Envoy held all the while, goes to the replica tha
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from kasbah.agent.gateway import names
@@ -15,6 +16,8 @@ TYPE = "type.googleapis.com/"
 EXTENSIONS = f"{TYPE}envoy.extensions."
 CONNECTION_BUFFER = 65_536
 """Per connection, so that a thousand held uploads cost megabytes and not gigabytes."""
+GATE_UNAVAILABLE = HTTPStatus.FAILED_DEPENDENCY
+"""How the gate says 503: Envoy takes a 5xx of the gate's own for the gate being broken, and drops what it said."""
 LONGEST_HOLD = "3600s"
 """Above any deadline a service can set for its start: the gate itself ends a hold in time."""
 
@@ -125,8 +128,9 @@ def _gate_filter() -> Json:
                 },
                 "retry_policy": {
                     "retry_on": "connect-failure,reset,refused-stream",
-                    "num_retries": 600,
-                    "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.25s"},
+                    "num_retries": 30,
+                    # Envoy takes the longest interval as the deadline of each try, too: a hold must fit in one try.
+                    "retry_back_off": {"base_interval": "0.025s", "max_interval": LONGEST_HOLD},
                 },
             },
         },
@@ -155,27 +159,42 @@ def _cold_mappers() -> list[Json]:
     }
     return [
         lost,
-        _mapper(["UO"], 429, "too_many_requests", "rate_limit_error", "This service is at its limit of requests."),
+        _mapper(_flags("UO"), 429, "too_many_requests", "rate_limit_error", "This service is at its limit of requests."),
     ]
+
+
+def _unavailable_mapper() -> Json:
+    """What the gate said with `GATE_UNAVAILABLE` leaves as 503, body and all."""
+    return {"filter": _status(GATE_UNAVAILABLE), "status_code": HTTPStatus.SERVICE_UNAVAILABLE}
+
+
+def _flags(*flags: str) -> Json:
+    return {"response_flag_filter": {"flags": list(flags)}}
+
+
+def _status(status: int) -> Json:
+    value = {"default_value": status, "runtime_key": f"kasbah.status.{status}"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
 def _error_mappers() -> list[Json]:
     """Errors that Envoy itself answers, in the OpenAI shape; those of services and of our filters pass untouched."""
     return [
-        _mapper(["NR", "NC"], 503, "unavailable", "server_error", "This service is not available."),
-        _mapper(["UO"], 429, "too_many_requests", "rate_limit_error", "This service is at its limit of requests."),
-        _mapper(["UT"], 504, "deadline_exceeded", "server_error", "The service did not answer within its deadline."),
-        _mapper(["SI"], 504, "idle", "server_error", "Nothing was sent for longer than the service allows."),
-        _mapper(["UH", "UF", "UC", "UR", "URX", "LR", "UAEX"], 503, "unavailable", "server_error",
+        _mapper(_flags("NR", "NC"), 503, "unavailable", "server_error", "This service is not available."),
+        _mapper(_flags("UO"), 429, "too_many_requests", "rate_limit_error", "This service is at its limit of requests."),
+        _mapper(_flags("UT"), 504, "deadline_exceeded", "server_error", "The service did not answer within its deadline."),
+        _mapper(_flags("SI"), 504, "idle", "server_error", "Nothing was sent for longer than the service allows."),
+        _mapper(_flags("UH", "UF", "UC", "UR", "URX", "LR", "UAEX"), 503, "unavailable", "server_error",
                 "The service did not answer: its replica ended or refused the connection."),
-        _mapper(["DPE"], None, "bad_request", "invalid_request_error",
-                f"This is no valid HTTP request, or its headers are larger than {HEADER_KILOBYTES} KiB."),
+        _mapper(_status(431), None, "headers_too_large", "invalid_request_error",
+                f"The request's headers are larger than {HEADER_KILOBYTES} KiB."),
+        _mapper(_status(400), None, "bad_request", "invalid_request_error", "This is no valid HTTP request."),
     ]  # fmt: skip
 
 
-def _mapper(flags: list[str], status: int | None, code: str, kind: str, message: str) -> Json:
+def _mapper(matching: Json, status: int | None, code: str, kind: str, message: str) -> Json:
     mapper: Json = {
-        "filter": {"response_flag_filter": {"flags": flags}},
+        "filter": matching,
         "body_format_override": {"json_format": error_body(code, kind, message), "content_type": "application/json"},
     }
     if status is not None:
