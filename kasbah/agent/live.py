@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,6 +38,7 @@ STEADY_SECONDS = 30.0
 """A replica that was ready for so long has not failed to start, whatever ends it later."""
 KEPT_ENDED = 10
 PROBED = (ReplicaState.READY, ReplicaState.UNREADY)
+CARRYING = (ReplicaState.READY, ReplicaState.UNREADY, ReplicaState.DRAINING)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -155,20 +156,30 @@ class Replicas:
             return Rung.STOPPED
         return Rung.FROZEN if ReplicaState.FROZEN in states and not states & {*AWAKE} else Rung.RUNNING
 
-    def count(self, report: LoadReport, cluster: str) -> int:
-        """Take in a load report; answers how many requests began since the one before."""
+    def count(self, report: LoadReport, cluster: str, waiting: int) -> int:
+        """Take in a load report, while so many wait at the gate; answers how many requests began since the one before.
+
+        What went through the gate is counted as if spread evenly: the gate gives to whoever has least.
+        """
         begun = 0
-        before = sum(one.in_flight for one in self)
+        self.was_busy = any(one.in_flight for one in self)
         for one in self:
-            one.in_flight = report.busy(cluster, one.address)
+            one.in_flight = report.direct(cluster, one.address)
             begun += report.began(cluster, one.address)
             one.assigned, one.assigned_before = 0, one.assigned
-        self.was_busy = before > 0
+        carrying = [one for one in self if one.state in CARRYING]
+        gone_on = max(report.through_gate.get(cluster, 0) - waiting, 0)
+        for index, one in enumerate(carrying):
+            one.in_flight += (gone_on + index) // len(carrying)
         return begun
 
     def publish(self, cluster: str, *, limited: bool) -> int:
-        """Tell the gateway where requests go now, if that changed; with a hard limit to the gate, every one of them."""
-        wanted = () if limited else routing.endpoints(one.seen() for one in self)
+        """Tell the gateway where requests go now, if that changed; with a hard limit to the gate, every one of them.
+        Its replicas are named all the same, as draining: what goes through the gate is reported of such clusters only.
+        """
+        wanted = routing.endpoints(one.seen() for one in self)
+        if limited:
+            wanted = tuple(replace(one, draining=True) for one in wanted)
         if wanted != self._published:
             self._serial = self._gateway.set_endpoints(cluster, wanted)
             self._published = wanted

@@ -156,9 +156,9 @@ class Unit:
         """What is in flight, as the gateway reports it."""
         if not len(self.replicas) and not len(self.queue):
             return
-        begun = self.replicas.count(report, self.cluster)
-        if begun or self.in_flight or self.replicas.was_busy or len(self.queue):
-            self._begun += begun
+        self._begun += self.replicas.count(report, self.cluster, len(self.queue))
+        used = self._begun or self._arrived or self.in_flight or self.replicas.was_busy or len(self.queue)
+        if used:
             self.look()
 
     def _replica_changed(self, replica: LiveReplica) -> None:

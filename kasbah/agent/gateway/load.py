@@ -2,6 +2,9 @@
 
 Only clusters that are awake are asked for, so that thousands of sleeping services cost nothing. A replica taken out of
 its cluster vanishes from the reports, streams and all: to see it empty it must be marked draining and kept.
+
+What reached a replica through the gate is reported at the cold listener, which is an endpoint of every cluster: Envoy
+reports nothing of the clusters behind it, whose hosts (ORIGINAL_DST) are in no locality.
 """
 
 from __future__ import annotations
@@ -15,30 +18,34 @@ from typing import Any
 
 import grpc
 
-from kasbah.agent.gateway import names, protos
+from kasbah.agent.gateway import protos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadReport:
-    """One report. `in_flight` and `issued` (since the report before) are by cluster and replica address; requests
-    that came through the cold listener are apart, in `woken` and `woken_issued`, by address alone."""
+    """One report. `in_flight` and `issued` (since the report before) are what the gateway sent to replicas itself, by
+    cluster and address. `through_gate`, by cluster, is what went to the cold listener and has not ended: requests that
+    wait at the gate, and those on a replica that the gate named; on which one is not told."""
 
     number: int
     in_flight: dict[tuple[str, str], int]
     issued: dict[tuple[str, str], int]
-    woken: dict[str, int]
-    woken_issued: dict[str, int]
+    through_gate: dict[str, int]
+
+    def direct(self, cluster: str, address: str) -> int:
+        """Requests in flight on a replica that the gateway sent there itself."""
+        return self.in_flight.get((cluster, address), 0)
 
     def busy(self, cluster: str, address: str) -> int:
-        """Requests in flight on a replica, whichever way they came."""
-        return self.in_flight.get((cluster, address), 0) + self.woken.get(address, 0)
+        """The most that can be in flight on a replica: zero means that it has nothing."""
+        return self.direct(cluster, address) + self.through_gate.get(cluster, 0)
 
     def began(self, cluster: str, address: str) -> int:
-        """Requests begun on a replica since the report before, whichever way they came."""
-        return self.issued.get((cluster, address), 0) + self.woken_issued.get(address, 0)
+        """Requests that the gateway itself began on a replica since the report before."""
+        return self.issued.get((cluster, address), 0)
 
 
-EMPTY = LoadReport(number=0, in_flight={}, issued={}, woken={}, woken_issued={})
+EMPTY = LoadReport(number=0, in_flight={}, issued={}, through_gate={})
 
 
 RESTING = timedelta(seconds=1)
@@ -57,7 +64,7 @@ class LoadReports:
         self._arrived = asyncio.Event()
 
     def ask_for(self, clusters: frozenset[str]) -> None:
-        """Ask for these clusters from now on, and for the way to woken replicas."""
+        """Ask for these clusters from now on."""
         if clusters != self._clusters:
             self._clusters = clusters
             for event in self._changed:
@@ -100,7 +107,7 @@ class LoadReports:
 
     def _order(self) -> Any:
         return protos.message("envoy.service.load_stats.v3.LoadStatsResponse")(
-            clusters=sorted({*self._clusters, *names.WOKEN}),
+            clusters=sorted(self._clusters),
             report_endpoint_granularity=True,
             load_reporting_interval=self._interval if self._clusters else RESTING,
         )
@@ -118,25 +125,20 @@ class LoadReports:
 def _report(number: int, request: Any) -> LoadReport:
     in_flight: Counter[tuple[str, str]] = Counter()
     issued: Counter[tuple[str, str]] = Counter()
-    woken: Counter[str] = Counter()
-    woken_issued: Counter[str] = Counter()
+    through_gate: Counter[str] = Counter()
     for cluster in request.cluster_stats:
         name = cluster.cluster_name
-        through_gate = name in names.WOKEN or name.startswith(names.LIMITED)
-        for address, endpoint in _endpoints(cluster):
-            if through_gate:
-                woken[address] += endpoint.total_requests_in_progress
-                woken_issued[address] += endpoint.total_issued_requests
-            else:
-                in_flight[name, address] += endpoint.total_requests_in_progress
-                issued[name, address] += endpoint.total_issued_requests
-    return LoadReport(number=number, in_flight=in_flight, issued=issued, woken=woken, woken_issued=woken_issued)
-
-
-def _endpoints(cluster: Any) -> Iterator[tuple[str, Any]]:
-    """The replicas in a report, by address; the cold listener, which has none, is not one."""
-    for locality in cluster.upstream_locality_stats:
-        for endpoint in locality.upstream_endpoint_stats:
+        for endpoint in _endpoints(cluster):
             socket = endpoint.address.socket_address
-            if socket.address:
-                yield f"{socket.address}:{socket.port_value}", endpoint
+            if not socket.address:  # the cold listener: a pipe
+                through_gate[name] += endpoint.total_requests_in_progress
+                continue
+            address = f"{socket.address}:{socket.port_value}"
+            in_flight[name, address] += endpoint.total_requests_in_progress
+            issued[name, address] += endpoint.total_issued_requests
+    return LoadReport(number=number, in_flight=in_flight, issued=issued, through_gate=through_gate)
+
+
+def _endpoints(cluster: Any) -> Iterator[Any]:
+    for locality in cluster.upstream_locality_stats:
+        yield from locality.upstream_endpoint_stats

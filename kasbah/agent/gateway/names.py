@@ -18,7 +18,6 @@ GATE_CLUSTER = "gate"
 DOOR_CLUSTER = "door"
 WOKEN_HTTP1 = "woken-http1"
 WOKEN_H2C = "woken-h2c"
-WOKEN = (WOKEN_HTTP1, WOKEN_H2C)
 """Where the cold listener sends a request to the replica that the gate named."""
 LIMITED = "woken:"
 """The beginning of such a cluster's name for one revision, whose replicas have a hard limit."""

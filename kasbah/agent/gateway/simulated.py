@@ -60,6 +60,7 @@ class SimulatedGateway:
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
         self._running: Counter[tuple[str, str]] = Counter()
         self._begun: Counter[tuple[str, str]] = Counter()
+        self._through: Counter[str] = Counter()
         self._cut: dict[str, asyncio.Event] = {}
         self._serial = self._acted = 0
         self._last_push = 0.0
@@ -116,7 +117,11 @@ class SimulatedGateway:
             address = min(ready, key=lambda one: self._running[share.cluster, one])
             if (replica := self._connect(address)) is not None:
                 return await self._exchange(share.cluster, address, replica, work)
-        return await self._through_gate(route, share, work)
+        self._through[share.cluster] += 1
+        try:
+            return await self._through_gate(route, share, work)
+        finally:
+            self._through[share.cluster] -= 1
 
     def in_flight(self, address: str) -> int:
         """Requests on a replica at this moment, whichever way they came."""
@@ -184,8 +189,7 @@ class SimulatedGateway:
             number=0,
             in_flight={place: self._running[place] for place in known},
             issued={place: begun[place] for place in known},
-            woken=_woken(self._running),
-            woken_issued=_woken(begun),
+            through_gate={cluster: self._through[cluster] for cluster, _ in known},
         )
 
     def _deliver(self, report: LoadReport) -> None:
@@ -194,8 +198,7 @@ class SimulatedGateway:
             number=number,
             in_flight=report.in_flight,
             issued=report.issued,
-            woken=report.woken,
-            woken_issued=report.woken_issued,
+            through_gate=report.through_gate,
         )
         self._on_report(self.last_report)
         self._wake()
@@ -207,7 +210,3 @@ class SimulatedGateway:
     def _travel(self) -> float:
         """How long a message between gateway and agent is on its way."""
         return self._chance.uniform(0.000_2, 0.005)
-
-
-def _woken(counts: Counter[tuple[str, str]]) -> dict[str, int]:
-    return {address: count for (cluster, address), count in counts.items() if cluster in names.WOKEN and count}
