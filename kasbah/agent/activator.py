@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from kasbah.agent.gateway import names
-from kasbah.agent.gateway.listeners import error_body
+from kasbah.agent.gateway.listeners import GATE_UNAVAILABLE, error_body
 from kasbah.agent.gateway.wiring import HEADER_KILOBYTES
 from kasbah.agent.waiting import Answer, Released
 from kasbah.decide.activation import Refuse
@@ -95,7 +95,8 @@ def _refused(refusal: Refuse) -> bytes:
     headers = {"content-type": "application/json"}
     if refusal.retry_after is not None:
         headers["retry-after"] = str(max(1, round(refusal.retry_after.total_seconds())))
-    return _message(refusal.status, headers, body)
+    status = GATE_UNAVAILABLE if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else refusal.status
+    return _message(status, headers, body)
 
 
 def _message(status: int, headers: dict[str, str], body: bytes) -> bytes:

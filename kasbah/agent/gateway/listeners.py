@@ -152,20 +152,18 @@ def _woken_routes() -> Json:
 
 
 def _cold_mappers() -> list[Json]:
-    """The replica died between the gate's answer and the request: the gateway is told to ask the gate again."""
+    """The replica died between the gate's answer and the request: the gateway is told to ask the gate again. What the
+    gate said with `GATE_UNAVAILABLE` leaves as 503, body and all."""
     lost: Json = {
-        "filter": {"response_flag_filter": {"flags": ["UF", "NC"]}},
+        "filter": _flags("UF", "NC"),
         "headers_to_add": [{"header": {"key": names.RETRY_HEADER, "value": "1"}}],
     }
+    unavailable: Json = {"filter": _status(GATE_UNAVAILABLE), "status_code": int(HTTPStatus.SERVICE_UNAVAILABLE)}
     return [
         lost,
-        _mapper(_flags("UO"), 429, "too_many_requests", "rate_limit_error", "This service is at its limit of requests."),
+        unavailable,
+        _mapper(_flags("UO"), 429, "too_many_requests", "This service is at its limit of requests."),
     ]
-
-
-def _unavailable_mapper() -> Json:
-    """What the gate said with `GATE_UNAVAILABLE` leaves as 503, body and all."""
-    return {"filter": _status(GATE_UNAVAILABLE), "status_code": HTTPStatus.SERVICE_UNAVAILABLE}
 
 
 def _flags(*flags: str) -> Json:
@@ -179,26 +177,26 @@ def _status(status: int) -> Json:
 
 def _error_mappers() -> list[Json]:
     """Errors that Envoy itself answers, in the OpenAI shape; those of services and of our filters pass untouched."""
+    lost = _flags("UH", "UF", "UC", "UR", "URX", "LR", "UAEX")
+    large = f"The request's headers are larger than {HEADER_KILOBYTES} KiB."
     return [
-        _mapper(_flags("NR", "NC"), 503, "unavailable", "server_error", "This service is not available."),
-        _mapper(_flags("UO"), 429, "too_many_requests", "rate_limit_error", "This service is at its limit of requests."),
-        _mapper(_flags("UT"), 504, "deadline_exceeded", "server_error", "The service did not answer within its deadline."),
-        _mapper(_flags("SI"), 504, "idle", "server_error", "Nothing was sent for longer than the service allows."),
-        _mapper(_flags("UH", "UF", "UC", "UR", "URX", "LR", "UAEX"), 503, "unavailable", "server_error",
-                "The service did not answer: its replica ended or refused the connection."),
-        _mapper(_status(431), None, "headers_too_large", "invalid_request_error",
-                f"The request's headers are larger than {HEADER_KILOBYTES} KiB."),
-        _mapper(_status(400), None, "bad_request", "invalid_request_error", "This is no valid HTTP request."),
-    ]  # fmt: skip
+        _mapper(_flags("NR", "NC"), 503, "unavailable", "This service is not available."),
+        _mapper(_flags("UO"), 429, "too_many_requests", "This service is at its limit of requests."),
+        _mapper(_flags("UT"), 504, "deadline_exceeded", "The service did not answer within its deadline."),
+        _mapper(_flags("SI"), 504, "idle", "Nothing was sent for longer than the service allows."),
+        _mapper(lost, 503, "unavailable", "The service did not answer: its replica ended or refused the connection."),
+        _mapper(_status(431), 431, "headers_too_large", large),
+        _mapper(_status(400), 400, "bad_request", "This is no valid HTTP request."),
+    ]
 
 
-def _mapper(matching: Json, status: int | None, code: str, kind: str, message: str) -> Json:
+def _mapper(matching: Json, status: int, code: str, message: str) -> Json:
+    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     mapper: Json = {
         "filter": matching,
+        "status_code": status,
         "body_format_override": {"json_format": error_body(code, kind, message), "content_type": "application/json"},
     }
-    if status is not None:
-        mapper["status_code"] = status
     if status in (429, 503):
         mapper["headers_to_add"] = [{"header": {"key": "retry-after", "value": "1"}, "append_action": "ADD_IF_ABSENT"}]
     return mapper
