@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Golden
+from golden_files import Golden
 from google.protobuf import json_format
 from xds_cases import CASES, FIRST, cluster, host, site
 
