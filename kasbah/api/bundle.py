@@ -67,12 +67,20 @@ class _Entry:
     target: str | None = None
 
 
-def pack(folder: Path) -> Bundle:
-    """The source in `folder`, packed into a temporary file. Raises Invalid where it cannot be, naming the file."""
+def pack(folder: Path, *, may_be_empty: bool = False) -> Bundle:
+    """The source in `folder`, packed into a temporary file. Raises Invalid where it cannot be, naming the file.
+
+    `may_be_empty`: the command needs no file of its own.
+    """
     if not folder.is_dir():
         problem = "is not a folder" if folder.exists() else "does not exist"
         raise Invalid(f"the source folder {folder} {problem}", hint="`source:` is relative to kasbah.yaml")
     entries, skipped = _survey(folder)
+    if not entries and not may_be_empty:
+        raise Invalid(
+            f"{folder} has nothing to deploy",
+            hint="add the app's files, or check what .kasbahignore or .gitignore names",
+        )
     handle, name = tempfile.mkstemp(prefix="kasbah-source-", suffix=".tar.gz")
     path = Path(name)
     try:
@@ -107,11 +115,6 @@ def _survey(folder: Path) -> tuple[list[_Entry], tuple[str, ...]]:
                 f"{folder} has more than {MOST_FILES:,} files to send",
                 hint="name what is not needed in .kasbahignore",
             )
-    if not entries:
-        raise Invalid(
-            f"{folder} has nothing to deploy",
-            hint="add the app's files, or check what .kasbahignore or .gitignore names",
-        )
     return entries, tuple(skipped)
 
 

@@ -155,7 +155,7 @@ def _packed(candidate: Candidate, steps: Progress) -> Iterator[Bundle]:
         steps.step(candidate.name, line)
         steps.end()
     steps.step(candidate.name, f"packing {candidate.folder}")
-    bundle = pack(candidate.folder)
+    bundle = pack(candidate.folder, may_be_empty=candidate.config.runtime == "command")
     steps.end()
     for skipped in bundle.skipped[:5]:
         render.say(f"{candidate.name}: {skipped} is neither a file nor a link, and is left out")

@@ -193,6 +193,15 @@ def test_an_empty_folder_is_refused(tmp_path: Path, files: dict[str, str]) -> No
     assert caught.value.hint
 
 
+def test_an_empty_source_travels_where_the_command_needs_none(tmp_path: Path) -> None:
+    bundle = pack(write(tmp_path / "source", {"kasbah.yaml": ""}), may_be_empty=True)
+    try:
+        unpack(bundle.path, tmp_path / "there", limit_bytes=1_000, expected=bundle.digest)
+    finally:
+        bundle.path.unlink()
+    assert list((tmp_path / "there").iterdir()) == []
+
+
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="does not exist"):
         pack(tmp_path / "none")
