@@ -226,7 +226,8 @@ class Replicas:
 
         async def begin() -> None:
             try:
-                running = await self._driver.start(order)
+                async with live.turn:  # whoever stops it meanwhile waits until there is something to stop
+                    running = await self._driver.start(order)
             except KasbahError as error:
                 self._ended(live, Exit(reason=str(error)))
                 return
@@ -268,6 +269,7 @@ class Replicas:
         live = self._all[replica]
         live.wanted_gone = True
         if live.state in (ReplicaState.STARTING, ReplicaState.FROZEN):
+            live.state = ReplicaState.STOPPING
             self._spawn(self._or_end(live, self._end(live, drain)))
         elif live.state is not ReplicaState.DRAINING or not live.then_stop:
             live.state, live.then_stop = ReplicaState.DRAINING, True
@@ -304,7 +306,8 @@ class Replicas:
             if live.state is ReplicaState.ENDED:
                 return
             if well.dead:
-                live.exit = Exit(reason=well.reason)
+                live.state, live.exit = ReplicaState.STOPPING, Exit(reason=well.reason)
+                self.on_event(live)
                 await self._driver.stop(live.id, drain=timedelta(seconds=5))
                 return
             if live.state in PROBED:
@@ -339,6 +342,8 @@ class Replicas:
             log.warning("drain deadline passed with requests in flight", replica=live.id, in_flight=live.in_flight)
 
     async def _end(self, live: LiveReplica, drain: timedelta) -> None:
+        if live.state is ReplicaState.ENDED:
+            return
         live.state = ReplicaState.STOPPING
         async with live.turn:
             await self._driver.stop(live.id, drain=drain)
