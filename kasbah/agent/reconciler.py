@@ -78,10 +78,10 @@ class Reconciler:
         return tuple(self._units.values())
 
     def arrive(self, service: ServiceId, revision: RevisionId) -> asyncio.Future[Answer]:
-        """A request that found no replica of this revision. One that comes just as its revision lost its traffic is
+        """A request that found no replica of this revision. One that comes long after its revision lost its traffic is
         served by the one that has it now."""
         unit = self._units.get((service, revision))
-        if unit is None or (unit.role is Role.RETIRED and not unit.replicas.serving):
+        if unit is None:
             unit = next((one for one in self._of(service) if one.role is Role.SERVING), None)
         if unit is None:
             answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -175,6 +175,8 @@ class Reconciler:
         for place in self._units.keys() - wanted.keys():
             unit = self._units[place]
             if unit.role is not Role.RETIRED:
+                if not any(service == place[0] for service, _ in wanted):
+                    unit.dismiss()
                 unit.assign(unit.service, Role.RETIRED)
 
     def _retry_of(self, service: Service, revision: Revision) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -36,9 +36,14 @@ IN_LINE = 64
 """Under a hard limit, so many more are let through to each replica than may run on it: they stand in line in the
 gateway, which starts the next the moment one ends. It must last from one load report to the next."""
 
+LINGERS = timedelta(seconds=2)
+"""What has lost its traffic is kept for so long at the least: requests that the gateway sent before it knew still come,
+and only here are they counted for as long as they last."""
+
 
 class Role(StrEnum):
-    """`serving` has traffic; `trial` must show that it starts; `retired` only finishes what it has."""
+    """`serving` has traffic; `trial` must show that it starts; `retired` only finishes what it has, those who wait
+    for it included."""
 
     SERVING = "serving"
     TRIAL = "trial"
@@ -73,6 +78,8 @@ class Unit:
         self.buildable = False
         self.protocol = revision.protocol
         self._last_failure: datetime | None = None
+        self._retired_at = tools.clock.now() if role is Role.RETIRED else None
+        self._dismissed = False
         self._memory = ScalingMemory(rung=replicas.rung(), last_used=tools.clock.now())
         self._begun = self._arrived = 0
         self._wake: OpenWake | None = None
@@ -113,7 +120,9 @@ class Unit:
     @property
     def over(self) -> bool:
         """Whether it is retired and nothing of it is left."""
-        return self.role is Role.RETIRED and not self.replicas.alive
+        if self._retired_at is None or self.replicas.alive or len(self.queue):
+            return False
+        return self._tools.clock.now() - self._retired_at >= LINGERS
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -121,6 +130,10 @@ class Unit:
         """The desired state says this of it now."""
         if role is Role.SERVING and self.role is not Role.SERVING:
             self._memory = replace(self._memory, last_used=self._tools.clock.now())
+        if role is not Role.RETIRED:
+            self._retired_at, self._dismissed = None, False
+        elif self._retired_at is None:
+            self._retired_at = self._tools.clock.now()
         self.service, self.role = service, role
         self.look()
 
@@ -158,7 +171,7 @@ class Unit:
             return
         self._begun += self.replicas.count(report, self.cluster, len(self.queue))
         used = self._begun or self._arrived or self.in_flight or self.replicas.was_busy or len(self.queue)
-        if used:
+        if used or self.role is Role.RETIRED:
             self.look()
 
     def _replica_changed(self, replica: LiveReplica) -> None:
@@ -216,7 +229,8 @@ class Unit:
     def _target(self, now: datetime) -> Target:
         if self.role is Role.RETIRED:
             self._memory = replace(self._memory, rung=Rung.STOPPED)
-            return Target(rung=Rung.STOPPED, replicas=0, reason="retired")
+            held = len(self.queue) > 0
+            return Target(rung=Rung.RUNNING if held else Rung.STOPPED, replicas=int(held), reason="retired")
         if self.role is Role.TRIAL:
             self._memory = replace(self._memory, rung=Rung.RUNNING, last_used=now)
             tried = self.failures > 0 and not self.replicas.alive
@@ -274,7 +288,7 @@ class Unit:
         serving = self.replicas.serving
         hard = self.service.scaling.max_concurrency
         room = None if hard is None else hard + IN_LINE
-        if not serving and self.role is Role.RETIRED:
+        if self._dismissed:
             return UNKNOWN
         broken_until = None
         if self.failures > 1 and self._last_failure is not None:
@@ -346,6 +360,11 @@ class Unit:
         ended = [one for one in self.replicas if one.exit is not None and one.exit.tail]
         latest = max(ended, key=lambda one: one.since, default=None)
         return latest.exit.tail if latest is not None and latest.exit is not None else ()
+
+    def dismiss(self) -> None:
+        """Its service is gone: nobody may call it any more, who waits included."""
+        self._dismissed = True
+        self.queue.take_all(UNKNOWN)
 
     def close(self) -> None:
         """It is over: nothing of it may act any more."""
