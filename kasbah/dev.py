@@ -173,6 +173,7 @@ class SimulatedSite:
         task = asyncio.get_running_loop().create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # one that is cancelled before it began is not awaited
         return task
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
