@@ -7,7 +7,7 @@ answers, a request becomes a hold. Waking and falling asleep change endpoints on
 from __future__ import annotations
 
 from kasbah.agent.gateway import names
-from kasbah.agent.gateway.listeners import ADS, EXTENSIONS, Json
+from kasbah.agent.gateway.listeners import ADS, EXTENSIONS, HTTP2_WINDOWS, Json
 from kasbah.agent.gateway.wiring import Wiring
 from kasbah.domain.gateway import Cluster, Endpoint
 from kasbah.domain.revision import Protocol
@@ -114,7 +114,7 @@ def _limits() -> Json:
 def _speaks(protocol: Protocol, max_streams: int | None = None) -> Json:
     h2c = protocol is Protocol.H2C
     streams = {} if max_streams is None else {"max_concurrent_streams": max_streams}
-    options: Json = {"http2_protocol_options": streams} if h2c else {"http_protocol_options": {}}
+    options: Json = {"http2_protocol_options": HTTP2_WINDOWS | streams} if h2c else {"http_protocol_options": {}}
     return {
         HTTP_OPTIONS: {
             "@type": f"{EXTENSIONS}upstreams.http.v3.HttpProtocolOptions",

@@ -16,10 +16,14 @@ TYPE = "type.googleapis.com/"
 EXTENSIONS = f"{TYPE}envoy.extensions."
 CONNECTION_BUFFER = 65_536
 """Per connection, so that a thousand held uploads cost megabytes and not gigabytes."""
+HTTP2_WINDOWS = {"initial_stream_window_size": 2**18, "initial_connection_window_size": 2**20}
+"""What a peer may send ahead of being read, for the same reason: Envoy would let it send 16 MiB a stream."""
 GATE_UNAVAILABLE = HTTPStatus.FAILED_DEPENDENCY
 """How the gate says 503: Envoy takes a 5xx of the gate's own for the gate being broken, and drops what it said."""
 LONGEST_HOLD = "3600s"
 """Above any deadline a service can set for its start: the gate itself ends a hold in time."""
+
+REPLICA_LOST = "The service did not answer: its replica ended or refused the connection."
 
 Json = dict[str, Any]
 
@@ -45,7 +49,8 @@ def gateway_listener(host: str, port: int, wiring: Wiring) -> Json:
         "stream_idle_timeout": "0s",
         "request_headers_timeout": "60s",
         "upgrade_configs": [WEBSOCKET],
-        "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 1_000},
+        "http_protocol_options": {"accept_http_10": True},
+        "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 1_000, **HTTP2_WINDOWS},
         "local_reply_config": {"mappers": _error_mappers()},
         "access_log": [_access_log(wiring.access_log, GATEWAY_LOG)],
     }
@@ -64,7 +69,7 @@ def cold_listener(wiring: Wiring) -> Json:
         "server_header_transformation": "PASS_THROUGH",
         "stream_idle_timeout": "0s",
         "upgrade_configs": [WEBSOCKET],
-        "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 10_000},
+        "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 10_000, **HTTP2_WINDOWS},
         "local_reply_config": {"mappers": _cold_mappers()},
         "access_log": [_access_log(wiring.cold_log, COLD_LOG)],
     }
@@ -154,15 +159,16 @@ def _woken_routes() -> Json:
 def _cold_mappers() -> list[Json]:
     """The replica died between the gate's answer and the request: the gateway is told to ask the gate again. What the
     gate said with `GATE_UNAVAILABLE` leaves as 503, body and all."""
-    lost: Json = {
-        "filter": _flags("UF", "NC"),
-        "headers_to_add": [{"header": {"key": names.RETRY_HEADER, "value": "1"}}],
-    }
+    lost = _mapper(_flags("UF", "NC"), 503, "unavailable", REPLICA_LOST)
+    lost["headers_to_add"].append({"header": {"key": names.RETRY_HEADER, "value": "1"}})
     unavailable: Json = {"filter": _status(GATE_UNAVAILABLE), "status_code": int(HTTPStatus.SERVICE_UNAVAILABLE)}
+    no_gate: Json = {"and_filter": {"filters": [_flags("UAEX"), _status(HTTPStatus.SERVICE_UNAVAILABLE)]}}
     return [
         lost,
         unavailable,
+        _mapper(no_gate, 503, "unavailable", "This site cannot wake services at the moment."),
         _mapper(_flags("UO"), 429, "too_many_requests", "This service is at its limit of requests."),
+        _mapper(_flags("UH", "UC", "UR", "URX", "LR"), 503, "unavailable", REPLICA_LOST),
     ]
 
 
@@ -184,7 +190,7 @@ def _error_mappers() -> list[Json]:
         _mapper(_flags("UO"), 429, "too_many_requests", "This service is at its limit of requests."),
         _mapper(_flags("UT"), 504, "deadline_exceeded", "The service did not answer within its deadline."),
         _mapper(_flags("SI"), 504, "idle", "Nothing was sent for longer than the service allows."),
-        _mapper(lost, 503, "unavailable", "The service did not answer: its replica ended or refused the connection."),
+        _mapper(lost, 503, "unavailable", REPLICA_LOST),
         _mapper(_status(431), 431, "headers_too_large", large),
         _mapper(_status(400), 400, "bad_request", "This is no valid HTTP request."),
     ]
