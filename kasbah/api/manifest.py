@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
 
-from kasbah.api.quantities import format_duration, format_size, parse_duration, parse_size
+from kasbah.api.quantities import format_duration, parse_duration, parse_size, write_size
 from kasbah.domain import revision as domain
 from kasbah.domain.label import UNLABELLED, Label, Level
 from kasbah.domain.service import Access, Scaling, Sleep
@@ -47,7 +47,7 @@ DurationOrNever = Annotated[
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
-    PlainSerializer(format_size, return_type=str),
+    PlainSerializer(write_size, return_type=str),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}], "examples": ["512Mi", "8Gi"]}),
 ]
 """A number of bytes, with a unit: 512Mi, 8Gi."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 LONGEST = timedelta(days=3_650)
+LARGEST = 2**60
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)(k|M|G|T|Ki|Mi|Gi|Ti)?B?")
 
@@ -22,10 +23,10 @@ def parse_duration(text: object) -> timedelta:
         return text
     if not isinstance(text, str) or not text or _PART.sub("", text):
         raise ValueError(f"{text!r} is no duration: write a number and a unit, such as 500ms, 30s, 5m, 1h30m or 2d")
-    found = timedelta(seconds=sum(float(number) * SECONDS[unit] for number, unit in _PART.findall(text)))
-    if found > LONGEST:
-        raise ValueError(f"{text!r} is too long: {format_duration(LONGEST)} is the most")
-    return found
+    seconds = sum(float(number) * SECONDS[unit] for number, unit in _PART.findall(text))
+    if seconds > LONGEST.total_seconds():
+        raise ValueError(f"{text[:40]!r} is too long: {format_duration(LONGEST)} is the most")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(duration: timedelta) -> str:
@@ -49,12 +50,27 @@ def parse_size(text: object) -> int:
     >>> parse_size("1Ki")
     1024
     """
-    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
-        return text
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+        size: float = text
+    elif match is not None:
+        size = (int(match[1]) if "." not in match[1] else float(match[1])) * BYTES[match[2] or ""]
+    else:
         raise ValueError(f"{text!r} is no size: write a number and a unit, such as 512Mi or 8Gi")
-    return int(float(match[1]) * BYTES[match[2] or ""])
+    if size >= LARGEST:
+        raise ValueError(f"{str(text)[:40]!r} is too large: it must be below {format_size(LARGEST)}")
+    return int(size)
+
+
+def write_size(size: int) -> str:
+    """The shortest way to write a size that `parse_size` reads back exactly.
+
+    >>> write_size(1_500_000_000)
+    '1500M'
+    """
+    exact = (unit for unit in BYTES if size and size % BYTES[unit] == 0)
+    unit = max(exact, key=BYTES.__getitem__, default="")
+    return f"{size // BYTES[unit]}{unit}"
 
 
 def format_size(size: int) -> str:
