@@ -59,6 +59,7 @@ class Tools:
     site_waiting: Callable[[], int]
     holding_per_service: int
     holding_per_site: int
+    gateway_workers: int
     new_wake_id: Callable[[], WakeId]
     changed: Callable[[], None]
 
@@ -111,6 +112,11 @@ class Unit:
     def _limited(self) -> bool:
         """Whether its replicas have a hard limit, which only the gate can keep."""
         return self.service.scaling.max_concurrency is not None
+
+    def _room(self, hard: int) -> int:
+        """How many a replica with this hard limit may be given, those in line included. With more gateway workers than
+        the limit the gateway could exceed it, so that nobody stands in line there."""
+        return hard if hard < self._tools.gateway_workers else hard + IN_LINE
 
     @property
     def _at_most(self) -> bool:
@@ -287,7 +293,7 @@ class Unit:
     def _activate(self) -> Any:
         serving = self.replicas.serving
         hard = self.service.scaling.max_concurrency
-        room = None if hard is None else hard + IN_LINE
+        room = None if hard is None else self._room(hard)
         if self._dismissed:
             return UNKNOWN
         broken_until = None
@@ -308,7 +314,7 @@ class Unit:
             startup=self.revision.deadlines.startup,
             broken=self.failure,
             broken_until=broken_until,
-            most_in_line=None if hard is None or not self._at_most else hard * len(serving),
+            most_in_line=None if hard is None or not self._at_most else max(hard * len(serving), IN_LINE),
             now=self._tools.clock.now(),
         )
 

@@ -63,17 +63,21 @@ def own_clusters(wiring: Wiring) -> tuple[Json, ...]:
     )
 
 
-def limited_cluster(cluster: Cluster) -> Json:
+def limited_cluster(cluster: Cluster, workers: int) -> Json:
     """The way to the replicas of a revision with a hard limit: no replica is given more, and a few wait in line.
 
-    Over HTTP/1.1 a connection carries one request, so connections per replica bound it exactly; over HTTP/2 it is one
-    connection with so many streams.
+    Over HTTP/1.1 a connection carries one request, so connections per replica bound it; over HTTP/2 it is one connection
+    with so many streams. Each worker may open one connection past the bound, so that none starves: the bound leaves
+    room for that. Where it cannot, because there are more workers than the limit, the gate lets through no more than
+    the limit by itself.
     """
     hard = cluster.max_per_replica
     assert hard is not None
     h2c = cluster.protocol is Protocol.H2C
-    limited = _woken(names.LIMITED + cluster.name, cluster.protocol, max_streams=hard if h2c else None)
-    limited["circuit_breakers"]["per_host_thresholds"] = [{"max_connections": 1 if h2c else hard}]
+    streams = max(hard // workers, 1) if h2c else None
+    limited = _woken(names.LIMITED + cluster.name, cluster.protocol, max_streams=streams)
+    connections = 1 if h2c else max(hard - (workers - 1), 1)
+    limited["circuit_breakers"]["per_host_thresholds"] = [{"max_connections": connections}]
     return limited
 
 

@@ -33,7 +33,7 @@ SERVER_OPTIONS = (
 )
 
 
-def wiring_of(paths: Paths) -> Wiring:
+def wiring_of(paths: Paths, workers: int) -> Wiring:
     """The sockets and logs of the agent with these paths."""
     return Wiring(
         xds_socket=str(paths.xds_socket),
@@ -43,6 +43,7 @@ def wiring_of(paths: Paths) -> Wiring:
         admin_socket=str(paths.sockets / "admin.sock"),
         access_log=str(paths.envoy / "access.log"),
         cold_log=str(paths.envoy / "cold.log"),
+        workers=workers,
     )
 
 
@@ -59,7 +60,7 @@ class GatewayController:
         on_report: Callable[[LoadReport], None],
     ) -> None:
         protos.load(paths.cache)
-        self.wiring = wiring_of(paths)
+        self.wiring = wiring_of(paths, workers)
         self.envoy = EnvoyProcess(paths.envoy, self.wiring, workers=workers)
         self.listen = (
             process.choose_port(listen, paths.envoy / "listen") if not self.envoy.adopt() else _kept(listen, paths)

@@ -54,7 +54,11 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
     return {
         Kind.CLUSTER: {
             **{one.name: _cluster(one) for one in gateway.clusters},
-            **{names.LIMITED + one.name: _limited(one) for one in gateway.clusters if one.max_per_replica is not None},
+            **{
+                names.LIMITED + one.name: _limited(one, wiring.workers)
+                for one in gateway.clusters
+                if one.max_per_replica is not None
+            },
         },
         Kind.LISTENER: {one["name"]: resource(Kind.LISTENER, one) for one in listening},
         Kind.ROUTES: {names.ROUTES: _routes(gateway)},
@@ -101,8 +105,8 @@ def _cluster(cluster: Cluster) -> Resource:
 
 
 @functools.lru_cache(maxsize=20_000)
-def _limited(cluster: Cluster) -> Resource:
-    return resource(Kind.CLUSTER, clusters.limited_cluster(cluster))
+def _limited(cluster: Cluster, workers: int) -> Resource:
+    return resource(Kind.CLUSTER, clusters.limited_cluster(cluster, workers))
 
 
 @functools.lru_cache(maxsize=20_000)

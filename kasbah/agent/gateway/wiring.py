@@ -10,7 +10,7 @@ HEADER_KILOBYTES = 96
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """Absolute paths of this agent's sockets and of Envoy's logs."""
+    """Absolute paths of this agent's sockets and of Envoy's logs, and Envoy's number of worker threads."""
 
     xds_socket: str
     gate_socket: str
@@ -19,3 +19,4 @@ class Wiring:
     admin_socket: str
     access_log: str
     cold_log: str
+    workers: int = 1
