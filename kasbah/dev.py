@@ -209,7 +209,6 @@ class SimulatedSite:
             site="local",
         )
         tools = Tools(
-            gateway_workers=1,
             clock=self._clock,
             spawn=self.spawn,
             site_waiting=lambda: self.reconciler.waiting,

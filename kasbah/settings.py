@@ -70,8 +70,9 @@ class AgentSettings:
     load_report_interval: timedelta = timedelta(milliseconds=100)
     """How often the gateway reports what is in flight, for services that are awake."""
 
-    gateway_workers: int = 2
-    """Envoy's worker threads."""
+    gateway_workers: int = 1
+    """Envoy's worker threads. One carries some ten thousand requests a second and keeps every `max_concurrency` exactly;
+    with N, a limit below N may be exceeded by N - 1."""
 
     holding: Holding = Holding()
     limits: Limits = Limits()

@@ -177,7 +177,6 @@ class Agent:
             site_waiting=lambda: self._reconciler.waiting,
             holding_per_service=self._settings.holding.per_service,
             holding_per_site=self._settings.holding.per_site,
-            gateway_workers=self._settings.gateway_workers,
             new_wake_id=lambda: WakeId(make_id("wake", secrets.token_bytes(10))),
             changed=self._changed,
         )

@@ -59,7 +59,6 @@ class Tools:
     site_waiting: Callable[[], int]
     holding_per_service: int
     holding_per_site: int
-    gateway_workers: int
     new_wake_id: Callable[[], WakeId]
     changed: Callable[[], None]
 
@@ -112,11 +111,6 @@ class Unit:
     def _limited(self) -> bool:
         """Whether its replicas have a hard limit, which only the gate can keep."""
         return self.service.scaling.max_concurrency is not None
-
-    def _room(self, hard: int) -> int:
-        """How many a replica with this hard limit may be given, those in line included. With more gateway workers than
-        the limit the gateway could exceed it, so that nobody stands in line there."""
-        return hard if hard < self._tools.gateway_workers else hard + IN_LINE
 
     @property
     def _at_most(self) -> bool:
@@ -293,7 +287,7 @@ class Unit:
     def _activate(self) -> Any:
         serving = self.replicas.serving
         hard = self.service.scaling.max_concurrency
-        room = None if hard is None else self._room(hard)
+        room = None if hard is None else hard + IN_LINE
         if self._dismissed:
             return UNKNOWN
         broken_until = None

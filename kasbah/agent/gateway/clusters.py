@@ -67,9 +67,8 @@ def limited_cluster(cluster: Cluster, workers: int) -> Json:
     """The way to the replicas of a revision with a hard limit: no replica is given more, and a few wait in line.
 
     Over HTTP/1.1 a connection carries one request, so connections per replica bound it; over HTTP/2 it is one connection
-    with so many streams. Each worker may open one connection past the bound, so that none starves: the bound leaves
-    room for that. Where it cannot, because there are more workers than the limit, the gate lets through no more than
-    the limit by itself.
+    with so many streams. Each worker but the first may open one connection past the bound, so that none starves: the bound
+    leaves room for that, down to one. A limit below the number of workers can be exceeded; with one worker none can.
     """
     hard = cluster.max_per_replica
     assert hard is not None
