@@ -71,7 +71,7 @@ class AgentSettings:
     """How often the gateway reports what is in flight, for services that are awake."""
 
     gateway_workers: int = 1
-    """Envoy's worker threads. One carries some ten thousand requests a second and keeps every `max_concurrency` exactly;
+    """Envoy's worker threads. One keeps every `max_concurrency` exactly, and uses one core at the most;
     with N, a limit below N may be exceeded by N - 1."""
 
     holding: Holding = Holding()
