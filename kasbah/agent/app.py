@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from kasbah.agent import logs
 from kasbah.agent.activator import open_gate
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder
@@ -284,11 +285,24 @@ class Agent:
             await self._link.tell_usage()
 
     async def _keep_house(self) -> None:
-        desired = self._ledger.desired
-        if desired is not None:
-            wanted = [revision for service in desired.services for revision in service.revisions]
-            kept = frozenset(one.id for one in wanted) | {unit.revision.id for unit in self._reconciler.units}
-            await self._revisions.prune(frozenset(kept), frozenset(one.source for one in wanted), self._clock.now())
+        folders = tuple(self._paths.logs.iterdir())
+        desired, units = self._ledger.desired, self._reconciler.units
+        if desired is None:
+            return
+        wanted = [revision for service in desired.services for revision in service.revisions]
+        kept = frozenset(one.id for one in wanted) | {unit.revision.id for unit in units}
+        services = {service.id for service in desired.services} | {unit.service.id for unit in units}
+        alive = {replica.id for unit in units for replica in unit.replicas.alive}
+        await asyncio.to_thread(
+            logs.tidy,
+            folders,
+            services,
+            kept,
+            paths=self._paths,
+            ended=self._settings.limits.ended_replicas,
+            spare=alive.__contains__,
+        )
+        await self._revisions.prune(kept, frozenset(one.source for one in wanted), self._clock.now())
 
     def _note_first_byte(self, wake: WakeId, at: float) -> None:
         if any(unit.wakes.first_byte(wake, at) for unit in self._reconciler.units):

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from heapq import merge
 from pathlib import Path
 
 from kasbah.agent.paths import Paths
 from kasbah.agent.runner import journal
-from kasbah.domain.ids import ReplicaId, ServiceId
+from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
 from kasbah.drivers.interface import LogLine
 
 LOOK_EVERY = timedelta(milliseconds=200)
@@ -65,6 +66,28 @@ def prune(
     for path in sorted(files, key=_last_written, reverse=True)[keep:]:
         for file in journal.chain(path):
             file.unlink(missing_ok=True)
+
+
+def tidy(
+    folders: Iterable[Path],
+    services: Collection[ServiceId],
+    builds: Collection[RevisionId],
+    *,
+    paths: Paths,
+    ended: int,
+    spare: Callable[[ReplicaId], bool],
+) -> None:
+    """Of the services' `folders`: delete those of services that are gone, in the others the logs of builds that are
+    gone, and prune those of replicas. The folders were listed before the services were: a new one is not among them."""
+    for folder in folders:
+        service = ServiceId(folder.name)
+        if service not in services:
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        prune(paths, service, ended, spare)
+        for log in folder.glob("build-*.log"):
+            if RevisionId(log.stem.removeprefix("build-")) not in builds:
+                log.unlink(missing_ok=True)
 
 
 class Followed:
