@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from kasbah.agent.gateway.clusters import HOST_KEPT
 from kasbah.agent.gateway.load import LoadReport
 from kasbah.agent.ports import GatewayPort
 from kasbah.agent.starting import Starter
@@ -38,6 +39,11 @@ STEADY_SECONDS = 30.0
 """A replica that was ready for so long has not failed to start, whatever ends it later."""
 KEPT_ENDED = 10
 PROBED = (ReplicaState.READY, ReplicaState.UNREADY)
+IN_LINE = 64
+"""Under a hard limit, so many more are let through to each replica than may run on it: they stand in line in the
+gateway, which starts the next the moment one ends. It must last from one load report to the next."""
+FORGOTTEN_SECONDS = HOST_KEPT.total_seconds() / 2
+"""After so long unused, the gateway may have forgotten a replica."""
 CARRYING = (ReplicaState.READY, ReplicaState.UNREADY, ReplicaState.DRAINING)
 
 
@@ -56,6 +62,8 @@ class LiveReplica:
     in_flight: int = 0
     assigned: int = 0
     assigned_before: int = 0
+    assigned_at: float = float("-inf")
+    known: bool = False
     existing_at: float | None = None
     ready_at: float | None = None
     wanted_gone: bool = False
@@ -166,6 +174,7 @@ class Replicas:
         for one in self:
             one.in_flight = report.direct(cluster, one.address)
             begun += report.began(cluster, one.address)
+            one.known = one.known or one.assigned_before > 0
             one.assigned, one.assigned_before = 0, one.assigned
         carrying = [one for one in self if one.state in CARRYING]
         gone_on = max(report.through_gate.get(cluster, 0) - waiting, 0)
@@ -279,7 +288,16 @@ class Replicas:
 
     def assign(self, replica: ReplicaId) -> None:
         """A request was sent to it that no report knows yet."""
-        self._all[replica].assigned += 1
+        live = self._all[replica]
+        live.assigned += 1
+        live.assigned_at = self._clock.steady()
+
+    def room(self, live: LiveReplica, hard: int) -> int:
+        """How many a replica with a hard limit may be given, those that stand in line in the gateway included. The
+        first goes alone: only when the gateway knows the replica does it count what runs there."""
+        if self._clock.steady() - live.assigned_at > FORGOTTEN_SECONDS:
+            live.known = False
+        return hard + IN_LINE if live.known else 1
 
     def driver_says_ended(self, running: Running) -> None:
         """The driver says that it is gone."""

@@ -18,7 +18,7 @@ import structlog
 
 from kasbah.agent.gateway import names
 from kasbah.agent.gateway.load import LoadReport
-from kasbah.agent.live import LiveReplica, Replicas
+from kasbah.agent.live import IN_LINE, LiveReplica, Replicas
 from kasbah.agent.waiting import Answer, Held, OpenWake, Queue, Released, Wakes
 from kasbah.clock import Clock
 from kasbah.decide.activation import UNKNOWN, Candidate, Forward, Refuse, Waiting, activate, start_failed, too_late
@@ -31,10 +31,6 @@ from kasbah.domain.revision import Revision
 from kasbah.domain.service import Command, Scaling, Service
 
 log = structlog.get_logger()
-
-IN_LINE = 64
-"""Under a hard limit, so many more are let through to each replica than may run on it: they stand in line in the
-gateway, which starts the next the moment one ends. It must last from one load report to the next."""
 
 LINGERS = timedelta(seconds=2)
 """What has lost its traffic is kept for so long at the least: requests that the gateway sent before it knew still come,
@@ -287,7 +283,6 @@ class Unit:
     def _activate(self) -> Any:
         serving = self.replicas.serving
         hard = self.service.scaling.max_concurrency
-        room = None if hard is None else hard + IN_LINE
         if self._dismissed:
             return UNKNOWN
         broken_until = None
@@ -297,7 +292,7 @@ class Unit:
             tuple(
                 Candidate(replica=one.id, address=one.address, assigned=one.burden)
                 for one in serving
-                if room is None or one.burden < room
+                if hard is None or one.burden < self.replicas.room(one, hard)
             ),
             Waiting(
                 for_service=len(self.queue),

@@ -6,6 +6,8 @@ answers, a request becomes a hold. Waking and falling asleep change endpoints on
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from kasbah.agent.gateway import names
 from kasbah.agent.gateway.listeners import ADS, EXTENSIONS, HTTP2_WINDOWS, Json
 from kasbah.agent.gateway.wiring import Wiring
@@ -18,6 +20,8 @@ HTTP1_IDLE = "1s"
 """Below the 2 to 5 s after which common servers close an idle connection: a request never meets one being closed."""
 H2C_IDLE = "300s"
 CONNECT_TIMEOUT = "1s"
+HOST_KEPT = timedelta(hours=1)
+"""How long Envoy remembers a replica that the gate named, under a hard limit."""
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -66,9 +70,11 @@ def own_clusters(wiring: Wiring) -> tuple[Json, ...]:
 def limited_cluster(cluster: Cluster, workers: int) -> Json:
     """The way to the replicas of a revision with a hard limit: no replica is given more, and a few wait in line.
 
-    Over HTTP/1.1 a connection carries one request, so connections per replica bound it; over HTTP/2 it is one connection
-    with so many streams. Each worker but the first may open one connection past the bound, so that none starves: the bound
-    leaves room for that, down to one. A limit below the number of workers can be exceeded; with one worker none can.
+    Over HTTP/1.1 a connection carries one request, so connections per replica bound it; over HTTP/2 it is one
+    connection with so many streams. Each worker but the first may open one connection past the bound, so that none
+    starves: the bound leaves room for that, down to one. A limit below the number of workers can be exceeded; with one
+    worker none can. Envoy counts by replica only once it knows the replica, which the first request to it brings
+    about, and forgets one that nobody asked for `HOST_KEPT`: the gate lets the first go alone.
     """
     hard = cluster.max_per_replica
     assert hard is not None
@@ -76,6 +82,7 @@ def limited_cluster(cluster: Cluster, workers: int) -> Json:
     streams = max(hard // workers, 1) if h2c else None
     limited = _woken(names.LIMITED + cluster.name, cluster.protocol, max_streams=streams)
     connections = 1 if h2c else max(hard - (workers - 1), 1)
+    limited["cleanup_interval"] = f"{HOST_KEPT.total_seconds():.0f}s"
     limited["circuit_breakers"]["per_host_thresholds"] = [{"max_connections": connections}]
     return limited
 
