@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 ORDER = (Kind.CLUSTER, Kind.ENDPOINTS, Kind.LISTENER, Kind.ROUTES, Kind.FILTER)
 """What is sent first; removals of clusters come last, in a change of their own."""
+CONFIGURATION = (Kind.CLUSTER, Kind.LISTENER, Kind.ROUTES, Kind.FILTER)
 WILDCARD = (Kind.CLUSTER, Kind.LISTENER)
 """Types that Envoy subscribes to without naming resources."""
 ANSWER_DEADLINE = 10.0
@@ -53,13 +54,22 @@ class _Subscription:
         self.stale |= names
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A response: the oldest and the newest change it may have brought."""
+
+    kind: Kind
+    oldest: int
+    newest: int
+
+
 @dataclass(slots=True, eq=False)
 class _Stream:
-    """One connection of Envoy's. `unanswered` maps a nonce to the oldest and the newest change it brought."""
+    """One connection of Envoy's. `unanswered` holds responses by their nonce."""
 
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     subscriptions: dict[Kind, _Subscription] = field(default_factory=dict)
-    unanswered: dict[str, tuple[int, int]] = field(default_factory=dict)
+    unanswered: dict[str, _Sent] = field(default_factory=dict)
     nonce: int = 0
 
     def touch(self, kind: Kind, names: Iterable[str], serial: int) -> None:
@@ -85,7 +95,7 @@ class XdsServer:
         self._state: dict[Kind, dict[str, Resource]] = {kind: {} for kind in Kind}
         self._streams: set[_Stream] = set()
         self._serial = 0
-        self._rejected_serials: dict[int, str] = {}
+        self._refusals: dict[Kind, tuple[_Sent, str]] = {}
         self._moved = asyncio.Event()
         self._lock = asyncio.Lock()
 
@@ -131,21 +141,14 @@ class XdsServer:
             self.last_rejection = ""
 
     async def settled(self, serial: int, deadline: float = ANSWER_DEADLINE) -> None:
-        """Wait until every stream has accepted the state with this serial number. Raises Rejected or TimeoutError."""
-        async with asyncio.timeout(deadline):
-            while True:
-                refused = next((why for at, why in self._rejected_serials.items() if at >= serial), None)
-                if refused is not None:
-                    raise Rejected(refused)
-                if not any(self._owes(stream, serial) for stream in self._streams):
-                    return
-                moved = self._moved
-                await moved.wait()
+        """Wait until every stream has accepted the endpoints with this serial number, whatever becomes of the
+        configuration meanwhile. Raises Rejected or TimeoutError."""
+        await self._answered(serial, (Kind.ENDPOINTS,), deadline)
 
     # --- how a change travels -------------------------------------------------------------------------------------
 
     async def _step(self, configuration: Resources, kinds: tuple[Kind, ...]) -> None:
-        self._rejected_serials.clear()
+        self._refusals.clear()
         serial = self._serial
         for kind in kinds:
             serial = self._change(kind, configuration[kind], [])
@@ -163,7 +166,7 @@ class XdsServer:
 
     async def _settled_if_listening(self, serial: int) -> None:
         try:
-            await self.settled(serial)
+            await self._answered(serial, CONFIGURATION, ANSWER_DEADLINE)
         except TimeoutError:
             log.warning("the gateway has not confirmed a change", serial=serial)
 
@@ -182,10 +185,22 @@ class XdsServer:
                     stream.send_again(Kind.ENDPOINTS, changed, self._serial)
         return self._serial
 
-    def _owes(self, stream: _Stream, serial: int) -> bool:
+    async def _answered(self, serial: int, kinds: tuple[Kind, ...], deadline: float) -> None:
+        async with asyncio.timeout(deadline):
+            while True:
+                for sent, why in self._refusals.values():
+                    if sent.kind in kinds and sent.oldest <= serial <= sent.newest:
+                        raise Rejected(why)
+                if not any(self._owes(stream, serial, kinds) for stream in self._streams):
+                    return
+                moved = self._moved
+                await moved.wait()
+
+    def _owes(self, stream: _Stream, serial: int, kinds: tuple[Kind, ...]) -> bool:
         """Whether this stream has still to answer, or to be sent, what the serial number stands for."""
-        pending = any(one.stale and one.since <= serial for one in stream.subscriptions.values())
-        return pending or any(oldest <= serial for oldest, _ in stream.unanswered.values())
+        wanted = (stream.subscriptions[kind] for kind in kinds if kind in stream.subscriptions)
+        pending = any(one.stale and one.since <= serial for one in wanted)
+        return pending or any(one.kind in kinds and one.oldest <= serial for one in stream.unanswered.values())
 
     def _notify(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
@@ -230,10 +245,10 @@ class XdsServer:
             self._take_subscription(stream, kind, request)
 
     def _take_answer(self, stream: _Stream, kind: Kind, request: Any) -> None:
-        brought = stream.unanswered.pop(request.response_nonce, None)
-        if brought is not None and request.HasField("error_detail"):
+        sent = stream.unanswered.pop(request.response_nonce, None)
+        if sent is not None and request.HasField("error_detail"):
             log.error("the gateway rejected a configuration", kind=kind, reason=request.error_detail.message)
-            self._rejected_serials[brought[1]] = request.error_detail.message
+            self._refusals[kind] = (sent, request.error_detail.message)
         self._notify()
 
     def _take_subscription(self, stream: _Stream, kind: Kind, request: Any) -> None:
@@ -268,7 +283,7 @@ class XdsServer:
             oldest = wanted.since if wanted.stale else self._serial
             answer = self._answer(kind, wanted, str(stream.nonce))
             if answer is not None:
-                stream.unanswered[str(stream.nonce)] = (oldest, self._serial)
+                stream.unanswered[str(stream.nonce)] = _Sent(kind, oldest, self._serial)
                 answers.append(answer)
         self._notify()
         return answers
