@@ -60,6 +60,7 @@ class Site:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("KASBAH_", "XDG_"))}
         self.env = {**kept, "KASBAH_CONTEXT": str(home / "context.json")}
         self.api = self.gateway = self.token = self.key = ""
+        self.said: Document = {}
 
     # --- the command line -----------------------------------------------------------------------------------------
 
@@ -96,13 +97,12 @@ class Site:
         """Run a command with `-o json`; what it printed."""
         return json.loads(self.ok(*arguments, "-o", "json"))
 
-    def up(self) -> Document:
-        """Start it."""
+    def up(self) -> None:
+        """Start it; `said` is what `up` printed."""
         ports = ("--gateway", "127.0.0.1:0", "--api", "127.0.0.1:0")
-        answer: Document = self.json("up", "-d", "--data-dir", self.data_dir, *ports)
-        self.api, self.token = answer["api"], answer["token"]
-        self.gateway = answer["gateway"].rpartition("/")[2]
-        return answer
+        self.said = self.json("up", "-d", "--data-dir", self.data_dir, *ports)
+        self.api, self.token = self.said["api"], self.said["token"]
+        self.gateway = self.said["gateway"].rpartition("/")[2]
 
     def down(self) -> Ran:
         """End it."""
@@ -184,6 +184,14 @@ class Site:
             if any(mark in trace for trace in traces):
                 marked[int(folder.name)] = traces[0].replace(b"\0", b" ").decode(errors="replace")
         return marked
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there; one that has ended and that nobody has reaped yet is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _traces(path: Path) -> bytes:
