@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import structlog
 
-from kasbah.agent.gateway.clusters import HOST_KEPT
 from kasbah.agent.gateway.load import LoadReport
+from kasbah.agent.live_replica import LiveReplica
 from kasbah.agent.ports import GatewayPort
 from kasbah.agent.starting import Starter
 from kasbah.clock import Clock
@@ -24,7 +24,7 @@ from kasbah.decide import routing
 from kasbah.decide.reconcile import AWAKE
 from kasbah.decide.scaling import Rung
 from kasbah.domain.gateway import Endpoint
-from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
+from kasbah.domain.ids import ReplicaId
 from kasbah.domain.replica import Exit, Replica, ReplicaState
 from kasbah.domain.revision import Revision
 from kasbah.domain.service import Service
@@ -35,65 +35,9 @@ log = structlog.get_logger()
 
 EMPTY_REPORTS = 2
 """Load reports in a row that must show nothing in flight: the first may have been on its way when the drain began."""
-STEADY_SECONDS = 30.0
-"""A replica that was ready for so long has not failed to start, whatever ends it later."""
 KEPT_ENDED = 10
 PROBED = (ReplicaState.READY, ReplicaState.UNREADY)
-IN_LINE = 64
-"""Under a hard limit, so many more are let through to each replica than may run on it: they stand in line in the
-gateway, which starts the next the moment one ends. It must last from one load report to the next."""
-FORGOTTEN_SECONDS = HOST_KEPT.total_seconds() / 2
-"""After so long unused, the gateway may have forgotten a replica."""
 CARRYING = (ReplicaState.READY, ReplicaState.UNREADY, ReplicaState.DRAINING)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class LiveReplica:
-    """One replica. Times ending in `_at` are the clock's steady seconds."""
-
-    id: ReplicaId
-    service: ServiceId
-    revision: RevisionId
-    state: ReplicaState
-    address: str
-    since: datetime
-    pid: int | None = None
-    exit: Exit | None = None
-    in_flight: int = 0
-    assigned: int = 0
-    assigned_before: int = 0
-    assigned_at: float = float("-inf")
-    known: bool = False
-    existing_at: float | None = None
-    ready_at: float | None = None
-    wanted_gone: bool = False
-    then_stop: bool = False
-    life: asyncio.Task[None] | None = None
-    closing: asyncio.Task[None] | None = None
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def burden(self) -> int:
-        """Requests on it, at the most: those reported, and those given to it that the last report may have missed."""
-        return self.in_flight + self.assigned + self.assigned_before
-
-    def was_ready_for(self, now: float) -> bool:
-        """Whether it had been ready for long."""
-        return self.ready_at is not None and now - self.ready_at >= STEADY_SECONDS
-
-    def seen(self) -> Replica:
-        """It, as others may see it."""
-        return Replica(
-            id=self.id,
-            service=self.service,
-            revision=self.revision,
-            state=self.state,
-            address=self.address,
-            since=self.since,
-            in_flight=self.in_flight,
-            pid=self.pid,
-            exit=self.exit,
-        )
 
 
 class Replicas:
@@ -174,8 +118,7 @@ class Replicas:
         for one in self:
             one.in_flight = report.direct(cluster, one.address)
             begun += report.began(cluster, one.address)
-            one.known = one.known or one.assigned_before > 0
-            one.assigned, one.assigned_before = 0, one.assigned
+            one.report_passed()
         carrying = [one for one in self if one.state in CARRYING]
         gone_on = max(report.through_gate.get(cluster, 0) - waiting, 0)
         for index, one in enumerate(carrying):
@@ -291,13 +234,6 @@ class Replicas:
         live = self._all[replica]
         live.assigned += 1
         live.assigned_at = self._clock.steady()
-
-    def room(self, live: LiveReplica, hard: int) -> int:
-        """How many a replica with a hard limit may be given, those that stand in line in the gateway included. The
-        first goes alone: only when the gateway knows the replica does it count what runs there."""
-        if self._clock.steady() - live.assigned_at > FORGOTTEN_SECONDS:
-            live.known = False
-        return hard + IN_LINE if live.known else 1
 
     def driver_says_ended(self, running: Running) -> None:
         """The driver says that it is gone."""

@@ -18,7 +18,8 @@ import structlog
 
 from kasbah.agent.gateway import names
 from kasbah.agent.gateway.load import LoadReport
-from kasbah.agent.live import IN_LINE, LiveReplica, Replicas
+from kasbah.agent.live import Replicas
+from kasbah.agent.live_replica import IN_LINE, LiveReplica
 from kasbah.agent.waiting import Answer, Held, OpenWake, Queue, Released, Wakes
 from kasbah.clock import Clock
 from kasbah.decide.activation import UNKNOWN, Candidate, Forward, Refuse, Waiting, activate, start_failed, too_late
@@ -292,7 +293,7 @@ class Unit:
             tuple(
                 Candidate(replica=one.id, address=one.address, assigned=one.burden)
                 for one in serving
-                if hard is None or one.burden < self.replicas.room(one, hard)
+                if hard is None or one.burden < one.room(hard, self._tools.clock.steady())
             ),
             Waiting(
                 for_service=len(self.queue),
