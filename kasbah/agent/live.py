@@ -286,7 +286,7 @@ class Replicas:
         """Wait until nothing is in flight on a draining replica, or until its drain deadline."""
         try:
             async with asyncio.timeout(None if drain is None else drain.total_seconds()):
-                await self._gateway.settled(self._serial)
+                await self._confirmed()
                 seen, empty = self._gateway.last_report.number, 0
                 while empty < EMPTY_REPORTS:
                     report = await self._gateway.report_after(seen)
@@ -294,6 +294,16 @@ class Replicas:
                     empty = 0 if report.busy(cluster, live.address) else empty + 1
         except TimeoutError:
             log.warning("drain deadline passed with requests in flight", replica=live.id, in_flight=live.in_flight)
+
+    async def _confirmed(self) -> None:
+        """Wait until the gateway acts on what was published last. It may be away for a while: one that comes back
+        first sends requests where it did before."""
+        while True:
+            try:
+                await self._gateway.settled(self._serial)
+                return
+            except TimeoutError:
+                log.warning("the gateway has not confirmed where requests go", serial=self._serial)
 
     async def _end(self, live: LiveReplica, drain: timedelta) -> None:
         if live.state is ReplicaState.ENDED:

@@ -253,10 +253,14 @@ class Site:
         shares: tuple[tuple[RevisionId, int], ...] = ((FIRST, 100),),
         protocol: Protocol = Protocol.HTTP1,
         max_per_replica: int | None = None,
+        replaces: bool = False,
         **fields: Any,
     ) -> None:
-        """Have a service, public unless said otherwise, whose first revision has replicas at these addresses."""
+        """Have a service, public unless said otherwise, whose first revision has replicas at these addresses; where it
+        `replaces` another revision, the other goes as its endpoints are known."""
         host = virtual_host(name, shares, **fields)
+        if replaces:
+            self.controller.set_endpoints(host.clusters[0].cluster, tuple(Endpoint(address=one) for one in addresses))
         clusters = [
             Cluster(name=one.cluster, protocol=protocol, max_per_replica=max_per_replica) for one in host.clusters
         ]
@@ -265,7 +269,7 @@ class Site:
             replace(
                 self.wanted,
                 hosts=(*(one for one in self.wanted.hosts if one.name != name), host),
-                clusters=(*(one for one in self.wanted.clusters if one.name not in ours), *clusters),
+                clusters=(*(one for one in self.wanted.clusters if one.name not in ours and not replaces), *clusters),
             )
         )
         if clusters:

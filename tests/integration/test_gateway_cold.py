@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import grpc
-import httpx
 import pytest
 import websockets
 from real_gateway import (
@@ -22,13 +21,11 @@ from real_gateway import (
     answer,
     memory_of,
     refusing,
-    released,
     replica,
     saying,
 )
 from site_runner import DEADLINE, until, until_async
 
-from kasbah.agent.gateway import names
 from kasbah.domain.ids import RevisionId, ServiceId
 from kasbah.domain.revision import Protocol
 
@@ -345,19 +342,3 @@ async def test_streams_outlive_the_endpoint_that_is_taken_away(gateway: Site) ->
         await gateway.endpoints_of(NOTES)
         slow.go.set()
         assert (await asking).text == "begun done"
-
-
-async def test_a_hard_limit_makes_the_surplus_wait_in_the_gateway(gateway: Site) -> None:
-    """Once the gateway knows the replica, what exceeds its limit stands in line."""
-    slow = Slow()
-    async with replica(slow) as address:
-        await gateway.route(max_per_replica=2)
-        asking = []
-        for count in range(1, 6):
-            asking.append(asyncio.create_task(gateway.get()))
-            arrival = await gateway.doorman.next()
-            arrival.answer.set_result(released(address, names.LIMITED + NOTES))
-            await until(lambda count=count: slow.busy == min(count, 2))  # type: ignore[misc]
-        slow.go.set()
-        found: list[httpx.Response] = await asyncio.gather(*asking)
-    assert {one.status_code for one in found} == {200}

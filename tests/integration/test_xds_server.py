@@ -291,10 +291,18 @@ async def test_settled_has_a_deadline(served: Served) -> None:
         await served.xds.settled(served.xds.set_endpoints("a", made("a", "2")), deadline=0.01)
 
 
-async def test_nobody_listens(served: Served) -> None:
-    await served.xds.settled(served.xds.set_endpoints("a", made("a", "2")))
-    await served.xds.apply(configuration(("b",)))
+async def test_without_an_envoy_configurations_apply_and_endpoints_do_not_settle(served: Served) -> None:
+    serial = served.xds.set_endpoints("a", made("a", "2"))
+    with pytest.raises(TimeoutError):
+        await served.xds.settled(serial, deadline=0.01)
+    await served.xds.apply(configuration(("a",)))
     assert not served.xds.connected
+    settling = asyncio.create_task(served.xds.settled(serial))
+    client = await served.live()
+    assert not settling.done()
+    await client.subscribe(Kind.ENDPOINTS, "a")
+    assert (await client.take()).sent == {"a": "2"}
+    await settling
 
 
 async def test_an_envoy_that_leaves_is_waited_for_no_longer(served: Served) -> None:

@@ -141,9 +141,13 @@ class XdsServer:
             self.last_rejection = ""
 
     async def settled(self, serial: int, deadline: float = ANSWER_DEADLINE) -> None:
-        """Wait until every stream has accepted the endpoints with this serial number, whatever becomes of the
+        """Wait until an Envoy listens and has accepted the endpoints with this serial number, whatever becomes of the
         configuration meanwhile. Raises Rejected or TimeoutError."""
-        await self._answered(serial, (Kind.ENDPOINTS,), deadline)
+        async with asyncio.timeout(deadline):
+            while not any(Kind.ENDPOINTS in stream.subscriptions for stream in self._streams):
+                moved = self._moved
+                await moved.wait()
+            await self._answered(serial, (Kind.ENDPOINTS,))
 
     # --- how a change travels -------------------------------------------------------------------------------------
 
@@ -166,7 +170,8 @@ class XdsServer:
 
     async def _settled_if_listening(self, serial: int) -> None:
         try:
-            await self._answered(serial, CONFIGURATION, ANSWER_DEADLINE)
+            async with asyncio.timeout(ANSWER_DEADLINE):
+                await self._answered(serial, CONFIGURATION)
         except TimeoutError:
             log.warning("the gateway has not confirmed a change", serial=serial)
 
@@ -185,16 +190,16 @@ class XdsServer:
                     stream.send_again(Kind.ENDPOINTS, changed, self._serial)
         return self._serial
 
-    async def _answered(self, serial: int, kinds: tuple[Kind, ...], deadline: float) -> None:
-        async with asyncio.timeout(deadline):
-            while True:
-                for sent, why in self._refusals.values():
-                    if sent.kind in kinds and sent.oldest <= serial <= sent.newest:
-                        raise Rejected(why)
-                if not any(self._owes(stream, serial, kinds) for stream in self._streams):
-                    return
-                moved = self._moved
-                await moved.wait()
+    async def _answered(self, serial: int, kinds: tuple[Kind, ...]) -> None:
+        """Wait until no stream owes an answer for what the serial number stands for. Raises Rejected."""
+        while True:
+            for sent, why in self._refusals.values():
+                if sent.kind in kinds and sent.oldest <= serial <= sent.newest:
+                    raise Rejected(why)
+            if not any(self._owes(stream, serial, kinds) for stream in self._streams):
+                return
+            moved = self._moved
+            await moved.wait()
 
     def _owes(self, stream: _Stream, serial: int, kinds: tuple[Kind, ...]) -> bool:
         """Whether this stream has still to answer, or to be sent, what the serial number stands for."""
