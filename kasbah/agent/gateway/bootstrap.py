@@ -7,10 +7,14 @@ from kasbah.agent.gateway.clusters import own_clusters
 from kasbah.agent.gateway.listeners import ADS, Json
 from kasbah.agent.gateway.wiring import Wiring
 
+REDIAL = {"base_interval": "0.1s", "max_interval": "1s"}
+"""How soon an agent that comes back is asked again: by itself Envoy waits up to half a minute."""
+
 
 def bootstrap(wiring: Wiring) -> Json:
     """The bootstrap in JSON form. The admin page is on a private Unix socket."""
-    agent = {"grpc_services": [{"envoy_grpc": {"cluster_name": names.XDS_CLUSTER}}], "transport_api_version": "V3"}
+    dial = {"cluster_name": names.XDS_CLUSTER, "retry_policy": {"retry_back_off": REDIAL}}
+    agent = {"grpc_services": [{"envoy_grpc": dial}], "transport_api_version": "V3"}
     return {
         "node": {"id": "gateway", "cluster": "kasbah"},
         "admin": {"address": {"pipe": {"path": wiring.admin_socket, "mode": 0o600}}},
