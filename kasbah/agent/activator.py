@@ -40,17 +40,21 @@ class Gate(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        end = self._buffer.find(END)
-        if end >= 0:
-            request, self._buffer = self._buffer[: end + 2], self._buffer[end + len(END) :]
-            self._ask(request)
-        elif len(self._buffer) > LONGEST_REQUEST and self._transport is not None:
-            self._transport.abort()
+        self._take_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if self._answer is not None:
             self._answer.cancel()
+
+    def _take_next(self) -> None:
+        """Ask for the next request that is here whole, once the one before has its answer."""
+        end = self._buffer.find(END)
+        if end >= 0 and self._answer is None:
+            request, self._buffer = self._buffer[: end + 2], self._buffer[end + len(END) :]
+            self._ask(request)
+        if len(self._buffer) > LONGEST_REQUEST and self._transport is not None:
+            self._transport.abort()
 
     def _ask(self, request: bytes) -> None:
         service = _header(request, names.SERVICE_HEADER)
@@ -63,6 +67,8 @@ class Gate(asyncio.Protocol):
             return
         result = answer.result()
         self._transport.write(_released(result) if isinstance(result, Released) else _refused(result))
+        self._answer = None
+        self._take_next()
 
 
 async def open_gate(path: Path, arrive: Arrive) -> asyncio.AbstractServer:

@@ -280,6 +280,7 @@ class Agent:
         await asyncio.to_thread(self._meter.read)
         if self._meter.oversized(self._settings.limits.access_log_bytes):
             self._meter.set_aside()
+        if self._meter.missing:
             await self._gateway.envoy.admin("POST", "/reopen_logs")
         if self._link.connected:
             await self._link.tell_usage()

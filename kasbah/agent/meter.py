@@ -53,7 +53,7 @@ class Meter:
     def read(self) -> int:
         """Count what is new in the log; the number of lines."""
         counted = 0
-        while lines := self._read_chunk():
+        while (lines := self._read_chunk()) is not None:
             counted += lines
         return counted
 
@@ -67,6 +67,11 @@ class Meter:
     def set_aside(self) -> None:
         """Rename the log. The gateway must then be told to open a new one."""
         self._log.rename(self._old)
+
+    @property
+    def missing(self) -> bool:
+        """Whether the log was set aside and the gateway has not opened a new one yet."""
+        return self._old.exists() and not self._log.exists()
 
     def next_batch(self) -> UsageBatch | None:
         """The oldest batch not yet acknowledged, made from what was counted where there is none."""
@@ -97,17 +102,18 @@ class Meter:
         assert sequence is not None
         return sequence, body
 
-    def _read_chunk(self) -> int:
+    def _read_chunk(self) -> int | None:
+        """Count some lines; None where there are no more."""
         with self._transaction() as database:
             row = database.execute("SELECT inode, position FROM cursor").fetchone()
             inode, position = row or (None, 0)
             path, position = self._find(inode, position)
             if path is None:
-                return 0
+                return None
+            is_over = path == self._old and self._log.exists() and self._log.stat().st_size > 0
             lines, length = _whole_lines(path, position)
             if not lines:
-                self._leave(path)
-                return 0
+                return self._leave(database) if is_over else None
             metered = meter(lines)
             self.unreadable += metered.unreadable
             database.executemany(ADD, [(*_key_row(key), *astuple(one)) for key, one in metered.usage.items()])
@@ -118,14 +124,17 @@ class Meter:
         """The file to go on with and where: the one left off in, by its inode, else the oldest there is."""
         there = [path for path in (self._old, self._log) if path.exists()]
         for path in there:
-            if path.stat().st_ino == inode:
-                return path, position
+            found = path.stat()
+            if found.st_ino == inode:
+                return path, position if position <= found.st_size else 0
         return (there[0], 0) if there else (None, 0)
 
-    def _leave(self, path: Path) -> None:
-        """The old log is read to its end and the gateway writes the new one: the old one goes."""
-        if path == self._old and self._log.exists() and self._log.stat().st_size > 0:
-            os.unlink(self._old)
+    def _leave(self, database: sqlite3.Connection) -> int:
+        """The gateway wrote the new log before the old one was read to its end: the old one goes, and the cursor with
+        it, since a later log may be given the same inode."""
+        os.unlink(self._old)
+        database.execute("INSERT OR REPLACE INTO cursor VALUES (1, ?, 0)", (self._log.stat().st_ino,))
+        return 0
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
