@@ -164,13 +164,12 @@ class Replicas:
 
     def start(self, service: Service) -> None:
         """Start one more."""
-        order = self._starter.order(service, self._revision)
         live = LiveReplica(
-            id=order.replica,
+            id=self._starter.new_id(),
             service=service.id,
             revision=self._revision.id,
             state=ReplicaState.STARTING,
-            address=self._starter.address(order),
+            address="",
             since=self._clock.now(),
         )
         self._all[live.id] = live
@@ -178,9 +177,11 @@ class Replicas:
 
         async def begin() -> None:
             try:
+                order = self._starter.order(live.id, service, self._revision)
+                live.address = self._starter.address(order)
                 async with live.turn:  # whoever stops it meanwhile waits until there is something to stop
                     running = await self._driver.start(order)
-            except KasbahError as error:
+            except (KasbahError, OSError) as error:
                 self._ended(live, Exit(reason=str(error)))
                 return
             live.pid, live.existing_at = running.pid, self._clock.steady()

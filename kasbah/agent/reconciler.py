@@ -78,11 +78,11 @@ class Reconciler:
         return tuple(self._units.values())
 
     def arrive(self, service: ServiceId, revision: RevisionId) -> asyncio.Future[Answer]:
-        """A request that found no replica of this revision. One that comes long after its revision lost its traffic is
-        served by the one that has it now."""
+        """A request that found no replica of this revision. One that comes long after its revision lost its traffic, or
+        its port, is served by the one that has it now."""
         unit = self._units.get((service, revision))
-        if unit is None:
-            unit = next((one for one in self._of(service) if one.role is Role.SERVING), None)
+        if unit is None or (unit.makes_way and unit.role is Role.RETIRED):
+            unit = self._serving(service)
         if unit is None:
             answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             answer.set_result(UNKNOWN)
@@ -166,8 +166,9 @@ class Reconciler:
         for place, (service, revision, role) in wanted.items():
             unit = self._unit(service, revision, role)
             ready = self._parts.revisions.ensure(service, revision, self._retry_of(service, revision))
-            changed = (unit.service, unit.role, unit.buildable) != (service, role, ready)
-            unit.buildable = ready
+            ready = ready and self._port_holder(unit) is None
+            changed = (unit.service, unit.role, unit.may_run) != (service, role, ready)
+            unit.may_run = ready
             unit.protocol = self._parts.ledger.memory.proven.get(revision.id, unit.protocol)
             if changed or place not in self._examined:
                 self._examined.add(place)
@@ -178,6 +179,17 @@ class Reconciler:
                 if not any(service == place[0] for service, _ in wanted):
                     unit.dismiss()
                 unit.assign(unit.service, Role.RETIRED)
+            if unit.makes_way and (heir := self._serving(unit.service.id)) is not None:
+                unit.hand_over(heir)
+
+    def _port_holder(self, unit: Unit) -> Unit | None:
+        """Who has the fixed port that this unit needs, if somebody else has."""
+        port = unit.revision.port
+        others = (one for one in self.units if one is not unit and one.revision.port == port)
+        return None if port is None else next((one for one in others if one.replicas.alive), None)
+
+    def _serving(self, service: ServiceId) -> Unit | None:
+        return next((one for one in self._of(service) if one.role is Role.SERVING), None)
 
     def _retry_of(self, service: Service, revision: Revision) -> str:
         """A failed build is tried again for a new rollout only."""
@@ -211,6 +223,8 @@ class Reconciler:
     def _advance_trial(self, service: Service) -> None:
         trial = service.trial
         if trial is None:
+            for one in self._of(service.id):
+                one.make_way(False)
             return
         place = (service.id, trial.revision)
         status = self._trials.get(place)
@@ -223,9 +237,16 @@ class Reconciler:
         if build.build is BuildState.FAILED:
             status = replace(status, trial=TrialState.FAILED, reason=build.reason, tail=build.tail)
         elif build.build is BuildState.BUILT and status.trial in (TrialState.UNTRIED, TrialState.TRYING):
+            self._make_way_for(self._units[place])
             status = self._try(status, self._units[place])
         self._trials[place] = status
         self._parts.tools.changed()
+
+    def _make_way_for(self, tried: Unit) -> None:
+        """A fixed port holds one replica: who serves on it stops first, and its callers wait for the outcome."""
+        for unit in self._of(tried.service.id):
+            if unit is not tried and tried.revision.port is not None and unit.revision.port == tried.revision.port:
+                unit.make_way(unit.role is Role.SERVING)
 
     def _try(self, status: RevisionStatus, unit: Unit) -> RevisionStatus:
         ready = unit.replicas.ready
@@ -235,6 +256,9 @@ class Reconciler:
             self._begin_proof(unit, ready[0].address)
         elif unit.role is Role.SERVING and unit.revision.id in self._parts.ledger.memory.proven:
             return replace(status, trial=TrialState.PROVEN)
+        elif (holder := self._port_holder(unit)) is not None and holder.service.id != unit.service.id:
+            reason = f"port {unit.revision.port} is held by the service {holder.service.name}: choose another port"
+            return replace(status, trial=TrialState.FAILED, reason=reason)
         elif unit.failures and not unit.replicas.alive:
             return replace(status, trial=TrialState.FAILED, reason=unit.failure, tail=unit.last_words())
         return replace(status, trial=TrialState.TRYING)

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from kasbah.agent.ports import NewReplicaId, Prober
 from kasbah.api.quantities import format_duration
+from kasbah.domain.ids import ReplicaId
 from kasbah.domain.revision import Probe, Protocol, Revision
 from kasbah.domain.service import Service
 from kasbah.drivers.interface import StartOrder
+from kasbah.drivers.ports import is_free
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.05
 """Seconds between two startup probes: a start of 5 ms is noticed at once, one of a minute is not asked too often."""
@@ -65,8 +67,12 @@ class Starter:
         self._give_port = give_port
         self._site = site
 
-    def order(self, service: Service, revision: Revision) -> StartOrder:
-        """Everything needed to start one more replica of this revision."""
+    def new_id(self) -> ReplicaId:
+        """A fresh id for a replica."""
+        return self._new_id()
+
+    def order(self, replica: ReplicaId, service: Service, revision: Revision) -> StartOrder:
+        """Everything needed to start one more replica of this revision. Raises OSError where no port is free."""
         built = self._prepared(revision)
         port = revision.port or self._take_port()
         given = {
@@ -76,7 +82,7 @@ class Starter:
             "KASBAH_SITE": self._site,
         }
         return StartOrder(
-            replica=self._new_id(),
+            replica=replica,
             service=service.id,
             revision=revision.id,
             argv=built.argv,
@@ -92,8 +98,9 @@ class Starter:
         return f"{LOOPBACK}:{order.port}"
 
     def release(self, address: str) -> None:
-        """The replica at this address is gone: its port may be used again."""
-        self._give_port(int(address.rpartition(":")[2]))
+        """The replica at this address is gone (an empty one: it never had one): its port may be used again."""
+        if address:
+            self._give_port(int(address.rpartition(":")[2]))
 
     async def prove(self, address: str, pid: int | None, revision: Revision) -> str | None:
         """Wait until the startup probe succeeds: None; or say why it did not within the startup deadline."""
@@ -101,7 +108,7 @@ class Starter:
         pause = FIRST_PAUSE
         try:
             async with asyncio.timeout(deadline.total_seconds()):
-                while not await self._ask(address, revision.health.startup):
+                while not (await self._ask(address, revision.health.startup) and _is_its_own(revision.port, pid)):
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, LONGEST_PAUSE)
         except TimeoutError:
@@ -143,6 +150,8 @@ class Starter:
         port = address.rpartition(":")[2]
         elsewhere = [one for one in listening_ports(pid) if one != int(port)] if pid else []
         path = revision.health.startup.path
+        if revision.port is not None and not _is_its_own(revision.port, pid) and not is_free(revision.port):
+            return f"port {port} is taken: another process of this machine listens on it"
         if elsewhere:
             return (
                 f"it listens on port {elsewhere[0]} and not on {port}: let it listen on the port in PORT, "
@@ -151,6 +160,11 @@ class Starter:
         if path is not None and pid and int(port) in listening_ports(pid):
             return f"it listens, but GET {path} did not answer 2xx or 3xx within {within} (health.startup)"
         return f"it did not listen on port {port} (PORT) within {within} (deadlines.startup)"
+
+
+def _is_its_own(port: int | None, pid: int | None) -> bool:
+    """Whether a replica's answer is its own: on a fixed port it could be a stranger's, who had the port before."""
+    return port is None or pid is None or port in listening_ports(pid)
 
 
 def listening_ports(pid: int) -> list[int]:

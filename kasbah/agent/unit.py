@@ -72,7 +72,8 @@ class Unit:
         self.wakes = Wakes()
         self.failures = 0
         self.failure = ""
-        self.buildable = False
+        self.may_run = False
+        self.makes_way = False
         self.protocol = revision.protocol
         self._last_failure: datetime | None = None
         self._retired_at = tools.clock.now() if role is Role.RETIRED else None
@@ -133,6 +134,18 @@ class Unit:
             self._retired_at = self._tools.clock.now()
         self.service, self.role = service, role
         self.look()
+
+    def make_way(self, wanted: bool) -> None:
+        """Its fixed port is needed to try another revision: it stops, and holds its callers until that is decided."""
+        if wanted is not self.makes_way:
+            self.makes_way = wanted
+            self.look()
+
+    def hand_over(self, heir: Unit) -> None:
+        """Those who wait here wait there from now on."""
+        for held in self.queue.leave():
+            heir.queue.add(held)
+        heir.look()
 
     def command(self, command: Command) -> None:
         """A person wants this, now."""
@@ -232,6 +245,8 @@ class Unit:
             self._memory = replace(self._memory, rung=Rung.RUNNING, last_used=now)
             tried = self.failures > 0 and not self.replicas.alive
             return Target(rung=Rung.STOPPED if tried else Rung.RUNNING, replicas=0 if tried else 1, reason="trial")
+        if self.makes_way:
+            return Target(rung=Rung.STOPPED, replicas=0, reason="makes way for a new revision")
         load = Load(in_flight=self.in_flight, begun=self._begun, waiting=len(self.queue), arrived=self._arrived)
         self._begun = self._arrived = 0
         target, self._memory = scale(
@@ -250,7 +265,7 @@ class Unit:
         return scaling if self.revision.port is None else replace(scaling, max=1, min=min(scaling.min, 1))
 
     def _may_start(self, now: datetime) -> bool:
-        return self.buildable and (self._last_failure is None or now >= self._last_failure + back_off(self.failures))
+        return self.may_run and (self._last_failure is None or now >= self._last_failure + back_off(self.failures))
 
     def _carry_out(self, step: Step) -> None:
         if isinstance(step, Start | Thaw) and self._wake is not None and self._wake.ordered is None:
@@ -282,7 +297,7 @@ class Unit:
     # --- callers --------------------------------------------------------------------------------------------------
 
     def _activate(self) -> Any:
-        serving = self.replicas.serving
+        serving = [] if self.makes_way else self.replicas.serving
         hard = self.service.scaling.max_concurrency
         if self._dismissed:
             return UNKNOWN

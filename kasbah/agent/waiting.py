@@ -65,6 +65,12 @@ class Queue:
         self._held.pop(held, None)
         held.settle(answer)
 
+    def leave(self) -> list[Held]:
+        """All of them, who wait elsewhere from now on."""
+        held = list(self._held)
+        self._held.clear()
+        return held
+
     def take_all(self, answer: Answer) -> None:
         """Answer all the same."""
         for held in list(self._held):
