@@ -231,8 +231,8 @@ class Keeper:
             return
         if held.deadline and held.record.stop_by is None:
             held.deadline.cancel()
-        _answer(held, held.change(state=records.RUNNING))
-        self.book.save(held.record)  # late: who takes over sees by the mark that its program runs
+        self.book.save(held.change(state=records.RUNNING))  # first: what was answered is never lost
+        _answer(held, held.record)
 
     def _execed(self, held: Held) -> bool:
         """Whether a child that has ended had come as far as its program."""
