@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
@@ -23,6 +24,7 @@ from kasbah.domain.revision import Protocol
 from kasbah.errors import Conflict, Denied, Invalid
 
 FORMAT = 1
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -90,40 +92,27 @@ class Ledger:
         return desired
 
     def _read_identity(self) -> Identity | None:
-        found = self._read("identity.json")
-        return None if found is None else IDENTITY.validate_python(found["identity"])
+        return self._read("identity.json", lambda found: IDENTITY.validate_python(found["identity"]))
 
     def _read_desired(self) -> DesiredState | None:
-        found = self._read("desired.json")
-        return None if found is None else self._checked(found["document"].encode(), found["signature"])
+        return self._read("desired.json", lambda found: self._checked(found["document"].encode(), found["signature"]))
 
     def _read_memory(self) -> Memory:
-        found = self._read("memory.json")
-        if found is None:
-            return Memory()
-        return Memory(
-            proven={RevisionId(one): Protocol(protocol) for one, protocol in found["proven"].items()},
-            obeyed={ServiceId(one): int(number) for one, number in found["obeyed"].items()},
-        )
+        return self._read("memory.json", _parse_memory) or Memory()
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, name: str, parse: Callable[[dict[str, Any]], Found]) -> Found | None:
         path = self._folder / name
         try:
             found: dict[str, Any] = json.loads(path.read_text())
-            version = found["format"]
+            version = int(found["format"])
+            return parse(found) if version <= FORMAT else _refuse_newer(path, version)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Invalid(
-                f"{path} is damaged: {error}", hint="move it away; the control plane sends the desired state again"
+                f"{path} is damaged: {type(error).__name__}",
+                hint="move it away; the control plane sends the desired state again",
             ) from error
-        if version > FORMAT:
-            raise Conflict(
-                f"{path} was written by a newer Kasbah (format {version}, this one knows {FORMAT})",
-                hint="upgrade this agent; replicas go on running meanwhile",
-                code="newer_ledger",
-            )
-        return found
 
     def _write(self, name: str, contents: dict[str, Any]) -> None:
         fresh = self._folder / f"{name}.new"
@@ -137,6 +126,21 @@ class Ledger:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _parse_memory(found: dict[str, Any]) -> Memory:
+    return Memory(
+        proven={RevisionId(one): Protocol(protocol) for one, protocol in found["proven"].items()},
+        obeyed={ServiceId(one): int(number) for one, number in found["obeyed"].items()},
+    )
+
+
+def _refuse_newer(path: Path, version: int) -> NoReturn:
+    raise Conflict(
+        f"{path} was written by a newer Kasbah (format {version}, this one knows {FORMAT})",
+        hint="upgrade this agent; replicas go on running meanwhile",
+        code="newer_ledger",
+    )
 
 
 def _private(path: str, flags: int) -> int:

@@ -60,7 +60,8 @@ class Link:
             try:
                 answer = await self._call("GET", "/agent/v1/identity")
                 self._ledger.pin(IDENTITY.validate_json(answer.content))
-            except Unavailable:
+            except Unavailable as error:
+                self._note(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 1.0)
 
@@ -98,7 +99,9 @@ class Link:
         """Send the usage not yet acknowledged, a batch at a time."""
         while (batch := await asyncio.to_thread(self._meter.next_batch)) is not None:
             answer = await self._call("POST", "/agent/v1/usage", body=USAGE_BATCH.dump_json(batch))
-            await asyncio.to_thread(self._meter.acknowledge, int(answer.json()["acknowledged"]))
+            if answer.json()["acknowledged"] != batch.sequence:
+                raise Unavailable(f"the control plane did not acknowledge usage batch {batch.sequence}")
+            await asyncio.to_thread(self._meter.acknowledge, batch.sequence)
 
     async def close(self) -> None:
         """Hang up."""

@@ -1,0 +1,286 @@
+"""The link against a small control plane on a real socket: pinned, followed, told, away and back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from owner import NOW, SITE, Owner
+from real_gateway import answer, headers_of, replica
+from site_runner import until
+
+from kasbah.agent.ledger import Ledger
+from kasbah.agent.link import Link
+from kasbah.agent.meter import Meter
+from kasbah.api.agent import IDENTITY, SITE_STATUS, USAGE_BATCH
+from kasbah.domain.observed import SiteStatus, UsageBatch
+from kasbah.domain.site import Isolation
+from kasbah.errors import Conflict, KasbahError, Unavailable
+
+pytestmark = pytest.mark.real
+
+TOKEN = "site-token"
+STATUS = SiteStatus(
+    site=SITE, observed_at=NOW, applied=(1, 1), gateway_address="127.0.0.1:8080",
+    isolation=Isolation(mechanisms=(), missing=()),
+)  # fmt: skip
+
+
+@dataclass
+class Control:
+    """Answers as a control plane does, or with `fails`."""
+
+    owner: Owner = field(default_factory=Owner)
+    generation: int = 1
+    fails: int | None = None
+    forgets_answers: bool = False
+    asked: list[dict[str, str]] = field(default_factory=list)
+    statuses: list[SiteStatus] = field(default_factory=list)
+    usage: list[UsageBatch] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def change(self) -> None:
+        self.generation += 1
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        headers = headers_of(scope)
+        self.asked.append({"path": scope["path"], **headers})
+        body = await _body(receive)
+        if headers.get("authorization") != f"Bearer {TOKEN}":
+            await answer(send, b"{}", 401)
+        elif self.fails is not None:
+            await answer(send, b"{}", self.fails)
+        else:
+            await self._serve(scope, body, send)
+
+    async def _serve(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
+        match scope["path"].removeprefix("/agent/v1/"):
+            case "identity":
+                await answer(send, IDENTITY.dump_json(self.owner.identity))
+            case "status":
+                self.statuses.append(SITE_STATUS.validate_json(body))
+                await answer(send, b"", 204)
+            case "usage":
+                self.usage.append(batch := USAGE_BATCH.validate_json(body))
+                told = -1 if self.forgets_answers else batch.sequence
+                await answer(send, json.dumps({"acknowledged": told}).encode())
+            case "desired":
+                query = dict(pair.split("=") for pair in scope["query_string"].decode().split("&"))
+                if int(query["generation"]) >= self.generation:
+                    try:
+                        async with asyncio.timeout(float(query["wait"])):
+                            await self._changed.wait()
+                    except TimeoutError:
+                        await answer(send, b"", 204)
+                        return
+                document, signature = self.owner.desired(self.generation)
+                await answer(send, document, x_kasbah_signature=signature)
+
+
+async def _body(receive: Any) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+@dataclass
+class Agent:
+    """What a link hangs between."""
+
+    folder: Path
+    control: Control
+    links: list[Link] = field(default_factory=list)
+    heard: int = 0
+
+    def __post_init__(self) -> None:
+        (self.folder / "token").write_text(f"{TOKEN}\n")
+        self.ledger = Ledger(self.folder)
+        self.meter = Meter(self.folder / "access.log", self.folder / "usage.db")
+
+    def link(self, address: str) -> Link:
+        def hear() -> None:
+            self.heard += 1
+
+        link = Link(f"http://{address}/", self.folder / "token", self.ledger, self.meter, hear)
+        self.links.append(link)
+        return link
+
+    @property
+    def generation(self) -> int:
+        return 0 if self.ledger.desired is None else self.ledger.desired.generation
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+    agent = Agent(tmp_path, Control())
+    yield agent
+    for link in agent.links:
+        await link.close()
+    agent.meter.close()
+
+
+async def test_the_control_plane_is_pinned_and_followed(agent: Agent) -> None:
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        await link.introduce()
+        assert agent.ledger.identity == agent.control.owner.identity
+        following = asyncio.create_task(link.follow())
+        await until(lambda: agent.generation == 1)
+        for generation in (2, 3):
+            agent.control.change()
+            await until(lambda generation=generation: agent.generation == generation)  # type: ignore[misc]
+        assert agent.heard == 3
+        assert link.connected
+        following.cancel()
+    assert {one["x-kasbah-protocol"] for one in agent.control.asked} == {"1"}
+    asked = len(agent.control.asked)
+    await agent.links[0].introduce()
+    assert len(agent.control.asked) == asked, "who is pinned is not asked again"
+
+
+async def test_nothing_newer(agent: Agent) -> None:
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        await link.introduce()
+        await link.fetch(wait=0)
+        await link.fetch(wait=0)
+    assert (agent.generation, agent.heard) == (1, 1)
+
+
+async def test_it_waits_for_a_control_plane_that_is_not_there_yet(agent: Agent) -> None:
+    agent.control.fails = 503
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        introducing = asyncio.create_task(link.introduce())
+        await until(lambda: len(agent.control.asked) > 2)
+        assert "503" in link.last_error
+        assert not link.connected
+        agent.control.fails = None
+        await introducing
+    assert agent.ledger.identity is not None
+
+
+async def test_a_token_that_is_not_known_is_told(agent: Agent) -> None:
+    (agent.folder / "token").write_text("wrong")
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        introducing = asyncio.create_task(link.introduce())
+        await until(lambda: "401" in link.last_error)
+        (agent.folder / "token").write_text(TOKEN)
+        await introducing
+    assert link.connected
+
+
+async def test_down_and_back(agent: Agent) -> None:
+    async with AsyncExitStack() as first:
+        address = await first.enter_async_context(replica(agent.control))
+        link = agent.link(address)
+        await link.introduce()
+        following = asyncio.create_task(link.follow())
+        await until(lambda: agent.generation == 1)
+        agent.control.fails = 500
+        agent.control.change()
+        await until(lambda: "500" in link.last_error)
+        with pytest.raises(Unavailable):
+            await link.tell(STATUS)
+        agent.control.fails = None
+        agent.control.change()
+        await until(lambda: agent.generation == 3 and link.connected)
+        assert link.last_error == ""
+        following.cancel()
+    with pytest.raises(Unavailable, match="does not answer"):
+        await link.fetch(wait=0)
+    assert not link.connected
+
+
+async def test_a_stranger_in_its_place_is_not_followed(agent: Agent) -> None:
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        await link.introduce()
+        await link.fetch(wait=0)
+        agent.control.owner = Owner()
+        agent.control.change()
+        with pytest.raises(KasbahError) as refused:
+            await link.fetch(wait=0)
+        assert refused.value.code == "bad_signature"
+        following = asyncio.create_task(link.follow())
+        await until(lambda: "not signed" in link.last_error)
+        following.cancel()
+        with pytest.raises(Conflict):
+            agent.ledger.pin(agent.control.owner.identity)
+    assert agent.generation == 1
+
+
+async def test_an_installation_that_was_restored_to_the_past_is_refused(agent: Agent) -> None:
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        await link.introduce()
+        agent.control.generation = 5
+        await link.fetch(wait=0)
+        agent.ledger.accept(*agent.control.owner.desired(1, epoch=2))
+        agent.control.generation = 9
+        with pytest.raises(KasbahError) as refused:
+            await link.fetch(wait=0)
+    assert refused.value.code == "older"
+
+
+async def test_a_status_is_told_when_it_says_something_new(agent: Agent) -> None:
+    def seen(later: float, **fields: Any) -> SiteStatus:
+        known = {"gateway_address": STATUS.gateway_address} | fields
+        return SiteStatus(
+            site=SITE, observed_at=NOW + timedelta(seconds=later), applied=(1, 1), isolation=STATUS.isolation, **known
+        )
+
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        for status in (seen(0), seen(1), seen(1.5, gateway_error="refused"), seen(1.6), seen(1.7), seen(3.7)):
+            await link.tell(status)
+    told = [one.observed_at for one in agent.control.statuses]
+    assert told == [NOW + timedelta(seconds=one) for one in (0, 1.5, 1.6, 3.7)]
+
+
+async def test_a_status_that_did_not_arrive_is_told_again(agent: Agent) -> None:
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        agent.control.fails = 500
+        with pytest.raises(Unavailable):
+            await link.tell(STATUS)
+        agent.control.fails = None
+        await link.tell(STATUS)
+    assert agent.control.statuses == [STATUS]
+
+
+async def test_usage_is_acknowledged_once(agent: Agent) -> None:
+    entry = {
+        "at": f"{NOW.timestamp():.6f}", "cluster": "sv-a/rv-a", "key": None, "status": 200, "milliseconds": 1,
+        "bytes_in": 1, "bytes_out": 1,
+    }  # fmt: skip
+    (agent.folder / "access.log").write_text(json.dumps(entry) + "\n")
+    agent.meter.read()
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        agent.control.fails = 500
+        with pytest.raises(Unavailable):
+            await link.tell_usage()
+        agent.control.fails = None
+        agent.control.forgets_answers = True
+        with pytest.raises(Unavailable, match="did not acknowledge"):
+            await link.tell_usage()
+        agent.control.forgets_answers = False
+        await link.tell_usage()
+        await link.tell_usage()
+    assert [one.sequence for one in agent.control.usage] == [1, 1]
+    assert agent.control.usage[0] == agent.control.usage[1], "the number tells that it is the same"
+    assert agent.meter.next_batch() is None

@@ -1,0 +1,215 @@
+"""The site's own door behind a real gateway: a ticket opens it for one act on one object, for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import httpx
+import pytest
+from owner import NOW, Owner
+from real_gateway import Site
+from site_runner import DEADLINE, until
+
+from kasbah.agent.blobs import BlobStore
+from kasbah.agent.door import Door
+from kasbah.agent.ledger import Ledger
+from kasbah.agent.paths import Paths
+from kasbah.agent.serving import serve_unix
+from kasbah.api.bundle import pack
+from kasbah.clock import ManualClock
+from kasbah.domain.ids import Digest, SiteId
+from kasbah.settings import Limits
+
+pytestmark = pytest.mark.real
+
+SERVICE = "sv-0000000000000000"
+REPLICA = "rp-0000000000000001"
+REVISION = "rv-0000000000000002"
+
+
+@dataclass
+class Opened:
+    """A door, its gateway and who signs for it."""
+
+    owner: Owner
+    paths: Paths
+    blobs: BlobStore
+    clock: ManualClock
+    client: httpx.AsyncClient
+    digest: Digest
+    source: bytes
+    stored: list[str]
+
+    async def ask(self, method: str, path: str, ticket: str = "", **more: object) -> httpx.Response:
+        headers = {"authorization": f"Bearer {ticket}"} if ticket else {}
+        return await self.client.request(method, path, headers=headers, **more)  # type: ignore[arg-type]
+
+    async def put(self, ticket: str, content: bytes | None = None) -> httpx.Response:
+        return await self.ask("PUT", f"/v1/blobs/{self.digest}", ticket, content=content or self.source)
+
+    def write_log(self, name: str, *lines: str) -> None:
+        folder = self.paths.logs / SERVICE
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{name}.log").open("a") as log:
+            log.writelines(f"2026-03-01T12:00:0{at}.000000Z stdout F {line}\n" for at, line in enumerate(lines))
+
+
+@pytest.fixture
+async def door(gateway: Site, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Opened]:
+    folder = tmp_path_factory.mktemp("source")
+    (folder / "app.py").write_text("print('hello')\n")
+    bundle = pack(folder)
+    owner, paths, clock, stored = Owner(), gateway.paths, ManualClock(NOW), []
+    ledger = Ledger(paths.ledger)
+    ledger.pin(owner.identity)
+    blobs = BlobStore(paths, Limits())
+    door = Door(paths, ledger, blobs, clock, lambda: stored.append("stored"))
+    serving = asyncio.create_task(serve_unix(door.app(), paths.door_socket))
+    await until(paths.door_socket.exists)
+    async with gateway.client("kasbah") as client:
+        source = bundle.path.read_bytes()
+        bundle.path.unlink()
+        yield Opened(owner, paths, blobs, clock, client, bundle.digest, source, stored)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_source_comes_in_once(door: Opened) -> None:
+    ticket = door.owner.ticket("blob.put", door.digest)
+    assert (await door.ask("HEAD", f"/v1/blobs/{door.digest}", ticket)).status_code == 404
+    first = await door.put(ticket)
+    assert (first.status_code, first.json()) == (201, {"digest": door.digest})
+    assert (await door.put(ticket)).status_code == 200
+    assert (await door.ask("HEAD", f"/v1/blobs/{door.digest}", ticket)).status_code == 200
+    assert door.blobs.path(door.digest).exists()
+    assert door.stored
+
+
+async def test_a_source_that_is_not_what_its_name_says(door: Opened) -> None:
+    answer = await door.put(door.owner.ticket("blob.put", door.digest), door.source[:-20])
+    assert answer.status_code == 400
+    assert not door.blobs.has(door.digest)
+    assert not door.stored
+
+
+async def test_a_source_over_the_tickets_limit(door: Opened) -> None:
+    answer = await door.put(door.owner.ticket("blob.put", door.digest, limit=10))
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "too_large"
+
+
+OTHER = "sha256:" + "0" * 64
+
+
+async def test_tickets_that_do_not_open(door: Opened) -> None:
+    def ticket(act: str = "blob.put", **fields: object) -> str:
+        return door.owner.ticket(act, fields.pop("object", door.digest), **fields)  # type: ignore[arg-type]
+
+    good = ticket()
+    payload, _, signature = good.partition(".")
+    refused = {
+        "": (401, "unauthenticated"),
+        Owner().ticket("blob.put", door.digest): (403, "denied"),
+        ticket("logs.read"): (403, "denied"),
+        ticket(object=OTHER): (403, "denied"),
+        ticket(site=SiteId("st-else")): (403, "denied"),
+        ticket(age=timedelta(minutes=10)): (403, "ticket_expired"),
+        f"{payload}.": (403, "denied"),
+        f"{payload[:-2]}AA.{signature}": (403, "denied"),
+        f"{payload}.{ticket(object=OTHER).partition('.')[2]}": (403, "denied"),
+        "x": (403, "denied"),
+        "." * 3: (403, "denied"),
+        "x" * 10_000: (403, "denied"),
+    }
+    for text, (status, code) in refused.items():
+        answer = await door.put(text)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), text[:80]
+        assert (await door.ask("HEAD", f"/v1/blobs/{door.digest}", text)).status_code == status
+    assert not door.blobs.has(door.digest)
+    assert (await door.put(good)).status_code == 201
+
+
+async def test_a_ticket_dies(door: Opened) -> None:
+    ticket = door.owner.ticket("blob.put", door.digest)
+    door.clock.advance(timedelta(minutes=10))
+    answer = await door.put(ticket)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "ticket_expired")
+    assert "new one" in answer.json()["error"]["hint"]
+
+
+async def test_another_scheme_is_no_ticket(door: Opened) -> None:
+    ticket = door.owner.ticket("blob.put", door.digest)
+    answer = await door.client.head(f"/v1/blobs/{door.digest}", headers={"authorization": f"Basic {ticket}"})
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("digest", ["sha256:short", "..%2f..%2fetc%2fpasswd", "sha512:" + "0" * 64])
+async def test_what_is_no_digest(door: Opened, digest: str) -> None:
+    answer = await door.ask("HEAD", f"/v1/blobs/{digest}", door.owner.ticket("blob.put", digest))
+    assert answer.status_code in (400, 403, 404)
+    assert [path.name for path in door.paths.blobs.iterdir()] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/blobs", "/v1/services/x", "/metrics"])
+async def test_nothing_else_is_behind_the_door(door: Opened, path: str) -> None:
+    assert (await door.ask("GET", path, door.owner.ticket("logs.read", SERVICE))).status_code == 404
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+def texts(answer: httpx.Response) -> list[str]:
+    return [json.loads(line)["text"] for line in answer.text.splitlines()]
+
+
+async def test_logs_are_read(door: Opened) -> None:
+    door.write_log(REPLICA, "one", "two \u00e9", "three")
+    door.write_log(f"build-{REVISION}", "built")
+    ticket = door.owner.ticket("logs.read", SERVICE)
+    path = f"/v1/services/{SERVICE}/logs"
+    answer = await door.ask("GET", path, ticket)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    first = json.loads(answer.text.splitlines()[0])
+    assert (first["replica"], first["stream"]) == (REPLICA, "stdout")
+    assert texts(answer)[-1] == "three"
+    assert texts(await door.ask("GET", f"{path}?tail=1&replica={REPLICA}", ticket)) == ["three"]
+    assert texts(await door.ask("GET", f"{path}?tail=0", ticket)) == []
+    assert texts(await door.ask("GET", f"{path}?build={REVISION}", ticket)) == ["built"]
+    assert texts(await door.ask("GET", f"{path}?replica=rp-{'9' * 16}", ticket)) == []
+
+
+async def test_logs_are_followed_as_they_come(door: Opened) -> None:
+    door.write_log(REPLICA, "one")
+    ticket = door.owner.ticket("logs.read", SERVICE)
+    headers = {"authorization": f"Bearer {ticket}"}
+    heard = []
+    async with asyncio.timeout(DEADLINE):
+        path = f"/v1/services/{SERVICE}/logs?follow=1"
+        async with door.client.stream("GET", path, headers=headers) as answer:
+            async for line in answer.aiter_lines():
+                heard.append(json.loads(line)["text"])
+                if len(heard) == 3:
+                    break
+                door.write_log(REPLICA, f"line {len(heard)}")
+    assert heard == ["one", "line 1", "line 2"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("tail=-1", 400), ("tail=x", 400), ("tail=10001", 400), ("replica=../../x", 400), ("build=..", 400)],
+)
+async def test_logs_asked_for_wrongly(door: Opened, query: str, status: int) -> None:
+    ticket = door.owner.ticket("logs.read", SERVICE)
+    answer = await door.ask("GET", f"/v1/services/{SERVICE}/logs?{query}", ticket)
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == "invalid"
+
+
+async def test_a_ticket_for_one_services_logs_opens_no_others(door: Opened) -> None:
+    ticket = door.owner.ticket("logs.read", SERVICE)
+    for service in ("sv-0000000000000009", ".."):
+        assert (await door.ask("GET", f"/v1/services/{service}/logs", ticket)).status_code in (403, 404)
