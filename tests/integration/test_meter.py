@@ -273,8 +273,8 @@ def test_rotation_while_the_gateway_writes(place: Place) -> None:
     meter = place.meter()
     gateway = threading.Thread(target=write)
     gateway.start()
-    for _ in range(5):
-        while not meter.oversized(5_000):
+    for _ in range(3):
+        while not meter.oversized(2_000):
             meter.read()
         meter.set_aside()
         reopen.set()
