@@ -16,7 +16,7 @@ from kasbah.domain.revision import Deadlines, Protocol, Revision
 from kasbah.domain.service import Access, Key, Service
 
 SITE_HOST = "kasbah"
-SERVING = (ReplicaState.READY, ReplicaState.DRAINING)
+SERVING = (ReplicaState.READY, ReplicaState.UNREADY, ReplicaState.DRAINING)
 
 
 def cluster_name(service: ServiceId, revision: RevisionId) -> str:
@@ -56,9 +56,10 @@ def route(
 
 
 def endpoints(replicas: Iterable[Replica]) -> tuple[Endpoint, ...]:
-    """Where a revision's requests go: its ready replicas; draining ones keep their place and are given nothing."""
+    """Where a revision's requests go: its ready replicas; the others that may still carry some keep their place,
+    so that these stay counted, and are given nothing."""
     serving = sorted((one for one in replicas if one.state in SERVING), key=lambda one: one.id)
-    return tuple(Endpoint(address=one.address, draining=one.state is ReplicaState.DRAINING) for one in serving)
+    return tuple(Endpoint(address=one.address, draining=one.state is not ReplicaState.READY) for one in serving)
 
 
 def _is_routed(service: Service, revision: Revision) -> bool:

@@ -152,7 +152,7 @@ def test_a_hard_limit_holds_for_each_replica(hard: int | None) -> None:
     assert cluster.max_per_replica == hard
 
 
-def test_endpoints_are_the_ready_and_those_that_drain() -> None:
+def test_endpoints_are_the_ready_and_those_that_may_still_carry_something() -> None:
     there = [
         Replica(
             id=ReplicaId(f"rp-{number}"),
@@ -167,6 +167,7 @@ def test_endpoints_are_the_ready_and_those_that_drain() -> None:
     numbers = {state: number for number, state in enumerate(ReplicaState)}
     assert endpoints(there) == (
         Endpoint(address=f"127.0.0.1:{numbers[ReplicaState.READY]}"),
+        Endpoint(address=f"127.0.0.1:{numbers[ReplicaState.UNREADY]}", draining=True),
         Endpoint(address=f"127.0.0.1:{numbers[ReplicaState.DRAINING]}", draining=True),
     )
 

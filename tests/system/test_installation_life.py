@@ -145,9 +145,11 @@ class TestCommandsThatAct:
 
 
 def _left(site: Site, marks: list[str]) -> list[str]:
-    """Files of a service that are still there."""
-    found = (site.data_dir / "agent").glob("**/*")
-    return [str(path) for path in found if any(mark in path.name for mark in marks)]
+    """Files of a service that are still there. Folders that go while they are looked into are gone."""
+    found = (
+        f"{folder}/{name}" for folder, folders, files in os.walk(site.data_dir / "agent") for name in folders + files
+    )
+    return [path for path in found if any(mark in path.rpartition("/")[2] for mark in marks)]
 
 
 def test_every_request_is_counted_once(site: Site, tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ class GatewayController:
             except (OSError, Unavailable, TimeoutError, ValueError) as error:
                 self.error = f"the gateway cannot be started: {error}"
                 log.error("the gateway cannot be started", error=str(error))
+            else:
+                self.error = ""
 
     async def close(self) -> None:
         """Stop serving; Envoy goes on with what it has."""

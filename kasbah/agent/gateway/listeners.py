@@ -102,13 +102,14 @@ def _keys_filter() -> Json:
 
 
 def _strip_our_headers() -> Json:
-    """What a caller sends in our name is gone before anything reads it."""
-    mutations = [{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in ("x-kasbah-", "x-envoy-")]
+    """What a caller sends in our name is gone before anything reads it; with underscores too, which many frameworks
+    take for dashes."""
+    ours = {"safe_regex": {"regex": "x[-_](kasbah|envoy)[-_].*"}}
     return {
         "name": "kasbah.strip",
         "typed_config": {
             "@type": f"{EXTENSIONS}http.early_header_mutation.header_mutation.v3.HeaderMutation",
-            "mutations": mutations,
+            "mutations": [{"remove_on_match": {"key_matcher": ours}}],
         },
     }
 

@@ -1,6 +1,7 @@
 """Names shared by the parts of the gateway's configuration, and by those who read what Envoy reports.
 
-No caller can name a cluster: routes name them, and no route takes a name from a header.
+No caller can name a cluster: routes name them. Only the cold listener's takes a name from a header, which the gate has
+written over whatever was there.
 """
 
 from __future__ import annotations
