@@ -119,7 +119,10 @@ class Site:
         return self._call("GET", name)
 
     def sleep(self, name: str, rung: str) -> None:
-        """Put a service to sleep, and wait until it is `frozen` or `stopped`."""
+        """Put a service to sleep, and wait until it is `frozen` or `stopped`. It is woken first: who sleeps deeper than
+        is asked stays where he is, and an order that still waits for an idle moment is forgotten."""
+        self._call("POST", f"{name}/wake")
+        self.reaches(name, "running")
         self.order_sleep(name, rung)
         self.reaches(name, rung)
 

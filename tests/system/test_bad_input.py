@@ -158,13 +158,11 @@ def test_an_app_that_dies_again_and_again(site: Site, tmp_path: Path) -> None:
 class TestAFixedPort:
     """Whoever answers there is not the replica unless the replica listens."""
 
-    @pytest.mark.xfail(strict=True, reason="the startup probe takes any listener on the port for the replica's")
     def test_that_another_program_has(self, site: Site, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             failed_deploy(site, script(tmp_path, "crowded", fixed(port), f"    port: {port}\n"), "already in use")
 
-    @pytest.mark.xfail(strict=True, reason="the startup probe takes the old revision's listener for the new one's")
     def test_that_the_old_revision_has(self, site: Site, tmp_path: Path) -> None:
         port = free_port()
         more = f"    port: {port}\n"
