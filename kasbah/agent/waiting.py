@@ -125,8 +125,7 @@ class Wakes:
         self._released_at = {one.id: self._released_at.get(one.id, released_at) for one in self.closed}
         self.counts[wake.rung] += 1
         for phase, spent in (("queue", wake.queue_ms), ("start", wake.start_ms), ("ready", wake.ready_ms)):
-            total = self.seconds.get((wake.rung, phase), 0.0)
-            self.seconds[wake.rung, phase] = total + spent / 1_000
+            self._spend(wake.rung, phase, spent)
 
     def first_byte(self, wake: WakeId, at: float) -> bool:
         """The first byte of an answer to somebody who waited for `wake`; the earliest counts. Whether it was news."""
@@ -135,9 +134,13 @@ class Wakes:
                 spent = _milliseconds(at - self._released_at[wake])
                 if one.first_byte_ms is not None and one.first_byte_ms <= spent:
                     return False
+                self._spend(one.rung, "first_byte", spent - (one.first_byte_ms or 0.0))
                 self.closed[index] = replace(one, first_byte_ms=spent)
                 return True
         return False
+
+    def _spend(self, rung: str, phase: str, milliseconds: float) -> None:
+        self.seconds[rung, phase] = self.seconds.get((rung, phase), 0.0) + milliseconds / 1_000
 
 
 def _milliseconds(seconds: float) -> float:
