@@ -32,6 +32,6 @@ def test_the_last_are_kept_and_all_are_counted() -> None:
     wakes = Wakes()
     for number in range(KEPT_WAKES + 5):
         wakes.add(wake(number), released_at=100.0)
-    assert [one.id for one in wakes.closed][0] == "wk-5"
+    assert wakes.closed[0].id == "wk-5"
     assert wakes.counts["frozen"] == KEPT_WAKES + 5
     assert not wakes.first_byte(WakeId("wk-0"), 101.0), "it was dropped"
