@@ -153,7 +153,7 @@ def _left(site: Site, marks: list[str]) -> list[str]:
 
 
 def test_every_request_is_counted_once(site: Site, tmp_path: Path) -> None:
-    """Across sleep, a killed agent and a killed Envoy."""
+    """Across sleep and a killed agent."""
     name = "counted"
     site.deploy(probe(tmp_path, {name: UNUSED}))
     sent = 0
@@ -222,7 +222,7 @@ class TestDownAndUp:
 async def test_the_agent_is_killed_under_load(site: Site, tmp_path: Path) -> None:
     """What is held and what is warm outlives the agent: its successor adopts gateway and replicas."""
     name = "outliving"
-    await asyncio.to_thread(site.deploy, probe(tmp_path, {name: {**UNUSED, "env": {"START_SECONDS": "2"}}}))
+    await asyncio.to_thread(site.deploy, probe(tmp_path, {name: {**UNUSED, "env": {"START_SECONDS": "1"}}}))
     pid = site.describe(name)["replicas"][0]["pid"]
     for rung in (None, "stopped"):
         if rung:
