@@ -28,6 +28,8 @@ from kasbah.errors import Conflict, Invalid, KasbahError
 from kasbah.settings import DEFAULT_API, DEFAULT_BASE_DOMAIN, DEFAULT_GATEWAY
 
 _KINDS: dict[str, type[KasbahError]] = {"Conflict": Conflict, "Invalid": Invalid}
+GONE_SECONDS = 60.0
+"""A supervisor that could not start Kasbah has ended what it started by then."""
 
 
 def up(
@@ -99,13 +101,24 @@ def start_detached(plan: Plan, folder: DataFolder) -> Ready:
         supervisor.terminate()
         supervisor.wait()
         raise
+    message = json.loads(line) if line else {}
+    if "ready" not in message:
+        _see_out(supervisor)
     if not line:
         tail = last_lines(folder.log, 15, since=since)
         raise Failed("Kasbah ended before it was ready", hint=f"see {folder.log}", tail=tail)
-    message = json.loads(line)
     if "error" in message:
         raise _error(message["error"])
     return Ready(**message["ready"])
+
+
+def _see_out(supervisor: subprocess.Popen[bytes]) -> None:
+    """It could not start Kasbah and is on its way out: who is told so finds nothing of it left."""
+    try:
+        supervisor.wait(GONE_SECONDS)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()
+        supervisor.wait()
 
 
 def _error(fields: dict[str, Any]) -> KasbahError:

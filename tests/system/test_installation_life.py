@@ -57,7 +57,9 @@ class TestWhatCommandsPrint:
     def test_describe(self, site: Site, talkative: str) -> None:
         site.sleep(talkative, "stopped")
         site.get(talkative)
-        site.becomes(talkative, lambda seen: bool(seen["wakes"] and seen["wakes"][0]["total_ms"]), "shows its wake")
+        site.becomes(
+            talkative, lambda seen: bool(seen["wakes"] and seen["wakes"][0]["phases"]["first_byte"]), "shows its wake"
+        )
         seen = as_documented("describe", site.json("describe", talkative))
         wake = seen["wakes"][0]
         assert (wake["rung"], wake["held"]) == ("stopped", 1)
