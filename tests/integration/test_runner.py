@@ -215,7 +215,7 @@ async def test_what_a_replica_left_running_ends_with_it(site: Site, kind: str) -
     daemon = _daemon_of(site, A, leader)
     await site.driver.stop(A, drain=timedelta(seconds=20))
     assert (await site.ended(A)).signal == "SIGTERM"
-    await until(lambda: not is_alive(daemon))
+    assert not is_alive(daemon)
 
 
 async def test_replicas_outlive_their_runner(site: Site) -> None:

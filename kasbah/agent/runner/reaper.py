@@ -114,8 +114,9 @@ class Reaper:
             self._reactor.after(RELEASE_SECONDS, lambda: self._remove(busy, tries - 1))
 
     def _sweep(self, held: Held, deadline: float, code: int | None, number: int | None) -> None:
-        left = [one for one in held.members() if one.pid != held.record.pid]
-        for one in [*left, *self._orphans()]:
+        # Orphans too: one may be this replica's, and its end is not told while it dies.
+        left = [*(one for one in held.members() if one.pid != held.record.pid), *self._orphans()]
+        for one in left:
             send(one, signal.SIGKILL)
         if left and time.monotonic() < deadline:
             self._reactor.after(RETRY_SECONDS, lambda: self._sweep(held, deadline, code, number))
