@@ -6,7 +6,6 @@ written over whatever was there.
 
 from __future__ import annotations
 
-from kasbah.domain.ids import RevisionId, ServiceId
 from kasbah.domain.revision import Protocol
 
 GATEWAY_LISTENER = "gateway"
@@ -35,19 +34,8 @@ WAKE_HEADER = "x-kasbah-wake"
 """The gate's answer: the wake this request waited for."""
 
 
-def revision_cluster(service: ServiceId, revision: RevisionId) -> str:
-    """The cluster of a revision's replicas."""
-    return f"{service}/{revision}"
-
-
 def woken_cluster(cluster: str, protocol: Protocol, *, limited: bool) -> str:
     """The cluster through which a request reaches a replica that the gate named."""
     if limited:
         return LIMITED + cluster
     return WOKEN_H2C if protocol is Protocol.H2C else WOKEN_HTTP1
-
-
-def parse_revision_cluster(name: str) -> tuple[ServiceId, RevisionId] | None:
-    """The service and revision of a cluster, None where it is one of our own."""
-    service, slash, revision = name.partition("/")
-    return (ServiceId(service), RevisionId(revision)) if slash else None
