@@ -31,7 +31,7 @@ from kasbah.domain.ids import RevisionId, ServiceId
 from kasbah.domain.observed import BuildState, RevisionStatus, ServiceStatus, TrialState
 from kasbah.domain.replica import ReplicaState
 from kasbah.domain.revision import Revision
-from kasbah.domain.service import Service
+from kasbah.domain.service import Command, Service
 from kasbah.drivers.interface import Driver, Running
 
 log = structlog.get_logger()
@@ -189,7 +189,9 @@ class Reconciler:
         return None if port is None else next((one for one in others if one.replicas.alive), None)
 
     def _serving(self, service: ServiceId) -> Unit | None:
-        return next((one for one in self._of(service) if one.role is Role.SERVING), None)
+        """Who serves most of it."""
+        serving = [one for one in self._of(service) if one.role is Role.SERVING]
+        return max(serving, key=lambda one: one.percent, default=None)
 
     def _retry_of(self, service: Service, revision: Revision) -> str:
         """A failed build is tried again for a new rollout only."""
@@ -285,7 +287,7 @@ class Reconciler:
         obeyed[service.id] = order.number
         self._parts.ledger.remember()
         for unit in self._of(service.id):
-            if unit.role is Role.SERVING:
+            if unit.role is Role.SERVING and (unit.percent > 0 or order.command is not Command.WAKE):
                 unit.command(order.command)
 
     # --- what is reported -----------------------------------------------------------------------------------------
@@ -299,11 +301,11 @@ class Reconciler:
 
     def _status(self, service: Service) -> ServiceStatus:
         units = list(self._of(service.id))
-        serving = [unit for unit in units if unit.role is Role.SERVING]
+        serving = [unit for unit in units if unit.role is Role.SERVING and unit.percent > 0]
         revisions = tuple(self._revision_status(service, revision.id) for revision in service.revisions)
         state, reason = summarise(
             service,
-            rung=max(serving, key=_share_of).rung if serving else None,
+            rung=max(serving, key=lambda unit: unit.percent).rung if serving else None,
             replicas=[one for unit in serving or units for one in unit.replicas.snapshot()],
             statuses=revisions,
             failure=next((unit.failure for unit in serving if unit.failure), ""),
@@ -323,24 +325,26 @@ class Reconciler:
     def _revision_status(self, service: Service, revision: RevisionId) -> RevisionStatus:
         build = self._parts.revisions.status(revision)
         tried = self._trials.get((service.id, revision))
-        if tried is not None:
-            return replace(tried, build=build.build, step=build.step)
         proven = revision in self._parts.ledger.memory.proven
-        return replace(build, trial=TrialState.PROVEN if proven else TrialState.UNTRIED)
+        status = replace(build, trial=TrialState.PROVEN if proven else TrialState.UNTRIED)
+        if tried is not None:
+            status = replace(tried, build=build.build, step=build.step)
+        unit = self._units.get((service.id, revision))
+        if unit is None or unit.role is Role.RETIRED:
+            return status
+        trouble = unit.trouble
+        tail = unit.last_words() if trouble else status.tail
+        return replace(status, ready=len(unit.replicas.ready), trouble=trouble, tail=tail)
 
 
 def _wanted(service: Service) -> Iterator[tuple[Revision, Role]]:
     """The revisions this site must be able to run now, and as what."""
-    shared = {share.revision for share in service.shares if share.percent > 0}
+    shared = {share.revision for share in service.shares}
     for revision in service.revisions:
         if revision.id in shared:
             yield revision, Role.SERVING
         elif service.trial is not None and service.trial.revision == revision.id:
             yield revision, Role.TRIAL
-
-
-def _share_of(unit: Unit) -> int:
-    return next((share.percent for share in unit.service.shares if share.revision == unit.revision.id), 0)
 
 
 async def _state_of(running: Running, answers: Callable[[str], Coroutine[Any, Any, bool]]) -> ReplicaState:

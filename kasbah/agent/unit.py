@@ -29,7 +29,7 @@ from kasbah.decide.scaling import Load, Rung, ScalingMemory, Target, scale
 from kasbah.domain.ids import WakeId
 from kasbah.domain.replica import ReplicaState
 from kasbah.domain.revision import Revision
-from kasbah.domain.service import Command, Scaling, Service
+from kasbah.domain.service import Command, Scaling, Service, Sleep
 
 log = structlog.get_logger()
 
@@ -38,9 +38,13 @@ LINGERS = timedelta(seconds=2)
 and only here are they counted for as long as they last."""
 
 
+AT_HAND = Sleep()
+"""What gets no traffic, and is kept for the case that it is wanted again, never stays awake for longer than this."""
+
+
 class Role(StrEnum):
-    """`serving` has traffic; `trial` must show that it starts; `retired` only finishes what it has, those who wait
-    for it included."""
+    """`serving` has a part of the traffic, be it 0; `trial` must show that it starts; `retired` only finishes what it
+    has, those who wait for it included."""
 
     SERVING = "serving"
     TRIAL = "trial"
@@ -99,6 +103,20 @@ class Unit:
     def in_flight(self) -> int:
         """Requests on its replicas, as last reported."""
         return sum(one.in_flight for one in self.replicas)
+
+    @property
+    def percent(self) -> int:
+        """Its part of the service's traffic."""
+        return self.service.percent(self.revision.id)
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot serve at present, though it has started once: it ends again and again, or is not ready."""
+        if self.failures > 1:
+            return self.failure
+        awake = self.replicas.awake
+        unready = bool(awake) and all(one.state is ReplicaState.UNREADY for one in awake)
+        return "its readiness probe fails" if unready else ""
 
     @property
     def steers_the_gateway(self) -> bool:
@@ -244,14 +262,15 @@ class Unit:
         if self.role is Role.TRIAL:
             self._memory = replace(self._memory, rung=Rung.RUNNING, last_used=now)
             tried = self.failures > 0 and not self.replicas.alive
-            return Target(rung=Rung.STOPPED if tried else Rung.RUNNING, replicas=0 if tried else 1, reason="trial")
+            count = 0 if tried else max(self._asked, 1)
+            return Target(rung=Rung.STOPPED if tried else Rung.RUNNING, replicas=count, reason="trial")
         if self.makes_way:
             return Target(rung=Rung.STOPPED, replicas=0, reason="makes way for a new revision")
         load = Load(in_flight=self.in_flight, begun=self._begun, waiting=len(self.queue), arrived=self._arrived)
         self._begun = self._arrived = 0
         target, self._memory = scale(
             self._scaling(),
-            self.service.sleep,
+            self._sleep(),
             replicas=len(self.replicas.awake),
             load=load,
             memory=self._memory,
@@ -259,10 +278,27 @@ class Unit:
         )
         return target
 
+    @property
+    def _asked(self) -> int:
+        """The replicas that its rollout wants ready before it gets more traffic."""
+        trial = self.service.trial
+        return trial.replicas if trial is not None and trial.revision == self.revision.id else 0
+
     def _scaling(self) -> Scaling:
-        """A fixed port holds one replica at a time."""
+        """A fixed port holds one replica at a time; what gets no traffic needs none, unless it is to get some."""
         scaling = self.service.scaling
-        return scaling if self.revision.port is None else replace(scaling, max=1, min=min(scaling.min, 1))
+        least = max(scaling.min if self.percent > 0 else 0, self._asked)
+        most = scaling.max if self.revision.port is None else 1
+        return replace(scaling, min=min(least, most), max=most)
+
+    def _sleep(self) -> Sleep:
+        """What gets no traffic sleeps, whatever the service asks."""
+        sleep = self.service.sleep
+        return sleep if self.percent > 0 else replace(
+            sleep,
+            freeze_after=min(one for one in (sleep.freeze_after, AT_HAND.freeze_after) if one is not None),
+            stop_after=min(one for one in (sleep.stop_after, AT_HAND.stop_after) if one is not None),
+        )  # fmt: skip
 
     def _may_start(self, now: datetime) -> bool:
         return self.may_run and (self._last_failure is None or now >= self._last_failure + back_off(self.failures))

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from kasbah.api.quantities import format_duration, parse_duration, parse_size, write_size
 from kasbah.domain import revision as domain
 from kasbah.domain.label import UNLABELLED, Label, Level
+from kasbah.domain.rollout import RolloutRules, Strategy
 from kasbah.domain.service import Access, Scaling, Sleep
 
 Duration = Annotated[
@@ -181,6 +182,38 @@ class DeadlinesSection(Section):
         return self
 
 
+class RolloutSection(Section):
+    """How traffic moves to a new revision, once it has shown that it starts."""
+
+    strategy: Strategy = Strategy.ROLLING
+    """rolling: replica by replica; blue-green: all at once, when as many replicas are ready as served before;
+    canary: by steps, with a pause at each; manual: only when you say so, with kasbah traffic."""
+    steps: tuple[Annotated[int, Field(ge=1, le=99)], ...] = Field(
+        default=RolloutRules().steps, min_length=1, max_length=20
+    )
+    """The percentages at which a canary pauses; after the last comes all of it."""
+    pause: Duration = timedelta(minutes=2)
+    """How long a canary pauses at each step."""
+    watch: Duration = timedelta(minutes=1)
+    """How long what served before is kept at hand after all traffic has moved, so that it can turn back."""
+    tolerance: int = Field(default=5, ge=0, le=100)
+    """While it is paused or watched, traffic turns back when more requests fail than before, by so many percent."""
+
+    @model_validator(mode="after")
+    def _climbs(self) -> RolloutSection:
+        if list(self.steps) != sorted(set(self.steps)):
+            raise ValueError(f"steps must climb: {', '.join(map(str, self.steps))} does not")
+        if self.steps != RolloutRules().steps and self.strategy is not Strategy.CANARY:
+            raise ValueError(f"steps are a canary's, and strategy is {self.strategy}: write strategy: canary")
+        return self
+
+    def to_domain(self) -> RolloutRules:
+        """The rules as the domain has them."""
+        return RolloutRules(
+            strategy=self.strategy, steps=self.steps, pause=self.pause, watch=self.watch, tolerance=self.tolerance
+        )
+
+
 class LevelName(StrEnum):
     """How sensitive the data is."""
 
@@ -236,6 +269,8 @@ class ServiceSection(Section):
     """How many replicas there are."""
     sleep: SleepSection = SleepSection()
     """When an unused service goes to sleep, and how deep."""
+    rollout: RolloutSection = RolloutSection()
+    """How traffic moves to a new revision."""
     resources: ResourcesSection = ResourcesSection()
     """Limits per replica."""
     deadlines: DeadlinesSection = DeadlinesSection()

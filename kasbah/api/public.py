@@ -16,13 +16,14 @@ from kasbah.api.manifest import (
     DeadlinesSection,
     ResolvedService,
     ResourcesSection,
+    RolloutSection,
     ScalingSection,
     SleepSection,
 )
 from kasbah.domain.observed import BuildState, TrialState
 from kasbah.domain.placement import Verdict
 from kasbah.domain.replica import ReplicaState
-from kasbah.domain.rollout import RolloutState
+from kasbah.domain.rollout import Cause, RolloutState, Strategy
 from kasbah.domain.service import Access, ServiceState
 from kasbah.domain.site import SiteKind
 
@@ -112,14 +113,17 @@ class ServiceView(ServiceSummary):
 
 
 class RevisionView(Shape):
-    """A revision and how far it has come."""
+    """A revision and how far it has come. `percent` is null where it has no part in the traffic; with 0 it is at hand.
+    `url` is its own, while it has a part."""
 
     id: str
     created_at: datetime
     runtime: str
     command: list[str]
     source: str
-    percent: int
+    percent: int | None
+    url: str = ""
+    host: str = ""
     build: BuildState
     trial: TrialState
     reason: str = ""
@@ -156,12 +160,15 @@ class WakeView(Shape):
 
 
 class RolloutView(Shape):
-    """A rollout. `step` is what happens now, in words."""
+    """A rollout. `step` is what happens now, in words; `percent` is the traffic that it has moved so far."""
 
     id: str
     service: str
     revision: str
     previous: str | None
+    cause: Cause
+    strategy: Strategy
+    percent: int
     state: RolloutState
     step: str = ""
     reason: str = ""
@@ -176,6 +183,7 @@ class ServiceDetail(ServiceSummary):
 
     scaling: ScalingSection
     sleep: SleepSection
+    rollout_rules: RolloutSection
     resources: ResourcesSection
     deadlines: DeadlinesSection
     revisions: list[RevisionView]
@@ -253,6 +261,27 @@ class ScaleRequest(Shape):
 
     min: Annotated[int, Field(ge=0, le=100)] | None = None
     max: Annotated[int, Field(ge=1, le=100)] | None = None
+    expected_version: int | None = None
+
+
+class ShareRequest(Shape):
+    """A revision (its id, or the beginning of it) and its part of the traffic."""
+
+    revision: Annotated[str, Field(min_length=1, max_length=32)]
+    percent: Annotated[int, Field(ge=0, le=100)]
+
+
+class TrafficRequest(Shape):
+    """How a service's traffic is divided: in all 100. A revision with 0 is kept at hand."""
+
+    shares: Annotated[list[ShareRequest], Field(min_length=1, max_length=10)]
+    expected_version: int | None = None
+
+
+class RollbackRequest(Shape):
+    """What to return to: the revision `to` (its id, or the beginning of it), or what served before."""
+
+    to: Annotated[str, Field(min_length=1, max_length=32)] | None = None
     expected_version: int | None = None
 
 

@@ -183,6 +183,7 @@ _DETAIL_ONLY = frozenset(
     {
         "scaling",
         "sleep",
+        "rollout_rules",
         "resources",
         "deadlines",
         "revisions",
@@ -200,8 +201,10 @@ def _print(result: Document) -> None:
     name, url = service["name"], service["url"]
     if rollout is None and not result["created"]:
         render.say(f"{name}: nothing changed, revision {result['revision']} already serves")
-    if rollout is not None and rollout["state"] not in rollouts.ENDS:
+    if rollout is not None and rollout["state"] not in rollouts.SERVES:
         render.say(f"{name}: the rollout goes on; watch it with `kasbah describe {name}`")
+    if rollout is not None and rollout["state"] == "watching":
+        render.say(f"{name}: watched for a while; if it fails, traffic turns back to revision {rollout['previous']}")
     render.fields({name: url})
     keyed = service["access"] == "key"
     header = " -H 'Authorization: Bearer KEY'" if keyed else ""

@@ -65,7 +65,7 @@ def _section(title: str, headers: tuple[str, ...], items: list[Document], row: o
 def _revision(one: Document) -> tuple[object, ...]:
     return (
         one["id"],
-        f"{one['percent']}%",
+        "" if one["percent"] is None else f"{one['percent']}%",
         one["build"],
         one["trial"],
         render.moment(one["created_at"]),

@@ -41,6 +41,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Deploy": {
         "deploy": Entry("deploy:deploy", "Deploy a folder, or the services of a kasbah.yaml."),
+        "rollback": Entry("traffic:rollback", "Return a service to a revision that served before."),
+        "traffic": Entry("traffic:traffic", "Show or divide a service's traffic between its revisions."),
+        "rollouts": Entry("traffic:rollouts", "List a service's rollouts, the last first."),
         "plan": Entry("deploy:plan", "Show what a deploy would do, and change nothing."),
         "schema": Entry("about:schema", "Print the JSON Schema of kasbah.yaml."),
     },

@@ -24,6 +24,7 @@ services:
     health: {startup: {path: /health}}
     scaling: {min: 0, max: 4, concurrency: 20}
     sleep: {freeze_after: 1m, stop_after: 30m}
+    rollout: {strategy: canary, steps: [5, 25], pause: 5m}
     resources: {cpu: 1, memory: 512Mi}
     data: {level: restricted, categories: [personal], regimes: [gdpr]}
 ```

@@ -11,6 +11,8 @@ from kasbah.cli.progress import Progress
 from kasbah.errors import Conflict
 
 ENDS = frozenset({"done", "failed", "superseded"})
+SERVES = frozenset({*ENDS, "watching"})
+"""Where there is nothing left to wait for: what is watched serves, and turns back by itself if it must."""
 
 
 def follow(
@@ -22,8 +24,8 @@ def follow(
     seconds: float,
     look: Callable[[Document], None],
 ) -> Document:
-    """Wait until `rollout` has ended and give how; `look` is shown every state of it. Raises Failed where it takes
-    longer than `seconds`."""
+    """Wait until `rollout` has ended, or has moved all traffic and is only watched, and give how; `look` is shown every
+    state of it. Raises Failed where it takes longer than `seconds`."""
     give_up = time.monotonic() + seconds
     shown = ""
     while True:
@@ -31,7 +33,7 @@ def follow(
         if line != shown and rollout["state"] not in ("failed", "superseded"):
             progress.step(name, line)
             shown = line
-        if rollout["state"] in ENDS:
+        if rollout["state"] in SERVES:
             progress.end()
             return rollout
         look(rollout)
@@ -57,14 +59,14 @@ def check(rollout: Document, name: str) -> None:
             tail=tuple(rollout["tail"]),
         )
     if rollout["state"] == "superseded":
-        raise Conflict(f"{name}: a later deploy took the place of this one", code="superseded")
+        raise Conflict(f"{name}: this rollout was given up: {rollout['reason']}", code="superseded")
 
 
 def _line(rollout: Document) -> str:
     if rollout["state"] == "waiting":
         return str(rollout["step"] or rollout["reason"] or "waiting")
-    if rollout["state"] == "done":
-        return "serving"
+    if rollout["state"] in ("done", "watching"):
+        return "serving" if rollout["percent"] or rollout["strategy"] != "manual" else "ready, with no traffic yet"
     if rollout["state"] == "building" and rollout["step"]:
         return f"building: {rollout['step']}"
     return str(rollout["step"] or rollout["state"])

@@ -49,6 +49,15 @@ class Deployed(Shape):
     rollout: RolloutView | None
 
 
+class Part(Shape):
+    """A revision's part of the traffic, in percent, and where it alone answers."""
+
+    id: str
+    percent: int
+    url: str
+    host: str
+
+
 class Finding(Shape):
     """One finding of `doctor`, and the next step."""
 
@@ -81,6 +90,9 @@ OUTPUTS: dict[str, Any] = {
     "deploy": list[Deployed],
     "deploy --dry-run": list[PlanAnswer],
     "plan": list[PlanAnswer],
+    "rollback": RolloutView,
+    "traffic": list[Part],
+    "rollouts": list[RolloutView],
     "ps": list[ServiceView],
     "describe": ServiceDetail,
     "logs": Line,

@@ -40,7 +40,7 @@ def _from_rollout(rollout: Rollout | None) -> tuple[ServiceState, str]:
             return ServiceState.WAITING, rollout.reason
         case RolloutState.BUILDING:
             return ServiceState.BUILDING, rollout.reason
-        case RolloutState.STARTING | RolloutState.DONE:
+        case RolloutState.STARTING | RolloutState.SHIFTING | RolloutState.WATCHING | RolloutState.DONE:
             return ServiceState.STARTING, rollout.reason
         case RolloutState.FAILED:
             return ServiceState.FAILED, rollout.reason

@@ -11,6 +11,7 @@ from kasbah.api.manifest import (
     DeadlinesSection,
     LevelName,
     ResourcesSection,
+    RolloutSection,
     ScalingSection,
     SleepSection,
 )
@@ -35,6 +36,7 @@ from kasbah.domain.label import Label
 from kasbah.domain.observed import RevisionStatus, ServiceStatus
 from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.revision import Deadlines, Resources
+from kasbah.domain.rollout import RolloutRules
 from kasbah.domain.service import ServiceState
 from kasbah.domain.usage import Usage
 
@@ -72,6 +74,7 @@ def detail(found: Detail) -> public.ServiceDetail:
         sleep=SleepSection(
             freeze_after=record.sleep.freeze_after, stop_after=record.sleep.stop_after, ignore=record.sleep.ignore
         ),
+        rollout_rules=_rollout_rules(record.rollout_rules),
         resources=_resources(newest.contents.resources if newest else Resources()),
         deadlines=_deadlines(newest.contents.deadlines if newest else Deadlines()),
         revisions=[_revision(one, sight) for one in reversed(found.revisions)],
@@ -94,7 +97,7 @@ def _summary(sight: Sight) -> public.ServiceSummary:
     record, around = sight.service, sight.around
     placements = _placements(sight)
     project = around.projects[record.project]
-    name = host(record.name, project, around.base_domain)
+    name = _host(sight)
     address = _address(sight)
     state, reason = _state(sight, placements)
     return public.ServiceSummary(
@@ -117,6 +120,10 @@ def _summary(sight: Sight) -> public.ServiceSummary:
         created_at=record.created_at,
         deployed_at=record.deployed_at,
     )
+
+
+def _host(sight: Sight) -> str:
+    return host(sight.service.name, sight.around.projects[sight.service.project], sight.around.base_domain)
 
 
 def _placements(sight: Sight) -> list[public.PlacementView]:
@@ -174,6 +181,12 @@ def _label(label: Label) -> DataSection:
     return DataSection(level=LevelName(label.level.name.lower()), categories=label.categories, regimes=label.regimes)
 
 
+def _rollout_rules(rules: RolloutRules) -> RolloutSection:
+    return RolloutSection(
+        strategy=rules.strategy, steps=rules.steps, pause=rules.pause, watch=rules.watch, tolerance=rules.tolerance
+    )
+
+
 def _resources(resources: Resources) -> ResourcesSection:
     return ResourcesSection(cpu=resources.cpu, memory=resources.memory)
 
@@ -187,13 +200,17 @@ def _deadlines(deadlines: Deadlines) -> DeadlinesSection:
 def _revision(record: RevisionRecord, sight: Sight) -> public.RevisionView:
     statuses = (one for report in sight.reports for one in report.status.revisions)
     status = next((one for one in statuses if one.revision == record.id), RevisionStatus(revision=record.id))
+    shared = any(share.revision == record.id for share in sight.service.shares)
+    own = f"{record.id}.{_host(sight)}" if shared else ""
     return public.RevisionView(
         id=record.id,
         created_at=record.created_at,
         runtime=record.contents.runtime,
         command=list(record.contents.command),
         source=record.contents.source,
-        percent=sum(share.percent for share in sight.service.shares if share.revision == record.id),
+        percent=sight.service.percent(record.id) if shared else None,
+        url=_url(own, _address(sight)) if shared else "",
+        host=own,
         build=status.build,
         trial=status.trial,
         reason=status.reason,
@@ -242,7 +259,10 @@ def rollout(record: RolloutRecord, owner: ServiceRecord) -> public.RolloutView:
         id=record.id,
         service=owner.name,
         revision=record.revision,
-        previous=record.previous,
+        previous=record.rollout.previous,
+        cause=record.cause,
+        strategy=record.rules.strategy,
+        percent=record.percent,
         state=record.state,
         step=record.step,
         reason=record.reason,

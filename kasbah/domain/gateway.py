@@ -34,7 +34,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedCluster:
-    """A cluster's part of a route's traffic, in percent."""
+    """A cluster's part of a route's traffic, in percent. One of 0 is reached at its revision's own host only."""
 
     cluster: str
     revision: RevisionId
@@ -46,7 +46,7 @@ class VirtualHost:
     """One service as callers see it: its hosts, who may call, where its requests go and how long they may take.
 
     Keys that open every service of `project` may call, and so may `allowed_keys`. Without clusters it answers that it
-    is not ready.
+    is not ready. Each revision among them also answers alone, at `revision_hosts`.
     """
 
     service: ServiceId
@@ -60,6 +60,10 @@ class VirtualHost:
     request_deadline: timedelta | None = None
     idle_deadline: timedelta = timedelta(minutes=5)
     startup_deadline: timedelta = timedelta(seconds=60)
+
+    def revision_hosts(self, revision: RevisionId) -> tuple[str, ...]:
+        """Where one revision answers, whatever its part of the traffic: `REVISION.HOST`."""
+        return tuple(f"{revision}.{host}" for host in self.hosts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,8 @@ class TrialState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionStatus:
     """How far a revision has come at a site. `trial` is about `rollout`, the last one that tried it here. `reason`
-    says why it failed; `tail` are the last lines of whatever failed; `step` is what the build does now."""
+    says why it failed; `tail` are the last lines of whatever failed; `step` is what the build does now. `ready` counts
+    its ready replicas; `trouble` says why it cannot serve at present, though it did once."""
 
     revision: RevisionId
     rollout: RolloutId | None = None
@@ -43,6 +44,8 @@ class RevisionStatus:
     step: str = ""
     reason: str = ""
     tail: tuple[str, ...] = ()
+    ready: int = 0
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,7 +92,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """The part of a service's traffic that a revision gets, in percent."""
+    """The part of a service's traffic that a revision gets, in percent. One of 0 is kept at hand: it has a URL of its
+    own, sleeps when unused, and can be given traffic at once."""
 
     revision: RevisionId
     percent: int
@@ -100,10 +101,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A revision to build, start and prove now, for this rollout. A later rollout of the same revision tries again."""
+    """A revision to build, start and prove now, for this rollout. A later rollout of the same revision tries again.
+    `replicas` must be ready before it is given more traffic; 0 asks for none in particular."""
 
     rollout: RolloutId
     revision: RevisionId
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +133,10 @@ class Service:
     def revision(self, wanted: RevisionId) -> Revision | None:
         """The revision with this id, if the site must have it."""
         return next((one for one in self.revisions if one.id == wanted), None)
+
+    def percent(self, revision: RevisionId) -> int:
+        """The part of the traffic that this revision gets."""
+        return sum(share.percent for share in self.shares if share.revision == revision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

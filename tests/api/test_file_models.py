@@ -50,7 +50,9 @@ def test_what_was_declared_wins_over_what_was_found_only_where_it_is_said() -> N
         DURATIONS,
         st.integers(0, 50),
         st.integers(0, 50),
-        st.dictionaries(st.from_regex(r"[A-Z]{1,3}", fullmatch=True), st.text(st.characters(codec="utf-8", exclude_characters="\0"))),
+        st.dictionaries(
+            st.from_regex(r"[A-Z]{1,3}", fullmatch=True), st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+        ),
     )
 )
 def test_it_crosses_to_the_control_plane_unchanged(service: ResolvedService) -> None:

@@ -111,7 +111,6 @@ def rollout(of: ServiceId, number: int, state: RolloutState = RolloutState.WAITI
         service=of,
         number=number,
         revision=RevisionId("rv-1"),
-        previous=None,
         state=state,
         started_at=NOW,
         changed_at=NOW,
@@ -272,9 +271,18 @@ def test_rollouts_the_last_the_open_and_how_many(store: Store) -> None:
     with store.read() as tx:
         assert {one.id for one in tx.rollouts.last([web.id, other.id])} == {"ro-sv-web-1-2", "ro-sv-other-1-1"}
         assert [one.id for one in tx.rollouts.open()] == ["ro-sv-web-1-2"]
+        assert [one.number for one in tx.rollouts.of(web.id)] == [2, 1]
         assert tx.rollouts.counts()["failed"] == 1
         assert tx.rollouts.counts()["waiting"] == 0
-    moved = replace(rollout(web.id, 2, RolloutState.DONE), shifted_at=NOW, shifted_generation=7, version=2)
+    moved = replace(
+        rollout(web.id, 2, RolloutState.DONE),
+        before=(Share(revision=RevisionId("rv-0"), percent=100),),
+        percent=100,
+        shifted_at=NOW,
+        moved_at=NOW,
+        shifted_generation=7,
+        version=2,
+    )
     with store.write() as tx:
         tx.rollouts.save(moved)
         tx.rollouts.trim(web.id, 1)
@@ -444,4 +452,8 @@ def test_usage_adds_up_by_service(store: Store) -> None:
         tx.usage.add([(key(1, None), usage)])
     with store.read() as tx:
         totals = tx.usage.totals([web, ServiceId("sv-idle-1")])
+        later = tx.usage.by_revision(web, since=NOW + timedelta(minutes=1))
+        all_of_it = tx.usage.by_revision(web, since=NOW)
     assert totals == {web: Usage(requests=8, failed=4, bytes_in=40, bytes_out=2**42, milliseconds=20)}
+    assert later == {RevisionId("rv-1"): usage}
+    assert all_of_it == {RevisionId("rv-1"): totals[web]}

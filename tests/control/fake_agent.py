@@ -18,7 +18,7 @@ from kasbah.api.agent import (
 from kasbah.api.signing import DESIRED, parse_public, verify
 from kasbah.clock import Clock
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
 from kasbah.domain.observed import (
     BuildState,
     RevisionStatus,
@@ -27,6 +27,7 @@ from kasbah.domain.observed import (
     TrialState,
     UsageBatch,
 )
+from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.service import Service, ServiceState
 from kasbah.domain.site import Isolation
 
@@ -111,6 +112,7 @@ class FakeAgent:
             rollout=service.trial.rollout,
             build=build,
             trial=trial,
+            ready=int(trial is TrialState.PROVEN),
             **more,  # type: ignore[arg-type]
         )
         self.statuses[service.id] = ServiceStatus(service=service.id, state=state, revisions=(revision,))
@@ -124,6 +126,40 @@ class FakeAgent:
         await self.report()
         assert service.trial is not None
         return service.trial.revision
+
+    async def serves(
+        self, name: str, revision: RevisionId, *, ready: int = 1, trouble: str = "", serving: int = 0
+    ) -> None:
+        """Report that a revision is proven, with so many replicas ready, and act on the newest desired state. So many
+        replicas of the other are awake beside it."""
+        desired = await self.desired()
+        assert desired is not None
+        self.applied = desired.version
+        service = next(one for one in desired.services if one.name == name)
+        old = next((share.revision for share in service.shares if share.revision != revision), revision)
+        awake = tuple(
+            Replica(
+                id=ReplicaId(f"rp-{number}"),
+                service=service.id,
+                revision=old,
+                state=ReplicaState.READY,
+                address="127.0.0.1:9",
+                since=self.clock.now(),
+            )
+            for number in range(serving)
+        )
+        status = RevisionStatus(
+            revision=revision,
+            rollout=service.trial.rollout if service.trial else None,
+            build=BuildState.BUILT,
+            trial=TrialState.PROVEN,
+            ready=ready,
+            trouble=trouble,
+        )
+        self.statuses[service.id] = ServiceStatus(
+            service=service.id, state=ServiceState.RUNNING, revisions=(status,), replicas=awake
+        )
+        assert (await self.report()).status_code == 204
 
     async def moved(self, name: str) -> DesiredState:
         """The desired state in which the service's trial is over."""

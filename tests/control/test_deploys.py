@@ -60,7 +60,7 @@ async def test_a_rollout_is_not_done_before_the_site_acts_on_the_traffic(install
     await agent.say(service, BuildState.BUILT, TrialState.PROVEN)
     moved = await agent.moved("web")
     rollout = await installed.get(f"/rollouts/{made['rollout']['id']}")
-    assert (rollout["state"], rollout["step"]) == ("starting", "moving traffic")
+    assert (rollout["state"], rollout["step"]) == ("shifting", "moving traffic to 100%")
     agent.applied = moved.version
     await agent.report()
     assert (await installed.ended(rollout))["state"] == "done"

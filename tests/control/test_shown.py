@@ -18,7 +18,6 @@ def rollout(state: RolloutState) -> Rollout:
         id=RolloutId("ro-1"),
         service=ServiceId("sv-1"),
         revision=RevisionId("rv-1"),
-        previous=None,
         state=state,
         started_at=NOW,
         changed_at=NOW,

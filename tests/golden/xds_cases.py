@@ -89,6 +89,10 @@ CASES: dict[str, Gateway] = {
         host((FIRST, 90), (SECOND, 10)),
         clusters=(cluster("127.0.0.1:4001"), cluster("127.0.0.1:4002", revision=SECOND)),
     ),
+    "at-hand": site(
+        host((SECOND, 100), (FIRST, 0)),
+        clusters=(cluster("127.0.0.1:4002", revision=SECOND), cluster()),
+    ),
     "limited": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", max_per_replica=8),)),
     "draining": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", draining=("127.0.0.1:4002",)),)),
 }

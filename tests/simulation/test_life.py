@@ -68,7 +68,7 @@ def test_from_a_deploy_through_every_rung_and_back(tmp_path: Path) -> None:
     async def life() -> None:
         async with installed(tmp_path) as dev:
             done = await deploy(dev, sleep={"freeze_after": "1m", "stop_after": "10m"})
-            assert done["seen"] == ["waiting", "building", "starting", "done"]
+            assert done["seen"] == ["waiting", "building", "starting", "shifting", "done"]
             assert await state(dev) == "running"
             assert (await dev.site.gateway.call("web.localhost", WORK)).status == 200
             assert dev.site.gateway.last_report.number > 0
@@ -142,8 +142,10 @@ def test_a_second_revision_takes_over_without_a_failed_request(tmp_path: Path) -
                 one.cancel()
             assert {one.status for one in answers} == {200}
             assert len({one.replica for one in answers}) == 2, "first the old one, then the new one"
-            await asyncio.sleep(40)
-            assert len([one for one in await dev.site.driver.list() if one.exit is None]) == 1
+            replicas = [one for one in await dev.site.driver.list() if one.exit is None]
+            assert [one.frozen for one in replicas] == [True, False], "the old one is at hand, asleep"
+            await asyncio.sleep(31 * MINUTE)
+            assert all(one.exit is not None for one in await dev.site.driver.list())
 
     bent.run(life)
 

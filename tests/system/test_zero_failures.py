@@ -7,12 +7,12 @@ import http.client
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import websockets
+from callers import none_failed, trickle
 from support import Site, probe
 
 from demo.load import Outcome, Request, Tally, Target, burst, call, digest
@@ -23,10 +23,6 @@ RUNGS = ("stopped", "frozen")
 UPLOAD = 20 * 2**20
 AWAKE = {"sleep": {"freeze_after": "never", "stop_after": "never"}}
 EVENTS = Request(path="/events?count=3&every=0.05", check=lambda body: body.count(b"data: ") == 3)
-
-
-def none_failed(tally: Tally) -> None:
-    assert tally.failed == 0, f"{tally.failed} of {tally.requests} failed, {tally.faults}: {tally.example}"
 
 
 async def converse(target: Target, text: str, *, pause: float = 0.0) -> str:
@@ -72,27 +68,6 @@ async def test_streams_of_every_kind(site: Site, probed: str, rung: str) -> None
     assert heard == words
     for tally in (events, plain, uploads):
         none_failed(tally)
-
-
-@asynccontextmanager
-async def trickle(target: Target, *, callers: int, pause: float) -> AsyncIterator[list[Outcome]]:
-    """Callers who come again and again, each after a random pause, for as long as the block runs."""
-    outcomes: list[Outcome] = []
-    over = asyncio.Event()
-    chance = random.Random(2)
-
-    async def caller() -> None:
-        while not over.is_set():
-            outcomes.append(await call(target, Request()))
-            await asyncio.sleep(chance.uniform(0, pause))
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(callers):
-            group.create_task(caller())
-        try:
-            yield outcomes
-        finally:
-            over.set()
 
 
 async def test_sleep_ordered_while_callers_come(site: Site, probed: str) -> None:

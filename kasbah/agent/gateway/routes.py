@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 from kasbah.agent.gateway import names
@@ -35,10 +36,11 @@ def virtual_hosts(gateway: Gateway) -> list[Json]:
 def service_host(host: VirtualHost) -> Json:
     """One service as callers see it."""
     routes = [_ignored(path) for path in host.ignored_paths]
-    routes.append(_to_replicas(host) if host.clusters else _not_ready(host))
+    routes += _to_replicas(host) if host.clusters else [_not_ready(host)]
+    own = [name for one in host.clusters for name in host.revision_hosts(one.revision)]
     return {
         "name": host.service,
-        "domains": list(host.hosts),
+        "domains": [*host.hosts, *own],
         "routes": [{**route, "metadata": _metadata(host)} for route in routes],
         "request_headers_to_add": [_header(names.SERVICE_HEADER, host.service)],
         "response_headers_to_remove": [names.RETRY_HEADER],
@@ -46,18 +48,32 @@ def service_host(host: VirtualHost) -> Json:
     }
 
 
-def _to_replicas(host: VirtualHost) -> Json:
+def _to_replicas(host: VirtualHost) -> list[Json]:
+    """A revision's own host leads to it alone; the service's, to each by its part. One that has everything needs no
+    route of its own."""
+    shared = [one for one in host.clusters if one.percent > 0]
+    own = [_route(host, [replace(one, percent=100)], _own_host(one)) for one in host.clusters]
+    return [*(own if len(own) > 1 else []), _route(host, shared, {})]
+
+
+def _route(host: VirtualHost, clusters: list[WeightedCluster], more: Json) -> Json:
     deadline = host.request_deadline
     return {
-        "match": {"prefix": "/"},
+        "match": {"prefix": "/", **more},
         "route": {
-            "weighted_clusters": {"clusters": [_weighted(one) for one in host.clusters]},
+            "weighted_clusters": {"clusters": [_weighted(one) for one in clusters]},
             "timeout": "0s" if deadline is None else _seconds(deadline + host.startup_deadline),
             "idle_timeout": _seconds(host.idle_deadline + host.startup_deadline),
             "upgrade_configs": [WEBSOCKET],
             "retry_policy": RETRY,
         },
     }
+
+
+def _own_host(one: WeightedCluster) -> Json:
+    """Requests whose host begins with the revision: its virtual host is the service's."""
+    named = {"prefix": f"{one.revision}.", "ignore_case": True}
+    return {"headers": [{"name": ":authority", "string_match": named}]}
 
 
 def _weighted(share: WeightedCluster) -> Json:

@@ -19,10 +19,12 @@ from kasbah.control.usecases.deploy import Deployed, deploy, upload_for
 from kasbah.control.usecases.describe import Detail, describe_service, list_services, see
 from kasbah.control.usecases.plan import plan
 from kasbah.control.usecases.read_logs import read_logs
+from kasbah.control.usecases.rollback import rollback
 from kasbah.control.usecases.scale import scale
 from kasbah.control.usecases.send_source import send_source
 from kasbah.control.usecases.sleep_wake import sleep, wake
-from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, service_topic
+from kasbah.control.usecases.traffic import set_traffic
+from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, service_named, service_topic
 from kasbah.domain.ids import RolloutId
 
 router = APIRouter(prefix="/api/v1/services", tags=["services"])
@@ -130,6 +132,40 @@ def _with_ticket(work: Work, kept: str) -> BaseModel:
 def change_scale(name: str, body: public.ScaleRequest, call: Deployer, project: Project = DEFAULT_PROJECT) -> Response:
     """Change how many replicas a service may have."""
     return call.write(lambda work: _view(work, scale(work, project, name, body)))
+
+
+@router.post("/{name}/traffic", response_model=public.ServiceView)
+def divide_traffic(
+    name: str, body: public.TrafficRequest, call: Deployer, project: Project = DEFAULT_PROJECT
+) -> Response:
+    """Divide a service's traffic between its revisions. A rollout under way ends."""
+    return call.write(lambda work: _view(work, set_traffic(work, project, name, body)))
+
+
+@router.post("/{name}/rollback", status_code=202, response_model=public.RolloutView)
+def roll_back(
+    name: str, call: Deployer, body: public.RollbackRequest | None = None, project: Project = DEFAULT_PROJECT
+) -> Response:
+    """Return a service to a revision that served before; the rollout to watch."""
+    asked = body or public.RollbackRequest()
+
+    def act(work: Work) -> BaseModel:
+        begun = rollback(work, project, name, to=asked.to, expected_version=asked.expected_version)
+        return views.rollout(begun, service_named(work, project, name))
+
+    return call.write(act, status=202)
+
+
+@router.get("/{name}/rollouts", response_model=public.Page[public.RolloutView])
+def list_rollouts(name: str, call: Reader, project: Project = DEFAULT_PROJECT) -> Response:
+    """The rollouts that are kept, the newest first. There are few: always one page."""
+
+    def find(work: Work) -> BaseModel:
+        service = service_named(work, project, name)
+        items = [views.rollout(one, service) for one in work.tx.rollouts.of(service.id)]
+        return public.Page[public.RolloutView](items=items)
+
+    return call.read(find)
 
 
 @router.post("/{name}/sleep", response_model=public.ServiceView)

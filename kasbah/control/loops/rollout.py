@@ -25,6 +25,6 @@ class Rollouts:
             if one is None:
                 continue
             move = decide(one, work.now)
-            if move.changes(one.rollout):
+            if move.changes(one.rollout, one.service.trial):
                 with self._office.write() as writing:
                     commit(writing, one, move)

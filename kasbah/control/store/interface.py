@@ -114,6 +114,10 @@ class Rollouts(Protocol):
         """The newest rollout of each."""
         ...
 
+    def of(self, service: ServiceId) -> tuple[RolloutRecord, ...]:
+        """Those of a service, the newest first."""
+        ...
+
     def open(self) -> tuple[RolloutRecord, ...]:
         """Those that have not ended."""
         ...
@@ -176,6 +180,9 @@ class UsageCounts(Protocol):
 
     def add(self, usage: Iterable[tuple[UsageKey, Usage]]) -> None: ...
     def totals(self, services: Iterable[ServiceId]) -> dict[ServiceId, Usage]: ...
+    def by_revision(self, service: ServiceId, *, since: datetime) -> dict[RevisionId, Usage]:
+        """What each revision of a service served in the minutes from `since` on."""
+        ...
 
 
 class Answers(Protocol):

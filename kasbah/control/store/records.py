@@ -24,7 +24,7 @@ from kasbah.domain.label import Label
 from kasbah.domain.observed import ServiceStatus, SiteStatus, Wake
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
-from kasbah.domain.rollout import Rollout, RolloutState
+from kasbah.domain.rollout import Cause, Rollout, RolloutRules, RolloutState
 from kasbah.domain.service import Access, Order, Scaling, Share, Sleep, Trial
 from kasbah.domain.site import Site, SiteKind
 
@@ -77,6 +77,7 @@ class ServiceRecord:
     label: Label
     scaling: Scaling
     sleep: Sleep
+    rollout_rules: RolloutRules = RolloutRules()
     created_at: datetime
     placement: Placement | None = None
     shares: tuple[Share, ...] = ()
@@ -90,6 +91,10 @@ class ServiceRecord:
     def serving(self) -> RevisionId | None:
         """The revision with the most traffic."""
         return max(self.shares, key=lambda share: share.percent).revision if self.shares else None
+
+    def percent(self, revision: RevisionId) -> int:
+        """The part of the traffic that this revision gets."""
+        return sum(share.percent for share in self.shares if share.revision == revision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,20 +111,25 @@ class RevisionRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutRecord:
-    """A rollout and where it stands. Traffic was moved at `shifted_at`, in the desired state `shifted_generation`."""
+    """A rollout and where it stands; see `domain.Rollout`. Its first traffic moved at `shifted_at`, the last so far at
+    `moved_at`, in the desired state `shifted_generation`."""
 
     id: RolloutId
     service: ServiceId
     number: int
     revision: RevisionId
-    previous: RevisionId | None
     state: RolloutState
     started_at: datetime
     changed_at: datetime
+    rules: RolloutRules = RolloutRules()
+    cause: Cause = Cause.DEPLOY
+    before: tuple[Share, ...] = ()
+    percent: int = 0
     step: str = ""
     reason: str = ""
     tail: tuple[str, ...] = ()
     shifted_at: datetime | None = None
+    moved_at: datetime | None = None
     shifted_generation: int | None = None
     version: int = 1
 
@@ -130,10 +140,14 @@ class RolloutRecord:
             id=self.id,
             service=self.service,
             revision=self.revision,
-            previous=self.previous,
             state=self.state,
             started_at=self.started_at,
             changed_at=self.changed_at,
+            rules=self.rules,
+            cause=self.cause,
+            before=self.before,
+            percent=self.percent,
+            moved_at=self.moved_at,
             reason=self.reason,
             tail=self.tail,
         )

@@ -36,7 +36,7 @@ from kasbah.domain.label import Label
 from kasbah.domain.observed import ServiceStatus, SiteStatus, Wake
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
-from kasbah.domain.rollout import RolloutState
+from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
 from kasbah.domain.service import Access, Order, Scaling, Share, Sleep, Trial
 from kasbah.domain.site import SiteKind
 
@@ -140,6 +140,7 @@ service = Table(
     Column("label", Shaped(Label), nullable=False),
     Column("scaling", Shaped(Scaling), nullable=False),
     Column("sleep", Shaped(Sleep), nullable=False),
+    Column("rollout_rules", Shaped(RolloutRules), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("placement", Shaped(Placement)),
     Column("shares", Shaped(tuple[Share, ...]), nullable=False),
@@ -177,14 +178,18 @@ rollout = Table(
     Column("service", ForeignKey("service.id"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("revision", String(32), nullable=False),
-    Column("previous", String(32)),
     Column("state", one_of(RolloutState), nullable=False, index=True),
     Column("started_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
+    Column("rules", Shaped(RolloutRules), nullable=False),
+    Column("cause", one_of(Cause), nullable=False),
+    Column("before", Shaped(tuple[Share, ...]), nullable=False),
+    Column("percent", Integer, nullable=False),
     Column("step", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("tail", Shaped(tuple[str, ...]), nullable=False),
     Column("shifted_at", Instant),
+    Column("moved_at", Instant),
     Column("shifted_generation", BigInteger),
     Column("version", BigInteger, nullable=False),
     UniqueConstraint("service", "number"),

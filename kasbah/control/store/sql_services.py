@@ -100,6 +100,10 @@ class SqlRollouts(Rows):
         joined = t.join(newest, (t.c.service == newest.c.service) & (t.c.number == newest.c.number))
         return self._all(RolloutRecord, select(t).select_from(joined))
 
+    def of(self, service: ServiceId) -> tuple[RolloutRecord, ...]:
+        t = rollout_table
+        return self._all(RolloutRecord, select(t).where(t.c.service == service).order_by(t.c.number.desc()))
+
     def open(self) -> tuple[RolloutRecord, ...]:
         t = rollout_table
         going = [state for state in RolloutState if not state.ended]

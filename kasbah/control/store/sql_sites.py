@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, Text, delete, select, type_coerce
+from sqlalchemy import Table, Text, delete, func, select, type_coerce
 
 from kasbah.control.store.records import (
     DesiredDocument,
@@ -24,7 +25,7 @@ from kasbah.control.store.schema import project as project_table
 from kasbah.control.store.schema import service as service_table
 from kasbah.control.store.schema import site as site_table
 from kasbah.control.store.schema import wake as wake_table
-from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.ids import RevisionId, ServiceId, SiteId
 from kasbah.domain.observed import ServiceStatus
 from kasbah.domain.usage import Usage, UsageKey
 
@@ -138,3 +139,10 @@ class SqlUsage(Rows):
         t = usage_total.c
         rows = self._connection.execute(select(usage_total).where(t.service.in_(list(services)))).mappings()
         return {ServiceId(row["service"]): Usage(**{name: row[name] for name in COUNTS}) for row in rows}
+
+    def by_revision(self, service: ServiceId, *, since: datetime) -> dict[RevisionId, Usage]:
+        t = usage_minute.c
+        sums = [func.sum(t[name]).label(name) for name in COUNTS]
+        minutes = select(t.revision, *sums).where(t.service == service, t.minute >= since).group_by(t.revision)
+        rows = self._connection.execute(minutes).mappings()
+        return {RevisionId(row["revision"]): Usage(**{name: int(row[name]) for name in COUNTS}) for row in rows}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kasbah.control.usecases.deploy import end
+from kasbah.control.usecases.supersede import end
 from kasbah.control.usecases.work import Work, check_version, save_service, service_named
 
 

@@ -1,7 +1,7 @@
 """What would this deploy do? Compares what is asked with what is there; changes nothing. `deploy` carries it out.
 
-A revision is what runs: source, resolved configuration, the builder's version. Access, scaling, sleep and the label are
-the service's own and change without one.
+A revision is what runs: source, resolved configuration, the builder's version. Access, scaling, sleep, the rules of
+rollouts and the label are the service's own and change without one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from kasbah.domain.rollout import RolloutState
 from kasbah.domain.service import Share, name_error
 from kasbah.errors import Invalid, TooLarge
 
-OF_THE_SERVICE = {"source", "image", "access", "scaling", "sleep", "data"}
+OF_THE_SERVICE = {"source", "image", "access", "scaling", "sleep", "rollout", "data"}
 """The parts of the configuration that make no revision."""
+
+PARTS = ("access", "label", "scaling", "sleep", "rollout_rules")
+"""What a deploy changes of a service that exists."""
 
 
 class Action(StrEnum):
@@ -69,6 +72,7 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
         label=config.label,
         scaling=config.scaling.to_domain(),
         sleep=config.sleep.to_domain(),
+        rollout_rules=config.rollout.to_domain(),
         created_at=work.now,
     )
     revision = revision_of(request)
@@ -141,15 +145,29 @@ def _check(work: Work, name: str, request: DeployRequest) -> None:
 
 
 def _updated(existing: ServiceRecord, asked: ServiceRecord) -> ServiceRecord:
-    return replace(existing, access=asked.access, label=asked.label, scaling=asked.scaling, sleep=asked.sleep)
+    return replace(
+        existing,
+        access=asked.access,
+        label=asked.label,
+        scaling=asked.scaling,
+        sleep=asked.sleep,
+        rollout_rules=asked.rollout_rules,
+    )
 
 
 def _rollout(tx: Transaction, existing: ServiceRecord, revision: Revision) -> tuple[RolloutRecord | None, bool]:
     """The rollout that brings this revision already, or whether one must be started."""
     last = next(iter(tx.rollouts.last((existing.id,))), None)
-    if last is not None and not last.state.ended and last.revision == revision.id:
+    if last is None or last.state.ended:
+        return None, _gets(existing.shares, revision) != 100
+    if last.revision == revision.id:
         return last, False
-    return None, existing.shares != (Share(revision=revision.id, percent=100),)
+    return None, _gets(existing.shares if last.percent == 100 else last.before, revision) != 100
+
+
+def _gets(shares: tuple[Share, ...], revision: Revision) -> int:
+    """The part of the traffic that the revision has once nothing is under way."""
+    return sum(share.percent for share in shares if share.revision == revision.id)
 
 
 def _changes(
@@ -157,9 +175,7 @@ def _changes(
 ) -> tuple[str, ...]:
     if existing is None:
         return (f"service {service.name} is new", f"revision {revision.id} is built, started and proven")
-    lines = tuple(
-        line for part in ("access", "label", "scaling", "sleep") for line in differences_of(part, existing, service)
-    )
+    lines = tuple(line for part in PARTS for line in differences_of(part, existing, service))
     last = next(iter(tx.rollouts.last((existing.id,))), None)
     if starts:
         lines += _revision_changes(tx, existing, revision, last)
@@ -171,7 +187,8 @@ def _changes(
 def differences_of(part: str, before: ServiceRecord, after: ServiceRecord) -> tuple[str, ...]:
     """What differs in one part of a service, with the part's name before each field."""
     lines = differences(getattr(before, part), getattr(after, part))
-    return tuple(f"{part}{line}" if line.startswith(":") else f"{part}.{line}" for line in lines)
+    name = part.removesuffix("_rules")
+    return tuple(f"{name}{line}" if line.startswith(":") else f"{name}.{line}" for line in lines)
 
 
 def _revision_changes(

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kasbah.clock import Clock
 from kasbah.control.changes import Changes
 from kasbah.control.store.interface import Store, Transaction
-from kasbah.control.store.records import Project, ServiceRecord
+from kasbah.control.store.records import Project, RevisionRecord, ServiceRecord
 from kasbah.control.usecases.publish import publish
 from kasbah.domain.ids import RolloutId, ServiceId, make_id
 from kasbah.errors import Conflict, NotFound
@@ -105,6 +105,22 @@ def service_named(work: Work, project: str, name: str) -> ServiceRecord:
             f"there is no service {name!r}", hint="list the services with `kasbah ps`", code="service_not_found"
         )
     return found
+
+
+def revision_named(work: Work, service: ServiceRecord, wanted: str) -> RevisionRecord:
+    """The kept revision with this id, or whose id alone begins so. Raises NotFound that names those there are."""
+    kept = work.tx.revisions.of(service.id)
+    found = [one for one in kept if one.id == wanted] or [one for one in kept if one.id.startswith(wanted)]
+    if wanted and len(found) == 1:
+        return found[0]
+    newest = ", ".join(one.id for one in reversed(kept[-3:])) or "none"
+    problem = f"{len(found)} revisions begin with {wanted!r}" if len(found) > 1 else f"there is no revision {wanted!r}"
+    raise NotFound(
+        f"{problem} of {service.name} that is kept",
+        where="revision",
+        hint=f"`kasbah describe {service.name}` lists them; the newest: {newest}",
+        code="revision_not_found",
+    )
 
 
 def check_version(service: ServiceRecord, expected: int | None) -> None:

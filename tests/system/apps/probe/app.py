@@ -1,6 +1,6 @@
 """The app that most tests call: it does little, and tells what it saw.
 
-GET /                who answers: pid, version, and how many requests this process has begun
+GET /                who answers: pid, version, and how many requests this process has begun; with STATUS, if set
 POST /digest         the length and digest of what was sent
 POST /discard        the length of what was sent
 GET /slow?seconds=   answers after so long
@@ -18,6 +18,7 @@ import time
 from urllib.parse import parse_qs
 
 VERSION = os.environ.get("VERSION", "1")
+STATUS = int(os.environ.get("STATUS", "200"))
 STREAM = [(b"content-type", b"text/event-stream")]
 begun = now = peak = 0
 
@@ -37,7 +38,7 @@ async def app(scope, receive, send):
 
 
 async def who(asked, receive, send):
-    await answer(send, {"pid": os.getpid(), "version": VERSION, "begun": begun})
+    await answer(send, {"pid": os.getpid(), "version": VERSION, "begun": begun}, STATUS)
 
 
 async def digest(asked, receive, send):
@@ -96,10 +97,10 @@ async def body(receive):
         more = event.get("more_body", False)
 
 
-async def answer(send, document):
+async def answer(send, document, status=200):
     text = json.dumps(document).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text})
 
 

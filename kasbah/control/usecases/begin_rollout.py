@@ -1,0 +1,47 @@
+"""Writes a new rollout of a revision that is kept, and takes its first step. Whatever is under way was ended before."""
+
+from __future__ import annotations
+
+from kasbah.control.store.records import RolloutRecord, ServiceRecord
+from kasbah.control.usecases.advance import commit, decide, snapshot
+from kasbah.control.usecases.work import Work, new_id
+from kasbah.domain.ids import RevisionId, RolloutId
+from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
+
+REVISIONS_KEPT = 10
+ROLLOUTS_KEPT = 20
+
+
+def begin_rollout(
+    work: Work, service: ServiceRecord, revision: RevisionId, *, rules: RolloutRules, cause: Cause = Cause.DEPLOY
+) -> RolloutRecord:
+    """The rollout, as it is after its first step."""
+    last = next(iter(work.tx.rollouts.last((service.id,))), None)
+    rollout = RolloutRecord(
+        id=RolloutId(new_id("rollout")),
+        service=service.id,
+        number=last.number + 1 if last else 1,
+        revision=revision,
+        state=RolloutState.WAITING,
+        started_at=work.now,
+        changed_at=work.now,
+        rules=rules,
+        cause=cause,
+        before=service.shares,
+    )
+    work.tx.rollouts.add(rollout)
+    seen = snapshot(work.tx, rollout)
+    assert seen is not None, "the rollout, its service and its revision were written just now"
+    begun = commit(work, seen, decide(seen, work.now)) or rollout
+    _prune(work, begun)
+    return begun
+
+
+def _prune(work: Work, rollout: RolloutRecord) -> None:
+    """Keep the newest revisions, those with a share, and those that this rollout is between."""
+    service = work.tx.services.get(rollout.service)
+    used = {share.revision for share in (*rollout.before, *(service.shares if service else ()))}
+    revisions = work.tx.revisions.of(rollout.service)
+    stale = [one.id for one in revisions[:-REVISIONS_KEPT] if one.id not in used and one.id != rollout.revision]
+    work.tx.revisions.drop(rollout.service, stale)
+    work.tx.rollouts.trim(rollout.service, ROLLOUTS_KEPT)
