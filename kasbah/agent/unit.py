@@ -23,23 +23,20 @@ from kasbah.agent.live_replica import IN_LINE, LiveReplica
 from kasbah.agent.waiting import Answer, Held, OpenWake, Queue, Released, Wakes
 from kasbah.clock import Clock
 from kasbah.decide.activation import UNKNOWN, Candidate, Forward, Refuse, Waiting, activate, start_failed, too_late
+from kasbah.decide.allowance import asked_for, scaling_of, sleep_of
 from kasbah.decide.reconcile import Freeze, Resume, Start, Step, Stop, Thaw, back_off, reconcile
 from kasbah.decide.routing import cluster_name
 from kasbah.decide.scaling import Load, Rung, ScalingMemory, Target, scale
 from kasbah.domain.ids import WakeId
 from kasbah.domain.replica import ReplicaState
 from kasbah.domain.revision import Revision
-from kasbah.domain.service import Command, Scaling, Service, Sleep
+from kasbah.domain.service import Command, Service
 
 log = structlog.get_logger()
 
 LINGERS = timedelta(seconds=2)
 """What has lost its traffic is kept for so long at the least: requests that the gateway sent before it knew still come,
 and only here are they counted for as long as they last."""
-
-
-AT_HAND = Sleep()
-"""What gets no traffic, and is kept for the case that it is wanted again, never stays awake for longer than this."""
 
 
 class Role(StrEnum):
@@ -131,7 +128,7 @@ class Unit:
     @property
     def _at_most(self) -> bool:
         """Whether it has all the replicas it may have, ready."""
-        return len(self.replicas.ready) >= self._scaling().max
+        return len(self.replicas.ready) >= scaling_of(self.service, self.revision).max
 
     @property
     def over(self) -> bool:
@@ -262,43 +259,21 @@ class Unit:
         if self.role is Role.TRIAL:
             self._memory = replace(self._memory, rung=Rung.RUNNING, last_used=now)
             tried = self.failures > 0 and not self.replicas.alive
-            count = 0 if tried else max(self._asked, 1)
+            count = 0 if tried else max(asked_for(self.service, self.revision), 1)
             return Target(rung=Rung.STOPPED if tried else Rung.RUNNING, replicas=count, reason="trial")
         if self.makes_way:
             return Target(rung=Rung.STOPPED, replicas=0, reason="makes way for a new revision")
         load = Load(in_flight=self.in_flight, begun=self._begun, waiting=len(self.queue), arrived=self._arrived)
         self._begun = self._arrived = 0
         target, self._memory = scale(
-            self._scaling(),
-            self._sleep(),
+            scaling_of(self.service, self.revision),
+            sleep_of(self.service, self.revision),
             replicas=len(self.replicas.awake),
             load=load,
             memory=self._memory,
             now=now,
         )
         return target
-
-    @property
-    def _asked(self) -> int:
-        """The replicas that its rollout wants ready before it gets more traffic."""
-        trial = self.service.trial
-        return trial.replicas if trial is not None and trial.revision == self.revision.id else 0
-
-    def _scaling(self) -> Scaling:
-        """A fixed port holds one replica at a time; what gets no traffic needs none, unless it is to get some."""
-        scaling = self.service.scaling
-        least = max(scaling.min if self.percent > 0 else 0, self._asked)
-        most = scaling.max if self.revision.port is None else 1
-        return replace(scaling, min=min(least, most), max=most)
-
-    def _sleep(self) -> Sleep:
-        """What gets no traffic sleeps, whatever the service asks."""
-        sleep = self.service.sleep
-        return sleep if self.percent > 0 else replace(
-            sleep,
-            freeze_after=min(one for one in (sleep.freeze_after, AT_HAND.freeze_after) if one is not None),
-            stop_after=min(one for one in (sleep.stop_after, AT_HAND.stop_after) if one is not None),
-        )  # fmt: skip
 
     def _may_start(self, now: datetime) -> bool:
         return self.may_run and (self._last_failure is None or now >= self._last_failure + back_off(self.failures))

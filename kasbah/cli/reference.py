@@ -86,8 +86,8 @@ def _help(command: Any, path: str) -> str:
 def _kasbah_yaml() -> str:
     schema = manifest.schema()
     sections = [
-        "ServiceSection", "HealthSection", "ProbeSection", "ScalingSection", "SleepSection", "ResourcesSection",
-        "DeadlinesSection", "DataSection",
+        "ServiceSection", "HealthSection", "ProbeSection", "ScalingSection", "SleepSection", "RolloutSection",
+        "ResourcesSection", "DeadlinesSection", "DataSection",
     ]  # fmt: skip
     return "\n".join(
         [
