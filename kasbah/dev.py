@@ -25,6 +25,7 @@ import structlog
 
 from kasbah.agent.build import Built
 from kasbah.agent.gateway.simulated import SimulatedGateway
+from kasbah.agent.keyring import Fetch, Keyring
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
@@ -35,12 +36,12 @@ from kasbah.agent.starting import Starter
 from kasbah.agent.unit import Tools
 from kasbah.clock import Clock
 from kasbah.control.app import Control, build
-from kasbah.domain.ids import Digest, ReplicaId, RevisionId, WakeId, make_id
+from kasbah.domain.ids import Digest, ReplicaId, RevisionId, SecretId, WakeId, make_id
 from kasbah.domain.observed import SiteStatus
 from kasbah.domain.revision import Revision
 from kasbah.drivers.interface import StartOrder
 from kasbah.drivers.simulated import SERVES, Program, SimulatedDriver
-from kasbah.errors import BuildFailed, KasbahError
+from kasbah.errors import BuildFailed, KasbahError, Unavailable
 from kasbah.loop import Loop
 from kasbah.settings import ControlSettings, Holding
 
@@ -129,6 +130,7 @@ class SimulatedSite:
         self.sources = SimulatedSources()
         self.builds = SimulatedBuilds()
         self.driver = driver or SimulatedDriver(clock, program)
+        self.fetch_secret: Fetch = _no_secrets
         self.connect: Callable[[str], ReplicaId | None] = self.who_listens
         self.status_due = asyncio.Event()
         self.reconciling = Loop("reconcile", self._reconcile, period=RECONCILE_PERIOD)
@@ -199,6 +201,9 @@ class SimulatedSite:
 
     def _make_reconciler(self, holding: Holding) -> Reconciler:
         self.revisions = Revisions(self.paths, self.builds, self.sources, self.spawn, self.reconciling.nudge)
+        self.keyring = Keyring(
+            self.paths.secrets, lambda *held: self.fetch_secret(*held), self.spawn, self.reconciling.nudge
+        )
         ports = count(FIRST_PORT)
         starter = Starter(
             prober=SimulatedProber(self.driver),
@@ -206,6 +211,7 @@ class SimulatedSite:
             new_id=lambda: ReplicaId(self._draw("replica")),
             take_port=lambda: next(ports),
             give_port=lambda _: None,
+            secrets=self.keyring.environment,
             site="local",
         )
         tools = Tools(
@@ -223,6 +229,7 @@ class SimulatedSite:
                 gateway=self.gateway,
                 ledger=self.ledger,
                 revisions=self.revisions,
+                keyring=self.keyring,
                 starter=starter,
                 tools=tools,
                 spawn=self.spawn,
@@ -232,6 +239,11 @@ class SimulatedSite:
 
     def _draw(self, kind: str) -> str:
         return make_id(kind, self._chance.randbytes(10))
+
+
+async def _no_secrets(secret: SecretId, version: int) -> bytes:
+    """A site without a control plane has none to ask."""
+    raise Unavailable("there is no control plane")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +265,7 @@ async def installation(
     site = SimulatedSite(folder, clock, chance, program=program)
     meter = Meter(site.paths.envoy / "access.log", site.paths.usage)
     link = Link(BASE, control.folder.site_token, site.ledger, meter, site.reconciling.nudge, transport)
+    site.fetch_secret = link.secret
     headers = {"authorization": f"Bearer {control.folder.admin_token.read_text().strip()}"}
     async with contextlib.AsyncExitStack() as closing:
         closing.callback(control.close)

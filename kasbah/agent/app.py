@@ -28,6 +28,7 @@ from kasbah.agent.build import Builder
 from kasbah.agent.coldlog import ColdLog
 from kasbah.agent.door import Door
 from kasbah.agent.gateway.controller import GatewayController
+from kasbah.agent.keyring import Keyring
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
@@ -162,6 +163,7 @@ class Agent:
         builder = Builder(self._paths, self._settings.limits, self._blobs, clock=self._clock)
         self._revisions = Revisions(self._paths, builder, self._blobs, self._spawn, lambda: self._reconciling.nudge())
         self._builder = builder
+        self._keyring = Keyring(self._paths.secrets, self._link.secret, self._spawn, lambda: self._reconciling.nudge())
         identity = self._ledger.identity
         assert identity is not None
         starter = Starter(
@@ -170,6 +172,7 @@ class Agent:
             new_id=lambda: ReplicaId(make_id("replica", secrets.token_bytes(10))),
             take_port=self._ports.take,
             give_port=self._ports.give_back,
+            secrets=self._keyring.environment,
             site=identity.site_name,
         )
         tools = Tools(
@@ -187,6 +190,7 @@ class Agent:
                 gateway=self._gateway,
                 ledger=self._ledger,
                 revisions=self._revisions,
+                keyring=self._keyring,
                 starter=starter,
                 tools=tools,
                 spawn=self._spawn,
@@ -303,6 +307,7 @@ class Agent:
             ended=self._settings.limits.ended_replicas,
             spare=alive.__contains__,
         )
+        self._keyring.keep([*wanted, *(unit.revision for unit in units)])
         await self._revisions.prune(kept, frozenset(one.source for one in wanted), self._clock.now())
 
     def _note_first_byte(self, wake: WakeId, at: float) -> None:

@@ -18,6 +18,7 @@ from kasbah.agent.ledger import Ledger
 from kasbah.agent.meter import Meter
 from kasbah.api.agent import IDENTITY, MAX_WAIT_SECONDS, PROTOCOL_HEADER, SIGNATURE_HEADER, SITE_STATUS, USAGE_BATCH
 from kasbah.domain.desired import PROTOCOL
+from kasbah.domain.ids import SecretId
 from kasbah.domain.observed import SiteStatus
 from kasbah.errors import KasbahError, Unavailable
 
@@ -102,6 +103,10 @@ class Link:
             if answer.json()["acknowledged"] != batch.sequence:
                 raise Unavailable(f"the control plane did not acknowledge usage batch {batch.sequence}")
             await asyncio.to_thread(self._meter.acknowledge, batch.sequence)
+
+    async def secret(self, secret: SecretId, version: int) -> bytes:
+        """A secret's value, which the desired state names."""
+        return (await self._call("GET", f"/agent/v1/secrets/{secret}/{version}")).content
 
     async def close(self) -> None:
         """Hang up."""

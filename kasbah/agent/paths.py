@@ -8,6 +8,7 @@ DATA/agent/logs/       SERVICE/REPLICA.log, and SERVICE/build-REVISION.log
 DATA/agent/replicas/   REPLICA/: a replica's private working folder
 DATA/agent/runner/     the runner's records and pipes
 DATA/agent/envoy/      Envoy's bootstrap, logs and record
+DATA/agent/secrets/    the secrets that services here use, sealed under the key beside them
 DATA/agent/usage.db    what was metered and not yet acknowledged
 """
 
@@ -66,6 +67,10 @@ class Paths:
         return self.root / "envoy"
 
     @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
     def usage(self) -> Path:
         return self.root / "usage.db"
 
@@ -117,6 +122,7 @@ class Paths:
             self.replicas,
             self.runner,
             self.envoy,
+            self.secrets,
         ):
             folder.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)

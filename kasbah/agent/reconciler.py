@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from kasbah.agent.gateway.load import LoadReport
+from kasbah.agent.keyring import Keyring
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.live import Replicas
 from kasbah.agent.ports import SiteGateway
@@ -49,6 +50,7 @@ class Parts:
     gateway: SiteGateway
     ledger: Ledger
     revisions: Revisions
+    keyring: Keyring
     starter: Starter
     tools: Tools
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -166,7 +168,7 @@ class Reconciler:
         for place, (service, revision, role) in wanted.items():
             unit = self._unit(service, revision, role)
             ready = self._parts.revisions.ensure(service, revision, self._retry_of(service, revision))
-            ready = ready and self._port_holder(unit) is None
+            ready = self._parts.keyring.has(revision) and ready and self._port_holder(unit) is None
             changed = (unit.service, unit.role, unit.may_run) != (service, role, ready)
             unit.may_run = ready
             unit.protocol = self._parts.ledger.memory.proven.get(revision.id, unit.protocol)
@@ -235,7 +237,7 @@ class Reconciler:
             if unit := self._units.get(place):
                 unit.try_again()
         build = self._parts.revisions.status(trial.revision)
-        status = replace(status, build=build.build, step=build.step)
+        status = replace(status, build=build.build, step=build.step or self._awaits(service, trial.revision))
         if build.build is BuildState.FAILED:
             status = replace(status, trial=TrialState.FAILED, reason=build.reason, tail=build.tail)
         elif build.build is BuildState.BUILT and status.trial in (TrialState.UNTRIED, TrialState.TRYING):
@@ -243,6 +245,13 @@ class Reconciler:
             status = self._try(status, self._units[place])
         self._trials[place] = status
         self._parts.tools.changed()
+
+    def _awaits(self, service: Service, revision: RevisionId) -> str:
+        """What a built revision waits for before it can be started."""
+        contents = service.revision(revision)
+        if contents is None or self._parts.keyring.has(contents):
+            return ""
+        return self._parts.keyring.problem or "waiting for its secrets"
 
     def _make_way_for(self, tried: Unit) -> None:
         """A fixed port holds one replica: who serves on it stops first, and its callers wait for the outcome."""

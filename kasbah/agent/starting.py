@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class Starter:
         new_id: NewReplicaId,
         take_port: Callable[[], int],
         give_port: Callable[[int], None],
+        secrets: Callable[[Revision], Mapping[str, str]],
         site: str,
     ) -> None:
         self._prober = prober
@@ -65,6 +66,7 @@ class Starter:
         self._new_id = new_id
         self._take_port = take_port
         self._give_port = give_port
+        self._secrets = secrets
         self._site = site
 
     def new_id(self) -> ReplicaId:
@@ -86,7 +88,7 @@ class Starter:
             service=service.id,
             revision=revision.id,
             argv=built.argv,
-            env={**dict(built.env), "HOST": LOOPBACK, **dict(revision.env), **given},
+            env={**dict(built.env), "HOST": LOOPBACK, **dict(revision.env), **self._secrets(revision), **given},
             app=built.app,
             port=port,
             readable=built.readable,

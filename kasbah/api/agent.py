@@ -3,6 +3,7 @@
     GET  /agent/v1/desired?epoch=E&generation=G&wait=S   200: the document, signed in a header; 204: nothing newer
     POST /agent/v1/status   SiteStatus                   204
     POST /agent/v1/usage    UsageBatch                   200 {"acknowledged": SEQUENCE}
+    GET  /agent/v1/secrets/SECRET/VERSION                200: the value's bytes, if the desired state names it
     GET  /agent/v1/identity                              the installation, the site's id and the public key to pin
 
 Each call carries `Authorization: Bearer SITE_TOKEN` and, as `x-kasbah-protocol`, the version it speaks. The desired

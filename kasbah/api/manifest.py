@@ -18,6 +18,7 @@ from kasbah.api.quantities import format_duration, parse_duration, parse_size, w
 from kasbah.domain import revision as domain
 from kasbah.domain.label import UNLABELLED, Label, Level
 from kasbah.domain.rollout import RolloutRules, Strategy
+from kasbah.domain.secret import Delivery
 from kasbah.domain.service import Access, Scaling, Sleep
 
 Duration = Annotated[
@@ -71,6 +72,9 @@ EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=2
 Path = Annotated[str, Field(pattern=r"^/[^\s\x00]*$", max_length=2_000)]
 Argument = Annotated[str, Field(max_length=131_072, pattern=r"^[^\x00]*$")]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+
+SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=60)]
+"""How a secret is called: lower-case letters, digits and dashes."""
 
 RESERVED_ENV = re.compile(r"PORT|KASBAH_.*")
 """Names of the environment that Kasbah sets itself."""
@@ -159,6 +163,15 @@ class ResourcesSection(Section):
     """CPUs, such as 0.5 or 2."""
     memory: Size | None = Field(default=None, ge=2**20)
     """Memory, such as 512Mi."""
+
+
+class SecretSection(Section):
+    """A secret that a variable brings: its value, or as a file."""
+
+    name: SecretName
+    """The secret, as `kasbah secrets` lists it."""
+    deliver: Delivery = Delivery.ENV
+    """env: the variable holds the value; file: it holds the path of a file with the value."""
 
 
 class DeadlinesSection(Section):
@@ -256,6 +269,8 @@ class ServiceSection(Section):
     )
     env: dict[EnvName, EnvValue] = Field(default_factory=dict, max_length=500)
     """Environment variables."""
+    secrets: dict[EnvName, SecretName | SecretSection] = Field(default_factory=dict, max_length=100)
+    """Secrets, by the variable that brings each: its name, or {name: NAME, deliver: file}."""
     port: int | None = Field(
         default=None, ge=1, le=65_535, description="The port the app insists on; without it, the app listens on PORT."
     )
@@ -284,10 +299,18 @@ class ServiceSection(Section):
                 f"port {self.port} is fixed, so only one replica can listen on it: "
                 "remove port (and listen on PORT), or set scaling.max to 1"
             )
-        reserved = sorted(name for name in self.env if RESERVED_ENV.fullmatch(name))
+        reserved = sorted(name for name in (*self.env, *self.secrets) if RESERVED_ENV.fullmatch(name))
         if reserved:
             raise ValueError(f"env: {', '.join(reserved)} is set by Kasbah itself: use another name")
+        both = sorted(self.env.keys() & self.secrets.keys())
+        if both:
+            raise ValueError(f"{', '.join(both)} stands in env and in secrets: leave it in one of them")
         return self
+
+    def secret(self, variable: str) -> SecretSection:
+        """The secret that a variable brings: a name alone is one in the variable itself."""
+        found = self.secrets[variable]
+        return SecretSection(name=found) if isinstance(found, str) else found
 
     @property
     def label(self) -> Label:

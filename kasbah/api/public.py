@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from kasbah.api.manifest import (
     DataSection,
     DeadlinesSection,
+    EnvName,
+    EnvValue,
     ResolvedService,
     ResourcesSection,
     RolloutSection,
@@ -285,58 +287,18 @@ class RollbackRequest(Shape):
     expected_version: int | None = None
 
 
+class EnvRequest(Shape):
+    """Variables to set and to remove. With neither, the service gets the newest values of its secrets."""
+
+    set: dict[EnvName, EnvValue] = Field(default_factory=dict, max_length=500)
+    unset: list[EnvName] = Field(default_factory=list, max_length=500)
+    expected_version: int | None = None
+
+
 class SleepRequest(Shape):
     """Put to sleep now: `frozen`, or `stopped`."""
 
     rung: Annotated[str, Field(pattern="^(frozen|stopped)$")] = "frozen"
-
-
-class KeyRequest(Shape):
-    """A key to make. `services` are names; none: every service of the project."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
-    services: list[str] = []
-
-
-class KeyView(Shape):
-    """A key, without the key."""
-
-    id: str
-    name: str
-    services: list[str] | None
-    created_at: datetime
-    revoked_at: datetime | None = None
-
-
-class KeyMade(Shape):
-    """A new key. `key` is shown this once only."""
-
-    id: str
-    key: str
-
-
-class TokenRequest(Shape):
-    """A token for the API. `scopes`: `read`, `deploy`, `keys`, `admin`."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
-    scopes: Annotated[list[str], Field(min_length=1)]
-
-
-class TokenView(Shape):
-    """A token, without the token."""
-
-    id: str
-    name: str
-    scopes: list[str]
-    created_at: datetime
-    revoked_at: datetime | None = None
-
-
-class TokenMade(Shape):
-    """A new token. `token` is shown this once only."""
-
-    id: str
-    token: str
 
 
 class SiteView(Shape):

@@ -7,6 +7,7 @@ idempotency key, so that repeating one after a lost answer does nothing twice.
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ WAIT_SECONDS = 20
 
 TIMEOUT = httpx.Timeout(connect=5, read=WAIT_SECONDS + 40, write=30, pool=5)
 PAUSE_SECONDS = 0.2
+SECRET = re.compile(r"[a-z][a-z0-9-]{0,59}")
 BUSY = frozenset({502, 503, 504})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _KINDS: dict[int, type[KasbahError]] = {
@@ -85,6 +87,10 @@ class Client:
         """The answer to a write; `patience` for this one, where it is another."""
         return self._call("POST", path, body={} if body is None else body, patience=patience)
 
+    def put(self, path: str, body: Document) -> Document:
+        """The answer to a write that may be repeated."""
+        return self._call("PUT", path, body=body)
+
     def delete(self, path: str) -> Document:
         """The answer to a removal."""
         return self._call("DELETE", path)
@@ -98,7 +104,7 @@ class Client:
         body: Document | None = None,
         patience: float | None = None,
     ) -> Document:
-        headers = {} if method == "GET" else {"idempotency-key": str(uuid.uuid4())}
+        headers = {} if method in ("GET", "PUT") else {"idempotency-key": str(uuid.uuid4())}
         give_up = time.monotonic() + (self._patience if patience is None else patience)
         while True:
             try:
@@ -117,6 +123,13 @@ def service_path(name: str, *below: str) -> str:
     if not NAME.fullmatch(name):
         raise NotFound(f"there is no service {name!r}", hint="`kasbah ps` lists them")
     return "/".join(("/services", name, *below))
+
+
+def secret_path(name: str) -> str:
+    """The path of a secret. Raises NotFound for what cannot be one's name."""
+    if not SECRET.fullmatch(name):
+        raise NotFound(f"{name!r} names no secret", hint="lower-case letters, digits and dashes, a letter first")
+    return f"/secrets/{name}"
 
 
 def plain_http(url: str, *, headers: dict[str, str]) -> httpx.Client:

@@ -87,7 +87,7 @@ def _kasbah_yaml() -> str:
     schema = manifest.schema()
     sections = [
         "ServiceSection", "HealthSection", "ProbeSection", "ScalingSection", "SleepSection", "RolloutSection",
-        "ResourcesSection", "DeadlinesSection", "DataSection",
+        "SecretSection", "ResourcesSection", "DeadlinesSection", "DataSection",
     ]  # fmt: skip
     return "\n".join(
         [

@@ -9,18 +9,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from kasbah.api.credentials import KeyMade, KeyView, SecretView, TokenMade, TokenView
 from kasbah.api.public import (
     ErrorBody,
-    KeyMade,
-    KeyView,
     PlanAnswer,
     RolloutView,
     ServiceDetail,
     ServiceView,
     Shape,
     SiteView,
-    TokenMade,
-    TokenView,
 )
 
 
@@ -101,6 +98,9 @@ OUTPUTS: dict[str, Any] = {
     "wake": ServiceView,
     "keys create": KeyMade,
     "keys list": list[KeyView],
+    "env set": RolloutView | None,
+    "secrets set": SecretView,
+    "secrets list": list[SecretView],
     "tokens create": TokenMade,
     "tokens list": list[TokenView],
     "sites list": list[SiteView],

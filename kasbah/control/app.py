@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from kasbah import log as logging_setup
+from kasbah.api.sealing import load_or_make_vault
 from kasbah.api.signing import load_or_make_key
 from kasbah.clock import Clock, SystemClock
 from kasbah.control.access.secrets import Secret, make_secret
@@ -98,6 +99,7 @@ def _office(settings: ControlSettings, folder: Folder, clock: Clock) -> Office:
         clock=clock,
         rules=Rules(base_domain=settings.base_domain, ticket_lifetime=settings.ticket_lifetime),
         key=load_or_make_key(folder.signing_key),
+        vault=load_or_make_vault(folder.secrets_key),
         changes=Changes(),
     )
 

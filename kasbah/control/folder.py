@@ -4,6 +4,7 @@ DATA/admin.token            the first API token (0600)
 DATA/site.token             the token of the site `local` (0600)
 DATA/control/kasbah.db      the store, unless a database URL was given
 DATA/control/signing.key    what desired states and tickets are signed with (0600)
+DATA/control/secrets.key    what secrets are sealed under (0600); in no backup of the database
 DATA/control/lock           held, by flock, as long as the control plane runs; says its pid
 DATA/control/port           the port that port 0 was given, asked for again at the next start
 DATA/control/endpoint.json  {api, pid}: there from when it listens until it ends
@@ -39,6 +40,10 @@ class Folder:
     @property
     def signing_key(self) -> Path:
         return self.root / "signing.key"
+
+    @property
+    def secrets_key(self) -> Path:
+        return self.root / "secrets.key"
 
     @property
     def endpoint(self) -> Path:

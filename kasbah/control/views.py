@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kasbah import __version__
-from kasbah.api import public
+from kasbah.api import credentials, public
 from kasbah.api.manifest import (
     DataSection,
     DeadlinesSection,
@@ -29,6 +29,7 @@ from kasbah.control.store.records import (
 from kasbah.control.usecases.describe import Detail, Sight, SiteSight, Surroundings
 from kasbah.control.usecases.plan import Plan
 from kasbah.control.usecases.publish import host
+from kasbah.control.usecases.secrets import SecretSight
 from kasbah.control.usecases.send_source import gateway_of
 from kasbah.control.usecases.sites import connected
 from kasbah.domain.ids import ServiceId
@@ -289,10 +290,10 @@ def plan(made: Plan, sites: Mapping[str, str]) -> public.PlanAnswer:
     )
 
 
-def key(record: KeyRecord, services: Mapping[ServiceId, str]) -> public.KeyView:
+def key(record: KeyRecord, services: Mapping[ServiceId, str]) -> credentials.KeyView:
     """A key without the key; `services` are names by id, those deleted since are shown by id."""
     opens = record.services
-    return public.KeyView(
+    return credentials.KeyView(
         id=record.id,
         name=record.name,
         services=None if opens is None else [services.get(one, one) for one in opens],
@@ -301,9 +302,23 @@ def key(record: KeyRecord, services: Mapping[ServiceId, str]) -> public.KeyView:
     )
 
 
-def token(record: TokenRecord) -> public.TokenView:
+def secret(sight: SecretSight) -> credentials.SecretView:
+    """A secret without its value."""
+    record = sight.secret
+    return credentials.SecretView(
+        name=record.name,
+        version=record.version,
+        size=sight.size,
+        created_at=record.created_at,
+        changed_at=record.changed_at,
+        used_by=list(sight.used_by),
+        outdated=list(sight.outdated),
+    )
+
+
+def token(record: TokenRecord) -> credentials.TokenView:
     """A token without the token."""
-    return public.TokenView(
+    return credentials.TokenView(
         id=record.id,
         name=record.name,
         scopes=list(record.scopes),

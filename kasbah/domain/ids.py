@@ -18,6 +18,7 @@ RolloutId = NewType("RolloutId", str)
 KeyId = NewType("KeyId", str)
 TokenId = NewType("TokenId", str)
 WakeId = NewType("WakeId", str)
+SecretId = NewType("SecretId", str)
 
 Digest = NewType("Digest", str)
 """A content address, `sha256:` and 64 hexadecimal digits."""
@@ -36,6 +37,7 @@ PREFIXES = {
     "key": "ky",
     "token": "tk",
     "wake": "wk",
+    "secret": "sc",
 }
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from kasbah.domain.ids import ALPHABET, Digest, RevisionId
+from kasbah.domain.secret import SecretUse
 
 BUILDER_VERSION = 1
 """Grows when the same source and configuration would build something else."""
@@ -87,6 +88,7 @@ class Revision:
     runtime: Runtime
     command: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[SecretUse, ...] = ()
     port: int | None = None
     protocol: Protocol = Protocol.AUTO
     health: Health = Health()

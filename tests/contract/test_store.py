@@ -24,6 +24,8 @@ from kasbah.control.store.records import (
     Project,
     RevisionRecord,
     RolloutRecord,
+    SecretRecord,
+    SecretValue,
     ServiceRecord,
     SiteRecord,
     TokenRecord,
@@ -38,6 +40,7 @@ from kasbah.domain.ids import (
     ReplicaId,
     RevisionId,
     RolloutId,
+    SecretId,
     ServiceId,
     SiteId,
     TokenId,
@@ -430,6 +433,31 @@ def test_only_the_newest_wakes_are_kept_and_a_known_one_is_completed(store: Stor
         tx.wakes.trim(web, 2)
     with store.read() as tx:
         assert tx.wakes.of(web) == (wake(4, 9.0), wake(3))
+
+
+def test_secrets_keep_the_values_that_are_used_and_the_newest(store: Store) -> None:
+    def record(name: str, version: int, **more: object) -> SecretRecord:
+        whole = {"id": SecretId(f"sc-{name}"), "project": PROJECT, "name": name, "created_at": NOW, "changed_at": NOW}
+        return SecretRecord(**(whole | {"version": version} | more))  # type: ignore[arg-type]
+
+    def value(name: str, version: int) -> SecretValue:
+        return SecretValue(secret=SecretId(f"sc-{name}"), version=version, sealed=b"\0\xff", size=2, created_at=NOW)
+
+    with store.write() as tx:
+        for version in (1, 2, 3):
+            tx.secrets.put(record("b", version), value("b", version))
+        tx.secrets.put(record("a", 1), value("a", 1))
+        tx.secrets.put(record("gone", 1), value("gone", 1))
+        tx.secrets.put(record("gone", 1, deleted_at=NOW))
+    with store.write() as tx:
+        assert [one.name for one in tx.secrets.page(PROJECT, None, 10)] == ["a", "b"]
+        assert tx.secrets.find(PROJECT, "gone") is None
+        assert tx.secrets.value(SecretId("sc-b"), 2) == value("b", 2)
+        assert tx.secrets.keep([(SecretId("sc-b"), 1)]) == 2
+    with store.read() as tx:
+        kept = [version for version in (1, 2, 3) if tx.secrets.value(SecretId("sc-b"), version)]
+        assert kept == [1, 3]
+        assert tx.secrets.get(SecretId("sc-gone")) is None
 
 
 def test_usage_adds_up_by_service(store: Store) -> None:

@@ -1,8 +1,9 @@
 """Builds revisions, and knows which are built.
 
 A build is the folder `builds/REVISION`; its `build.json` is written last, so a folder without one is the remains of a
-build that was cut short, and is built anew. The versions resolved for a revision survive there. One build of a
-revision at a time, two builds in all; cancelling a build ends its processes and removes what it made.
+build that was cut short, and is built anew. The versions resolved for a revision survive there, and serve every build
+of the same source. One build of a revision at a time, two builds in all; cancelling a build ends its processes and
+removes what it made.
 
 The commands of a source (build scripts, hooks) run unconfined, as the agent's user.
 """
@@ -10,6 +11,7 @@ The commands of a source (build scripts, hooks) run unconfined, as the agent's u
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -30,7 +32,7 @@ from kasbah.agent.build.workshop import Workshop
 from kasbah.agent.paths import Paths
 from kasbah.api.bundle import LARGEST_UNPACKED, unpack
 from kasbah.clock import Clock, SystemClock
-from kasbah.domain.ids import RevisionId
+from kasbah.domain.ids import Digest, RevisionId
 from kasbah.domain.revision import BUILDER_VERSION, Revision, Runtime
 from kasbah.errors import BuildFailed, Invalid, NotFound, TooLarge, Unavailable
 from kasbah.settings import Limits
@@ -132,6 +134,7 @@ class Builder:
 
     async def _work(self, shop: Workshop, revision: Revision, source: Path) -> Built:
         await _in_thread(partial(_prepare, shop))
+        await _in_thread(partial(_take_locks, self._paths.builds, shop.folder, revision.source))
         shop.log.step("unpacking the source")
         try:
             await _in_thread(partial(unpack, source, shop.app, limit_bytes=LARGEST_UNPACKED, expected=revision.source))
@@ -141,7 +144,7 @@ class Builder:
         done = launching.built(shop.app, revision.command, launch)
         if (problem := launching.command_error(done, revision.command)) is not None:
             raise BuildFailed(problem, hint="check `command:`, and that the package it comes from is a dependency")
-        await _in_thread(partial(_finish, shop, launch))
+        await _in_thread(partial(_finish, shop, launch, revision.source))
         return done
 
 
@@ -163,11 +166,25 @@ def _prepare(shop: Workshop) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _finish(shop: Workshop, launch: Launch) -> None:
+def _take_locks(builds: Path, folder: Path, source: Digest) -> None:
+    """Take the versions that another build of the same source resolved: with another environment, say, it is the same
+    app. A build that resolved its own already keeps them."""
+    for marker in sorted(builds.glob(f"rv-*/{MARKER}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(marker.read_text()).get("source") != source:
+                continue
+            for name in LOCKS:
+                if (marker.parent / name).is_file() and not (folder / name).exists():
+                    shutil.copyfile(marker.parent / name, folder / name)
+            return
+
+
+def _finish(shop: Workshop, launch: Launch, source: Digest) -> None:
     """Mark the build as complete, on the disk before it has its name."""
     shutil.rmtree(shop.home, ignore_errors=True)
     facts = {
         "builder": BUILDER_VERSION,
+        "source": source,
         "path": [str(one) for one in launch.path],
         "variables": dict(launch.variables),
         "readable": [str(one) for one in launch.readable],

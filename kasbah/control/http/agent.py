@@ -17,6 +17,7 @@ from kasbah.control.store.records import DesiredDocument, SiteRecord
 from kasbah.control.usecases.fetch_desired import desired_topic, fetch_desired, identify
 from kasbah.control.usecases.report_status import report_status
 from kasbah.control.usecases.report_usage import report_usage
+from kasbah.control.usecases.secrets import give_secret
 from kasbah.domain.desired import PROTOCOL
 from kasbah.errors import Invalid
 
@@ -87,6 +88,14 @@ async def usage(request: Request, site: Caller) -> Response:
         return int(batch.sequence)
 
     return Response(f'{{"acknowledged":{await run_in_threadpool(count)}}}', media_type="application/json")
+
+
+@router.get("/secrets/{secret}/{version}")
+def secret(request: Request, site: Caller, secret: str, version: int) -> Response:
+    """The value of a secret that the site's desired state names."""
+    with office_of(request).read() as work:
+        value = give_secret(work, site, secret, version)
+    return Response(value, media_type="application/octet-stream", headers={"cache-control": "no-store"})
 
 
 @router.get("/identity")

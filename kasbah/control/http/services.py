@@ -14,6 +14,7 @@ from kasbah.control.http import paging
 from kasbah.control.http.call import Deployer, Reader, render
 from kasbah.control.http.waiting import After, Wait, until
 from kasbah.control.store.records import ServiceRecord
+from kasbah.control.usecases.change_env import change_env
 from kasbah.control.usecases.delete import delete
 from kasbah.control.usecases.deploy import Deployed, deploy, upload_for
 from kasbah.control.usecases.describe import Detail, describe_service, list_services, see
@@ -132,6 +133,17 @@ def _with_ticket(work: Work, kept: str) -> BaseModel:
 def change_scale(name: str, body: public.ScaleRequest, call: Deployer, project: Project = DEFAULT_PROJECT) -> Response:
     """Change how many replicas a service may have."""
     return call.write(lambda work: _view(work, scale(work, project, name, body)))
+
+
+@router.post("/{name}/env", status_code=202, response_model=public.RolloutView | None)
+def set_env(name: str, body: public.EnvRequest, call: Deployer, project: Project = DEFAULT_PROJECT) -> Response:
+    """Change a service's environment, with the newest values of its secrets; the rollout to watch, or nothing."""
+
+    def act(work: Work) -> BaseModel | None:
+        begun = change_env(work, project, name, body)
+        return views.rollout(begun, service_named(work, project, name)) if begun is not None else None
+
+    return call.write(act, status=202)
 
 
 @router.post("/{name}/traffic", response_model=public.ServiceView)

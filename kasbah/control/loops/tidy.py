@@ -1,4 +1,4 @@
-"""Drops what is kept for a while only: the answers kept for callers that ask again."""
+"""Drops what is kept for a while only: answers for callers that ask again, values of secrets that nothing uses."""
 
 from __future__ import annotations
 
@@ -24,3 +24,5 @@ class Tidy:
     def _pass(self) -> None:
         with self._office.note() as work:
             work.tx.answers.drop_before(work.now - ANSWERS_KEPT)
+            revisions = work.tx.revisions.all()
+            work.tx.secrets.keep((use.secret, use.version) for one in revisions for use in one.contents.secrets)

@@ -22,13 +22,15 @@ from kasbah.control.store.records import (
     Project,
     RevisionRecord,
     RolloutRecord,
+    SecretRecord,
+    SecretValue,
     ServiceRecord,
     ServiceReport,
     SiteRecord,
     TokenRecord,
     WakeRecord,
 )
-from kasbah.domain.ids import ProjectId, RevisionId, RolloutId, ServiceId, SiteId, TokenId
+from kasbah.domain.ids import ProjectId, RevisionId, RolloutId, SecretId, ServiceId, SiteId, TokenId
 from kasbah.domain.observed import ServiceStatus
 from kasbah.domain.usage import Usage, UsageKey
 
@@ -147,6 +149,26 @@ class Keys(Protocol):
     def save(self, key: KeyRecord) -> None: ...
 
 
+class Secrets(Protocol):
+    """Secrets and their sealed values."""
+
+    def get(self, secret: SecretId) -> SecretRecord | None:
+        """The secret with this id, deleted ones included."""
+        ...
+
+    def find(self, project: ProjectId, name: str) -> SecretRecord | None: ...
+    def page(self, project: ProjectId, after: Cursor | None, limit: int) -> tuple[SecretRecord, ...]: ...
+    def put(self, secret: SecretRecord, value: SecretValue | None = None) -> None:
+        """Write the secret, and a new value of it."""
+        ...
+
+    def value(self, secret: SecretId, version: int) -> SecretValue | None: ...
+    def keep(self, used: Iterable[tuple[SecretId, int]]) -> int:
+        """Erase every value that is neither used nor the newest of a secret that is not deleted, and secrets that are
+        deleted and have none; how many values were erased."""
+        ...
+
+
 class Tokens(Protocol):
     """Tokens for the API."""
 
@@ -210,6 +232,8 @@ class Transaction(Protocol):
     def rollouts(self) -> Rollouts: ...
     @property
     def keys(self) -> Keys: ...
+    @property
+    def secrets(self) -> Secrets: ...
     @property
     def tokens(self) -> Tokens: ...
     @property

@@ -15,6 +15,7 @@ from kasbah.domain.ids import (
     ProjectId,
     RevisionId,
     RolloutId,
+    SecretId,
     ServiceId,
     SiteId,
     TokenId,
@@ -164,6 +165,31 @@ class KeyRecord:
     services: tuple[ServiceId, ...] | None
     created_at: datetime
     revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRecord:
+    """A secret of a project. `version` is the newest value's number. Deleted ones are kept for revisions that use
+    them."""
+
+    id: SecretId
+    project: ProjectId
+    name: str
+    version: int
+    created_at: datetime
+    changed_at: datetime
+    deleted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretValue:
+    """One value of a secret, sealed by a key that is not in the database."""
+
+    secret: SecretId
+    version: int
+    sealed: bytes
+    size: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -227,6 +227,37 @@ key = Table(
     Index("ix_key_name_id", "name", "id"),
 )
 
+secret = Table(
+    "secret",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("project", ForeignKey("project.id"), nullable=False),
+    Column("name", String(60), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("deleted_at", Instant),
+    Index("ix_secret_name_id", "name", "id"),
+    Index(
+        "uq_secret_live_name",
+        "project",
+        "name",
+        unique=True,
+        sqlite_where=text("deleted_at IS NULL"),
+        postgresql_where=text("deleted_at IS NULL"),
+    ),
+)
+
+secret_value = Table(
+    "secret_value",
+    metadata,
+    Column("secret", ForeignKey("secret.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
 token = Table(
     "token",
     metadata,

@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import StaticPool
 
 from kasbah.control.store.sql_access import SqlAnswers, SqlKeys, SqlTokens
+from kasbah.control.store.sql_secrets import SqlSecrets
 from kasbah.control.store.sql_services import SqlRevisions, SqlRollouts, SqlServices
 from kasbah.control.store.sql_sites import SqlInstallations, SqlReports, SqlSites, SqlUsage, SqlWakes
 from kasbah.errors import Unavailable
@@ -65,6 +66,10 @@ class SqlTransaction:
     @cached_property
     def keys(self) -> SqlKeys:
         return SqlKeys(self._connection)
+
+    @cached_property
+    def secrets(self) -> SqlSecrets:
+        return SqlSecrets(self._connection)
 
     @cached_property
     def tokens(self) -> SqlTokens:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kasbah.api.public import KeyRequest
+from kasbah.api.credentials import KeyRequest
 from kasbah.control.access.secrets import Secret, digest_of, make_secret
 from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import KeyRecord

@@ -6,27 +6,23 @@ rollouts and the label are the service's own and change without one.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from kasbah.api.manifest import HealthSection, ResolvedService
 from kasbah.api.public import DeployRequest
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.records import RolloutRecord, ServiceRecord
 from kasbah.control.usecases.differences import differences, revision_differences
+from kasbah.control.usecases.revision_of import revision_of
 from kasbah.control.usecases.sites import facts
 from kasbah.control.usecases.work import Work, new_id, project_named
 from kasbah.decide.placement import Needs, place
-from kasbah.domain.ids import Digest, ServiceId
+from kasbah.domain.ids import ServiceId
 from kasbah.domain.placement import Placement
-from kasbah.domain.revision import BUILDER_VERSION, Deadlines, Health, Resources, Revision, Runtime, revision_id
+from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import RolloutState
 from kasbah.domain.service import Share, name_error
 from kasbah.errors import Invalid, TooLarge
-
-OF_THE_SERVICE = {"source", "image", "access", "scaling", "sleep", "rollout", "data"}
-"""The parts of the configuration that make no revision."""
 
 PARTS = ("access", "label", "scaling", "sleep", "rollout_rules")
 """What a deploy changes of a service that exists."""
@@ -75,7 +71,7 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
         rollout_rules=config.rollout.to_domain(),
         created_at=work.now,
     )
-    revision = revision_of(request)
+    revision = revision_of(work, owner.id, request)
     service = asked if existing is None else _updated(existing, asked)
     joins, starts = (None, True) if existing is None else _rollout(work.tx, existing, revision)
     changes = _changes(work.tx, existing, service, revision, starts=starts)
@@ -90,39 +86,6 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
         joins=joins,
         placement=place(service.id, needs, tuple(facts(site, work.now) for site in work.tx.sites.all())),
     )
-
-
-def revision_of(request: DeployRequest) -> Revision:
-    """The revision this configuration and source make."""
-    config = request.config
-    return Revision(
-        id=revision_id(_canonical(config, request.source)),
-        source=Digest(request.source),
-        source_size=request.source_size,
-        runtime=Runtime(config.runtime),
-        command=config.command,
-        env=tuple(sorted(config.env.items())),
-        port=config.port,
-        protocol=config.protocol,
-        health=_health(config.health),
-        resources=Resources(cpu=config.resources.cpu, memory=config.resources.memory),
-        deadlines=Deadlines(**{name: getattr(config.deadlines, name) for name in Deadlines.__dataclass_fields__}),
-    )
-
-
-def _health(section: HealthSection) -> Health:
-    ready, live = section.readiness, section.liveness
-    return Health(
-        startup=section.startup.to_domain(),
-        readiness=ready.to_domain() if ready else None,
-        liveness=live.to_domain() if live else None,
-    )
-
-
-def _canonical(config: ResolvedService, source: str) -> bytes:
-    parts = config.model_dump(mode="json", exclude=OF_THE_SERVICE)
-    whole = {"builder": BUILDER_VERSION, "config": parts, "source": source}
-    return json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _check(work: Work, name: str, request: DeployRequest) -> None:

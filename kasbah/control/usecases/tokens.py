@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kasbah.api.public import TokenRequest
+from kasbah.api.credentials import TokenRequest
 from kasbah.control.access.authenticate import Scope
 from kasbah.control.access.secrets import Secret, digest_of, make_secret
 from kasbah.control.store.interface import Cursor

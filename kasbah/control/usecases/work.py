@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from kasbah.api.sealing import Vault
 from kasbah.clock import Clock
 from kasbah.control.changes import Changes
 from kasbah.control.store.interface import Store, Transaction
@@ -43,6 +44,7 @@ class Work:
     now: datetime
     rules: Rules
     key: Ed25519PrivateKey
+    vault: Vault
     touched: set[str] = field(default_factory=set)
 
     def publish(self) -> None:
@@ -58,19 +60,20 @@ class Office:
     clock: Clock
     rules: Rules
     key: Ed25519PrivateKey
+    vault: Vault
     changes: Changes
 
     @contextmanager
     def read(self) -> Iterator[Work]:
         """Work that changes nothing."""
         with self.store.read() as tx:
-            yield Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key)
+            yield Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key, vault=self.vault)
 
     @contextmanager
     def write(self) -> Iterator[Work]:
         """Work that is committed, published and announced when its block ends."""
         with self.store.write() as tx:
-            work = Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key)
+            work = Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key, vault=self.vault)
             yield work
             work.publish()
         self.changes.announce(work.touched)
@@ -79,7 +82,7 @@ class Office:
     def note(self) -> Iterator[Work]:
         """Work that notes what was seen and changes nothing that was asked: committed and announced, not published."""
         with self.store.write() as tx:
-            work = Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key)
+            work = Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key, vault=self.vault)
             yield work
         self.changes.announce(work.touched)
 

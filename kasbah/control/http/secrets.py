@@ -1,0 +1,56 @@
+"""Secrets: set, list, remove. A value comes in and is never told again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from kasbah.api import credentials, public
+from kasbah.control import views
+from kasbah.control.http import paging
+from kasbah.control.http.call import Deployer, Reader
+from kasbah.control.http.services import Project
+from kasbah.control.usecases.secrets import delete_secret, list_secrets, see_secret, set_secret
+from kasbah.control.usecases.work import DEFAULT_PROJECT, Work
+
+router = APIRouter(prefix="/api/v1/secrets", tags=["secrets"])
+
+Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="Lower-case letters, digits and dashes.")]
+
+
+@router.put("/{name}", response_model=credentials.SecretView)
+def put_secret(
+    name: Name, body: credentials.SecretRequest, call: Deployer, project: Project = DEFAULT_PROJECT
+) -> Response:
+    """Set a secret. Repeating it changes nothing, so no Idempotency-Key is kept: its fingerprint would be one of the
+    value."""
+
+    def act(work: Work) -> BaseModel:
+        return views.secret(see_secret(work, set_secret(work, project, name, body.value_base64)))
+
+    return replace(call, idempotency_key=None, fingerprint="").write(act)
+
+
+@router.get("", response_model=public.Page[credentials.SecretView])
+def all_secrets(
+    call: Reader, project: Project = DEFAULT_PROJECT, cursor: paging.After = None, limit: paging.Limit = 50
+) -> Response:
+    """One page of secrets, by name."""
+
+    def find(work: Work) -> BaseModel:
+        found = list_secrets(work, project, paging.read_cursor(cursor), limit + 1)
+        by_id = {one.secret.id: one for one in found}
+        page, following = paging.cut([one.secret for one in found], limit)
+        return public.Page[credentials.SecretView](items=[views.secret(by_id[one.id]) for one in page], next=following)
+
+    return call.read(find)
+
+
+@router.delete("/{name}", status_code=204)
+def remove_secret(name: Name, call: Deployer, project: Project = DEFAULT_PROJECT) -> Response:
+    """Remove a secret that nothing uses."""
+    return call.write(lambda work: delete_secret(work, project, name), status=204)

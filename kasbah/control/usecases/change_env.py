@@ -1,0 +1,72 @@
+"""Changes a service's environment, or brings the newest values of its secrets to it, without its source being sent
+again: a new revision of what serves, and a rollout of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kasbah.api.manifest import RESERVED_ENV
+from kasbah.api.public import EnvRequest
+from kasbah.control.store.records import RevisionRecord, RolloutRecord
+from kasbah.control.usecases.begin_rollout import begin_rollout
+from kasbah.control.usecases.revision_of import identified
+from kasbah.control.usecases.secrets import newest
+from kasbah.control.usecases.supersede import supersede, under_way
+from kasbah.control.usecases.work import Work, check_version, service_named
+from kasbah.errors import Conflict, Invalid, NotFound
+
+
+def change_env(work: Work, project: str, name: str, request: EnvRequest) -> RolloutRecord | None:
+    """The rollout of the revision with the changed environment; None where nothing changes."""
+    service = service_named(work, project, name)
+    check_version(service, request.expected_version)
+    current = _current(work, project, name)
+    contents = current.contents
+    env = {**dict(contents.env), **request.set}
+    _check(request, env, {use.variable for use in contents.secrets})
+    for variable in request.unset:
+        del env[variable]
+    changed = identified(replace(contents, env=tuple(sorted(env.items())), secrets=newest(work, contents.secrets)))
+    if changed.id == current.id:
+        return under_way(work, service)
+    service = supersede(work, service, by=f"the environment of {name} was changed meanwhile")
+    kept = work.tx.revisions.of(service.id)
+    known = work.tx.revisions.get(service.id, changed.id)
+    work.tx.revisions.put(
+        RevisionRecord(
+            service=service.id,
+            id=changed.id,
+            number=max(one.number for one in kept) + 1,
+            created_at=known.created_at if known else work.now,
+            contents=changed,
+            proven=known is not None and known.proven,
+        )
+    )
+    return begin_rollout(work, service, changed.id, rules=service.rollout_rules)
+
+
+def _current(work: Work, project: str, name: str) -> RevisionRecord:
+    """What is being rolled out, or else what serves."""
+    service = service_named(work, project, name)
+    going = under_way(work, service)
+    wanted = going.revision if going is not None else service.serving
+    found = work.tx.revisions.get(service.id, wanted) if wanted is not None else None
+    if found is None:
+        raise Conflict(
+            f"service {name!r} serves nothing yet", hint="deploy it first, with its environment in kasbah.yaml"
+        )
+    return found
+
+
+def _check(request: EnvRequest, env: dict[str, str], secret: set[str]) -> None:
+    for variable in (*request.set, *request.unset):
+        if RESERVED_ENV.fullmatch(variable):
+            raise Invalid(f"{variable} is set by Kasbah itself", where=variable, hint="use another name")
+        if variable in secret:
+            raise Invalid(
+                f"{variable} brings a secret", where=variable, hint="set the secret, or change secrets: in kasbah.yaml"
+            )
+    missing = [variable for variable in request.unset if variable not in env]
+    if missing:
+        raise NotFound(f"{', '.join(missing)} is not set", hint=f"it has {', '.join(sorted(env)) or 'none'}")
