@@ -60,6 +60,8 @@ STATUS_PAUSE = 0.02
 
 def run(settings: AgentSettings) -> None:
     """Run the agent until SIGTERM or SIGINT. Blocking. Raises KasbahError where it cannot start."""
+    # What is built is read by replicas, which may have users of their own; the folder above it is closed to others.
+    os.umask(0o022)
     paths = Paths(settings.data_dir.resolve())
     paths.make()
     with _alone(paths):

@@ -9,6 +9,8 @@ only, because the runner uses it.
     seccomp              no mounts, tracing, namespaces, modules, io_uring ...
     no-capabilities      root's powers are dropped, and no-new-privileges keeps them so
     rlimits              no core files, bounded open files
+    own-user             as root: a user and group of its own, who can pass no closed folder and owns nothing else
+    own-processes        as root: a pid namespace, in which it sees, signals and leaves behind only its own processes
 
 What a replica calls out to is not limited here: `egress` is `open`.
 """
@@ -17,33 +19,33 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from kasbah.agent.confine import landlock, mounts, privileges, seccomp, system
+from kasbah.agent.confine import landlock, mounts, pids, privileges, seccomp, system
 from kasbah.agent.confine.kernel import ARCHITECTURE, StepFailed, call
 
 LANDLOCK, SIGNAL_SCOPE, MOUNTS, SECCOMP = "landlock", "signal-scope", "private-mounts", "seccomp"
 CAPABILITIES, NO_NEW_PRIVILEGES, RLIMITS = "no-capabilities", "no-new-privileges", "rlimits"
+OWN_USER, OWN_PROCESSES, OWN_NETWORK = "own-user", "own-processes", "own-network"
 OPEN_FILES = 65_536
+MOST_PROCESSES = 2_048
+"""Processes and threads of a replica that has a user of its own: they are counted by user."""
 
-NEVER = (
-    ("own-user", "replicas run as the site's user: their interpreter may be where no other user can read"),
-    (
-        "own-network",
-        "replicas share the machine's network: they reach its loopback and each other's ports, and what they open on "
-        "other addresses than 127.0.0.1 is reached from there past the gateway and its keys",
-    ),
-    ("own-processes", "replicas can list the machine's processes and their arguments, though not their environment"),
-)
-"""What this driver does not do on any machine."""
+ONLY_ROOT = "only root can do this: run the agent as root"
 
 WITHOUT = {
     LANDLOCK: "replicas can read and write what the site's user can",
     SIGNAL_SCOPE: "replicas can signal the user's other processes",
     MOUNTS: "replicas share /dev/shm, and reach other programs' Unix sockets",
     SECCOMP: "replicas can make any system call",
+    OWN_USER: "replicas run as the site's user",
+    OWN_PROCESSES: "replicas can list the machine's processes and their arguments, though not their environment",
+    OWN_NETWORK: "replicas share the machine's network: they reach its loopback and each other's ports, and what they "
+    "open on other addresses than 127.0.0.1 is reached from there past the gateway and its keys",
 }
 """What it means where a mechanism is missing."""
 
@@ -68,11 +70,37 @@ class Confiner:
         self._system: list[landlock.Grant] = []
         self._etc_changed = 0
 
-    def prepare(self, *, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> Confinement:
-        """What to enter in one replica's process. `private` holds `tmp`, its /tmp."""
-        ruleset = self._ruleset(private, readable, pipes) if LANDLOCK in self._mechanisms else None
-        view = mounts.View(private=private, readable=(*readable, *system.interpreter()), hidden=self._hidden)
-        return Confinement(ruleset=ruleset, view=view if MOUNTS in self._mechanisms else None, filter=self._filter)
+    def prepare(
+        self,
+        *,
+        private: Path,
+        readable: tuple[Path, ...],
+        pipes: tuple[Path, ...],
+        user: int | None = None,
+        stand_ins: tuple[tuple[Path, Path], ...] = (),
+    ) -> Confinement:
+        """What to enter in one replica's process. `private` holds `tmp`, its /tmp; `user` is its own, if it has one;
+        `stand_ins` are files of the machine, and what it sees instead."""
+        seen = (*readable, *(source for _, source in stand_ins))
+        return Confinement(
+            ruleset=self._ruleset(private, seen, pipes) if LANDLOCK in self._mechanisms else None,
+            view=self._view(private, readable, user, stand_ins) if MOUNTS in self._mechanisms else None,
+            filter=self._filter,
+            user=user,
+        )
+
+    def _view(
+        self, private: Path, readable: tuple[Path, ...], user: int | None, stand_ins: tuple[tuple[Path, Path], ...]
+    ) -> mounts.View:
+        kept = (*readable, *system.interpreter())
+        closed = () if user is None else mounts.closed_parents((private, *kept))
+        return mounts.View(
+            private=private,
+            readable=kept,
+            hidden=(*closed, *self._hidden),
+            replaced=stand_ins,
+            own_processes=OWN_PROCESSES in self._mechanisms,
+        )
 
     def _ruleset(self, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> landlock.Ruleset:
         rules = landlock.Ruleset(self._version)
@@ -105,6 +133,7 @@ class Confinement:
     ruleset: landlock.Ruleset | None
     view: mounts.View | None
     filter: seccomp.Filter | None
+    user: int | None = None
 
     @property
     def fd(self) -> int | None:
@@ -115,11 +144,15 @@ class Confinement:
         """Confine this process for good. Raises StepFailed or OSError; the process must then end."""
         if self.view:
             mounts.enter(self.view)
-        privileges.drop_capabilities()
+        if self.user is not None:
+            resource.setrlimit(resource.RLIMIT_NPROC, (MOST_PROCESSES, MOST_PROCESSES))
+        privileges.drop_capabilities(self.user)
         privileges.forbid_new()
         if self.ruleset:
             # Without a view this is the machine's own: semaphores and shared memory need it, so it is shared.
             self.ruleset.allow_once((mounts.SHARED_MEMORY,), self.ruleset.all)
+            if self.view and self.view.own_processes:
+                self.ruleset.allow_once((mounts.PROCESSES,), landlock.READ)
             landlock.enter(self.ruleset.fd)
         if self.filter:
             self.filter.enter()
@@ -138,8 +171,9 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
-def measure(scratch: Path) -> Facts:
-    """Try every mechanism on this machine, each in a process of its own. `scratch` is any empty folder of ours."""
+def measure(scratch: Path, user: int | None = None, no_user: str = "") -> Facts:
+    """Try every mechanism on this machine, each in a process of its own. `scratch` is any empty folder of ours;
+    `user` is one that replicas could have, and `no_user` says why there is none."""
     tried: list[tuple[str, str]] = [
         (RLIMITS, _attempt(limit)),
         (CAPABILITIES, _attempt(_try_privileges)),
@@ -148,10 +182,12 @@ def measure(scratch: Path) -> Facts:
         (LANDLOCK, _attempt(_try_landlock)),
         (SIGNAL_SCOPE, _attempt(_try_signal_scope)),
         (MOUNTS, _attempt(lambda: _try_mounts(scratch))),
+        (OWN_USER, no_user if user is None else _attempt(lambda: _try_own_user(scratch, user))),
+        (OWN_PROCESSES, _attempt(lambda: _try_own_processes(scratch)) if os.getuid() == 0 else ONLY_ROOT),
     ]
     works = tuple(name for name, problem in tried if not problem)
     fails = tuple((name, f"{problem}: {WITHOUT.get(name, 'tried, and refused')}") for name, problem in tried if problem)
-    return Facts(mechanisms=works, missing=fails + NEVER)
+    return Facts(mechanisms=works, missing=fails)
 
 
 def _attempt(work: Callable[[], None]) -> str:
@@ -222,3 +258,42 @@ def _try_mounts(scratch: Path) -> None:
     mounts.enter(mounts.View(private=scratch, readable=(), hidden=()))
     if not os.path.samestat(wanted, mounts.TEMPORARY.stat()):
         raise StepFailed(1, "/tmp is still the machine's", "private mounts")
+
+
+def _try_own_user(scratch: Path, user: int) -> None:
+    (scratch / "tmp").mkdir(exist_ok=True)
+    program = Path(os.path.realpath(sys.executable))
+    kept = system.interpreter()
+    closed = mounts.closed_parents((scratch, *kept))
+    mounts.enter(mounts.View(private=scratch, readable=kept, hidden=closed))
+    privileges.drop_capabilities(user)
+    if os.getresuid() != (user,) * 3 or os.getresgid() != (user,) * 3 or os.getgroups():
+        raise StepFailed(1, f"the process is still {os.getresuid()}", "becoming another user")
+    if not (os.access(program, os.R_OK | os.X_OK) and os.access(os.__file__, os.R_OK)):
+        raise StepFailed(13, f"no other user may read or execute {program}", "the interpreter")
+    if os.access("/etc/shadow", os.R_OK):
+        raise StepFailed(1, "root's files can still be read", "becoming another user")
+
+
+def _try_own_processes(scratch: Path) -> None:
+    (scratch / "tmp").mkdir(exist_ok=True)
+    with pids.entered():
+        child = os.fork()
+        if child == 0:
+            _see_only_itself(scratch)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        raise StepFailed(code, os.strerror(abs(code)), "a pid namespace with a /proc of its own")
+
+
+def _see_only_itself(scratch: Path) -> NoReturn:
+    """In a new pid namespace: exit 0 where it is one, with a /proc of its own, else with an error's number."""
+    code = 1
+    try:
+        mounts.enter(mounts.View(private=scratch, readable=(), hidden=(), own_processes=True))
+        seen = [name for name in os.listdir(mounts.PROCESSES) if name.isdigit()]
+        code = 0 if seen == ["1"] and os.getpid() == 1 else 1
+    except OSError as error:
+        code = error.errno or 1
+    finally:
+        os._exit(code)

@@ -26,7 +26,7 @@ import traceback
 from dataclasses import replace
 
 from kasbah.agent import confine
-from kasbah.agent.runner import cgroups, processes, spawn
+from kasbah.agent.runner import cgroups, claims, processes, spawn
 from kasbah.agent.runner.adoption import adopt
 from kasbah.agent.runner.keeper import Keeper
 from kasbah.agent.runner.layout import PROTOCOL, Layout
@@ -105,9 +105,15 @@ def _settle(layout: Layout) -> None:
 
 def _serve(layout: Layout, news: int) -> None:
     groups = cgroups.Groups(layout.tag)
-    facts = _facts(layout, groups)
+    try:
+        claim, no_claim = claims.claim(layout.home, int(layout.tag, 16) % claims.BLOCKS), ""
+    except claims.NoClaim as problem:
+        claim, no_claim = None, str(problem)
+    facts = _facts(layout, groups, claim, no_claim)
     reactor = Reactor()
-    keeper = Keeper(layout, reactor, facts=facts, groups=groups, ended=lambda replica: server.publish(replica))
+    keeper = Keeper(
+        layout, reactor, facts=facts, groups=groups, claim=claim, ended=lambda replica: server.publish(replica)
+    )
     token = _token(layout)  # before anybody can connect and be asked for it
     server = Server(
         _listen(layout),
@@ -128,12 +134,14 @@ def _serve(layout: Layout, news: int) -> None:
     gc.freeze()
     reactor.run()
     server.flush()
+    if claim is not None:
+        claim.release()
 
 
-def _facts(layout: Layout, groups: cgroups.Groups) -> confine.Facts:
+def _facts(layout: Layout, groups: cgroups.Groups, claim: claims.Claim | None, no_claim: str) -> confine.Facts:
     scratch = layout.home / "trial"
     scratch.mkdir(exist_ok=True)
-    facts = confine.measure(scratch)
+    facts = confine.measure(scratch, claim.user(claims.TRIAL_SLOT) if claim else None, no_claim)
     limits = tuple(f"{name}-limit" for name in sorted(groups.available))
     missing = tuple((f"{name}-limit", reason) for name, reason in sorted(groups.missing.items()))
     if cgroups.MEMORY in groups.missing:

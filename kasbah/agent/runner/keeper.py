@@ -16,6 +16,7 @@ from collections.abc import Callable
 from kasbah.agent import confine
 from kasbah.agent.confine.kernel import StepFailed
 from kasbah.agent.runner import cgroups, journal, processes, records, spawn
+from kasbah.agent.runner.claims import Claim
 from kasbah.agent.runner.held import Held, send
 from kasbah.agent.runner.layout import Layout
 from kasbah.agent.runner.reactor import Reactor
@@ -46,15 +47,20 @@ class Keeper:
         *,
         facts: confine.Facts,
         groups: cgroups.Groups,
+        claim: Claim | None = None,
         ended: Callable[[str], None],
     ) -> None:
         self.held: dict[str, Held] = {}
         self.book = Records(layout.home)
         self.groups = groups
-        self.reaper = Reaper(layout, reactor, held=self.held, book=self.book, ended=self._one_ended)
+        self.reaper = Reaper(
+            layout, reactor, held=self.held, book=self.book, ended=self._one_ended, dropped=self._give_back
+        )
         self._layout = layout
         self._reactor = reactor
         self._confiner = confine.Confiner(facts, hidden=(layout.socket.parent,))
+        self._own_processes = confine.OWN_PROCESSES in facts.mechanisms
+        self._claim = claim if confine.OWN_USER in facts.mechanisms else None
         self._tell = ended
         self._boot = processes.boot_id()
         self._when_empty: Callable[[], None] | None = None
@@ -136,7 +142,7 @@ class Keeper:
             file_bytes=self._layout.log_file_bytes,
             files=self._layout.log_files,
         )
-        workdir = Workdir(self._layout.replicas / record.replica)
+        workdir = Workdir(self._layout.replicas / record.replica, self._user(record.slot))
         held = self.held[record.replica] = Held(record, workdir=workdir, log=log, reactor=self._reactor)
         return held
 
@@ -182,22 +188,49 @@ class Keeper:
             boot=self._boot,
             started_at=journal.now(),
             memory=order.memory,
+            slot=self._claim.take() if self._claim else 0,
         )
+
+    def _give_back(self, slot: int) -> None:
+        if self._claim is not None and slot:
+            self._claim.give_back(slot)
+
+    def _user(self, slot: int) -> int | None:
+        """The user of a slot; None where replicas run as the site's."""
+        if self._claim is None or not slot:
+            return None
+        self._claim.keep(slot)
+        return self._claim.user(slot)
 
     def _fork(self, order: Order, held: Held) -> Child:
         groups = self.groups.make(order.replica, cpu=order.cpu, memory=order.memory)
         held.change(groups=tuple(str(folder) for folder in groups))
         held.workdir.make()
         pipes = self._layout.pipes(order.replica)
+        user = held.workdir.owner
         for pipe in pipes:
             os.mkfifo(pipe, 0o600)
+            if user is not None:
+                os.chown(pipe, user, user)
         held.listen(pipes)
         readable = (order.app, *order.readable)
-        confinement = self._confiner.prepare(private=held.workdir.root, readable=readable, pipes=pipes)
+        confinement = self._confiner.prepare(
+            private=held.workdir.root,
+            readable=readable,
+            pipes=pipes,
+            user=user,
+            stand_ins=held.workdir.stand_ins,
+        )
+        plan = Plan(
+            order=order,
+            workdir=held.workdir,
+            pipes=pipes,
+            confinement=confinement,
+            groups=groups,
+            own_processes=self._own_processes,
+        )
         try:
-            child = spawn.fork(
-                Plan(order=order, workdir=held.workdir, pipes=pipes, confinement=confinement, groups=groups)
-            )
+            child = spawn.fork(plan)
         finally:
             confinement.close()
         self._let_go(held, child)
@@ -206,9 +239,12 @@ class Keeper:
     def _let_go(self, held: Held, child: Child) -> None:
         """Write down who the child is, then let it exec. It ends where that cannot be written."""
         found = processes.look(child.pid)
+        init = processes.look(child.init) if child.init else None
         try:
-            self.book.save(held.change(pid=child.pid, start_time=found.start_time if found else 0))
-            os.write(child.go, b"g")
+            held.change(pid=child.pid, start_time=found.start_time if found else 0)
+            held.change(init=child.init, init_start_time=init.start_time if init else 0)
+            self.book.save(held.record)
+            os.write(child.go, b"gg" if child.init else b"g")  # a byte each
         except OSError:
             os.close(child.says)
             raise
@@ -242,6 +278,7 @@ class Keeper:
 
     def _abandon(self, held: Held, failure: Failed) -> None:
         """Undo a start that failed: its id may be used again."""
+        held.kill()
         self.reaper.release(held)
         self.reaper.discard(held)
         _answer(held, failure)
@@ -253,7 +290,7 @@ class Keeper:
             reply(Failed("conflict", f"replica {held.record.replica} was thawed or ended while it was being frozen"))
             return
         held.signal_group(signal.SIGSTOP)
-        moving = [one for one in held.members() if not one.stopped]
+        moving = [one for one in held.members() if not one.stopped and one.pid != held.record.init]
         if not moving:
             reply({})
         elif time.monotonic() < deadline:

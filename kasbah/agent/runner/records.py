@@ -29,7 +29,11 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A replica the runner holds. `stop_by` is when a stopping one is killed, on the machine's monotonic clock."""
+    """A replica the runner holds. `stop_by` is when a stopping one is killed, on the machine's monotonic clock.
+
+    `pid` is its program's first process. Where it has a pid namespace, `init` is the namespace's first process, with
+    whose end all of it ends; where it has a user of its own, `slot` says which (see `claims.py`).
+    """
 
     replica: str
     service: str
@@ -42,6 +46,9 @@ class Record:
     state: str = STARTING
     pid: int = 0
     start_time: int = 0
+    init: int = 0
+    init_start_time: int = 0
+    slot: int = 0
     frozen: bool = False
     stop_by: float | None = None
     ending: Ending | None = None
