@@ -240,7 +240,7 @@ def _running(record: Mapping[str, Any]) -> Running:
         replica=ReplicaId(record["replica"]),
         service=ServiceId(record["service"]),
         revision=RevisionId(record["revision"]),
-        address=f"{HOST}:{record['port']}",
+        address=f"{record.get('address', HOST)}:{record['port']}",
         started_at=datetime.fromisoformat(record["started_at"]),
         pid=record["pid"] or None,
         frozen=record["frozen"],

@@ -11,8 +11,9 @@ only, because the runner uses it.
     rlimits              no core files, bounded open files
     own-user             as root: a user and group of its own, who can pass no closed folder and owns nothing else
     own-processes        as root: a pid namespace, in which it sees, signals and leaves behind only its own processes
+    own-network          as root: a loopback, ports and one address of its own, and rules about who it reaches
 
-What a replica calls out to is not limited here: `egress` is `open`.
+`egress` is `enforced` where what a replica calls can be limited, else `open`: with own networks it can.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
-from kasbah.agent.confine import landlock, mounts, pids, privileges, seccomp, system
+from kasbah.agent.confine import landlock, mounts, network, network_trial, pids, privileges, seccomp, system
 from kasbah.agent.confine.kernel import ARCHITECTURE, StepFailed, call
+from kasbah.agent.confine.network import Street
 
 LANDLOCK, SIGNAL_SCOPE, MOUNTS, SECCOMP = "landlock", "signal-scope", "private-mounts", "seccomp"
 CAPABILITIES, NO_NEW_PRIVILEGES, RLIMITS = "no-capabilities", "no-new-privileges", "rlimits"
@@ -35,7 +38,7 @@ OPEN_FILES = 65_536
 MOST_PROCESSES = 2_048
 """Processes and threads of a replica that has a user of its own: they are counted by user."""
 
-ONLY_ROOT = "only root can do this: run the agent as root"
+ONLY_ROOT = "only root can make them: run the agent as root"
 
 WITHOUT = {
     LANDLOCK: "replicas can read and write what the site's user can",
@@ -77,16 +80,18 @@ class Confiner:
         readable: tuple[Path, ...],
         pipes: tuple[Path, ...],
         user: int | None = None,
+        network: int | None = None,
         stand_ins: tuple[tuple[Path, Path], ...] = (),
     ) -> Confinement:
-        """What to enter in one replica's process. `private` holds `tmp`, its /tmp; `user` is its own, if it has one;
-        `stand_ins` are files of the machine, and what it sees instead."""
+        """What to enter in one replica's process. `private` holds `tmp`, its /tmp; `user` and `network` (the file of
+        a namespace) are its own, where it has them; `stand_ins` are files of the machine, and what it sees instead."""
         seen = (*readable, *(source for _, source in stand_ins))
         return Confinement(
             ruleset=self._ruleset(private, seen, pipes) if LANDLOCK in self._mechanisms else None,
             view=self._view(private, readable, user, stand_ins) if MOUNTS in self._mechanisms else None,
             filter=self._filter,
             user=user,
+            network=network,
         )
 
     def _view(
@@ -134,14 +139,18 @@ class Confinement:
     view: mounts.View | None
     filter: seccomp.Filter | None
     user: int | None = None
+    network: int | None = None
 
     @property
-    def fd(self) -> int | None:
-        """The file descriptor that must survive until `enter`."""
-        return self.ruleset.fd if self.ruleset else None
+    def files(self) -> tuple[int, ...]:
+        """The file descriptors that must survive until `enter`."""
+        return tuple(fd for fd in (self.ruleset.fd if self.ruleset else None, self.network) if fd is not None)
 
     def enter(self) -> None:
         """Confine this process for good. Raises StepFailed or OSError; the process must then end."""
+        if self.network is not None:
+            network.enter(self.network)
+            os.close(self.network)
         if self.view:
             mounts.enter(self.view)
         if self.user is not None:
@@ -161,6 +170,8 @@ class Confinement:
         """Let go of what was prepared; a process that entered stays confined."""
         if self.ruleset:
             self.ruleset.close()
+        if self.network is not None:
+            os.close(self.network)
 
 
 def limit() -> None:
@@ -171,20 +182,30 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
-def measure(scratch: Path, user: int | None = None, no_user: str = "") -> Facts:
-    """Try every mechanism on this machine, each in a process of its own. `scratch` is any empty folder of ours;
-    `user` is one that replicas could have, and `no_user` says why there is none."""
-    tried: list[tuple[str, str]] = [
-        (RLIMITS, _attempt(limit)),
-        (CAPABILITIES, _attempt(_try_privileges)),
-        (NO_NEW_PRIVILEGES, _attempt(privileges.forbid_new)),
-        (SECCOMP, _attempt(_try_seccomp)),
-        (LANDLOCK, _attempt(_try_landlock)),
-        (SIGNAL_SCOPE, _attempt(_try_signal_scope)),
-        (MOUNTS, _attempt(lambda: _try_mounts(scratch))),
-        (OWN_USER, no_user if user is None else _attempt(lambda: _try_own_user(scratch, user))),
-        (OWN_PROCESSES, _attempt(lambda: _try_own_processes(scratch)) if os.getuid() == 0 else ONLY_ROOT),
+def measure(
+    scratch: Path,
+    *,
+    user: int | None = None,
+    street: Street | None = None,
+    lacking: Mapping[str, str] = MappingProxyType({}),
+) -> Facts:
+    """Try every mechanism on this machine, each in a process of its own. `scratch` is any empty folder of ours.
+
+    `user` and `street` are a user and the addresses that replicas could have; `lacking` says why there are none.
+    """
+    trials: list[tuple[str, Callable[[], None]]] = [
+        (RLIMITS, limit),
+        (CAPABILITIES, _try_privileges),
+        (NO_NEW_PRIVILEGES, privileges.forbid_new),
+        (SECCOMP, _try_seccomp),
+        (LANDLOCK, _try_landlock),
+        (SIGNAL_SCOPE, _try_signal_scope),
+        (MOUNTS, lambda: _try_mounts(scratch)),
+        (OWN_USER, lambda: _try_own_user(scratch, user)),
+        (OWN_PROCESSES, lambda: _try_own_processes(scratch)),
+        (OWN_NETWORK, lambda: _try_own_network(street, user)),
     ]
+    tried = [(name, lacking.get(name) or _attempt(trial)) for name, trial in trials]
     works = tuple(name for name, problem in tried if not problem)
     fails = tuple((name, f"{problem}: {WITHOUT.get(name, 'tried, and refused')}") for name, problem in tried if problem)
     return Facts(mechanisms=works, missing=fails)
@@ -260,7 +281,9 @@ def _try_mounts(scratch: Path) -> None:
         raise StepFailed(1, "/tmp is still the machine's", "private mounts")
 
 
-def _try_own_user(scratch: Path, user: int) -> None:
+def _try_own_user(scratch: Path, user: int | None) -> None:
+    if user is None:
+        raise StepFailed(1, ONLY_ROOT, "own users")
     (scratch / "tmp").mkdir(exist_ok=True)
     program = Path(os.path.realpath(sys.executable))
     kept = system.interpreter()
@@ -275,7 +298,15 @@ def _try_own_user(scratch: Path, user: int) -> None:
         raise StepFailed(1, "root's files can still be read", "becoming another user")
 
 
+def _try_own_network(street: Street | None, user: int | None) -> None:
+    if street is None or user is None:
+        raise StepFailed(1, ONLY_ROOT, "own networks")
+    network_trial.try_out(street, 0, user)
+
+
 def _try_own_processes(scratch: Path) -> None:
+    if os.getuid() != 0:
+        raise StepFailed(1, ONLY_ROOT, "own processes")
     (scratch / "tmp").mkdir(exist_ok=True)
     with pids.entered():
         child = os.fork()

@@ -4,19 +4,24 @@ Two installations on one machine must not give two replicas the same user or the
 a file that names its home; a block whose home is gone may be claimed again. The files live where a restart of the
 machine clears them, as it ends every replica.
 
-    block N    users 2_000_000_000 + N * 4096 + slot
+    block N    users 2_000_000_000 + N * 4096 + slot, addresses as `confine/network.py` counts them
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kasbah.agent.confine import network
+
 FOLDER = Path("/run/kasbah")
 BLOCKS = 1024
-SLOTS = 4096
+SLOTS = network.SIZE - 1
+"""The last address of a block is the machine's own."""
+
 TRIAL_SLOT = 0
 """No replica's: what is tried is tried with it."""
 
@@ -39,7 +44,7 @@ class Claim:
     block: int
     file: Path
     _taken: set[int] = field(default_factory=set)
-    _last: int = 0
+    _last: int = field(default_factory=lambda: secrets.randbelow(SLOTS))
 
     def take(self) -> int:
         """A slot that no replica has. Raises NoClaim where all are taken."""
@@ -61,11 +66,12 @@ class Claim:
 
     def user(self, slot: int) -> int:
         """The user, and group, of a slot."""
-        return FIRST_USER + self.block * SLOTS + slot
+        return FIRST_USER + self.block * network.SIZE + slot
 
-    def release(self) -> None:
-        """Give the block back: nothing of this installation runs any more."""
+    def release(self) -> bool:
+        """Give the block back: nothing of this installation runs any more. Whether it was the machine's last."""
         self.file.unlink(missing_ok=True)
+        return not any(FOLDER.iterdir())
 
 
 def claim(home: Path, preferred: int) -> Claim:
@@ -112,7 +118,7 @@ def _text(file: Path) -> str:
 
 def _is_named(block: int) -> bool:
     """Whether the machine uses a number of the block for somebody else."""
-    first, last = FIRST_USER + block * SLOTS, FIRST_USER + (block + 1) * SLOTS - 1
+    first, last = FIRST_USER + block * network.SIZE, FIRST_USER + (block + 1) * network.SIZE - 1
     named = ((number, 1) for file in NAMED for number in _numbers(file, 2))
     delegated = (pair for file in DELEGATED for pair in zip(_numbers(file, 1), _numbers(file, 2), strict=True))
     return any(start <= last and start + count > first for start, count in (*named, *delegated))

@@ -15,10 +15,12 @@ from collections.abc import Callable
 
 from kasbah.agent import confine
 from kasbah.agent.confine.kernel import StepFailed
+from kasbah.agent.confine.network import Street
 from kasbah.agent.runner import cgroups, journal, processes, records, spawn
 from kasbah.agent.runner.claims import Claim
 from kasbah.agent.runner.held import Held, send
 from kasbah.agent.runner.layout import Layout
+from kasbah.agent.runner.networks import Network, Networks
 from kasbah.agent.runner.reactor import Reactor
 from kasbah.agent.runner.reaper import RETRY_SECONDS, Reaper
 from kasbah.agent.runner.records import Record, Records
@@ -48,6 +50,7 @@ class Keeper:
         facts: confine.Facts,
         groups: cgroups.Groups,
         claim: Claim | None = None,
+        street: Street | None = None,
         ended: Callable[[str], None],
     ) -> None:
         self.held: dict[str, Held] = {}
@@ -61,6 +64,9 @@ class Keeper:
         self._confiner = confine.Confiner(facts, hidden=(layout.socket.parent,))
         self._own_processes = confine.OWN_PROCESSES in facts.mechanisms
         self._claim = claim if confine.OWN_USER in facts.mechanisms else None
+        self.networks: Networks | None = None
+        if claim is not None and street is not None and confine.OWN_NETWORK in facts.mechanisms:
+            self.networks = Networks(street, layout.ready_networks, reactor, claim, self.reaper.adopt_helper)
         self._tell = ended
         self._boot = processes.boot_id()
         self._when_empty: Callable[[], None] | None = None
@@ -142,7 +148,9 @@ class Keeper:
             file_bytes=self._layout.log_file_bytes,
             files=self._layout.log_files,
         )
-        workdir = Workdir(self._layout.replicas / record.replica, self._user(record.slot))
+        if self._claim is not None:
+            self._claim.keep(record.slot)
+        workdir = self._workdir(record)
         held = self.held[record.replica] = Held(record, workdir=workdir, log=log, reactor=self._reactor)
         return held
 
@@ -160,14 +168,43 @@ class Keeper:
         self._check(order)
         held = self.hold(self._record(order))
         held.started.append(reply)
+        if self.networks is None:
+            self._launch(order, held, None)
+        else:
+            self.networks.take(lambda found: self._settle(order, held, found))
+
+    def _settle(self, order: Order, held: Held, found: Network | Failed) -> None:
+        """Give a replica its network, and the rules about what it may call before it can call anything."""
+        if isinstance(found, Failed) or self.networks is None:
+            self._abandon(held, found if isinstance(found, Failed) else _failure(OSError("no networks")))
+            return
+        held.change(slot=found.slot, address=found.address, egress=order.egress)
+        held.workdir = self._workdir(held.record)
+        if order.egress is None:
+            self._launch(order, held, found.file)
+            return
+
+        def permitted(problem: str) -> None:
+            if problem:
+                os.close(found.file)
+                failure = f"what it may call could not be limited: {problem}"
+                self._abandon(held, Failed("confinement_failed", failure, spawn.CONFINEMENT_HINT))
+            else:
+                self._launch(order, held, found.file)
+
+        self.networks.permit(found.slot, None, order.egress, permitted)
+
+    def _launch(self, order: Order, held: Held, network: int | None) -> None:
         try:
-            child = self._fork(order, held)
+            child = self._fork(order, held, network)
         except Exception as error:
             self._abandon(held, _failure(error))
             return
         held.child = child
         self._reactor.watch(child.says, lambda _events: self._hear(held, child))
         self.reaper.kill_at(held, time.monotonic() + START_SECONDS, f"was not started within {START_SECONDS:g} s")
+        if held.record.stop_by is not None:  # it was told to while it waited for its network
+            self.stop(held.record.replica, 0)
 
     def _check(self, order: Order) -> None:
         if self._when_empty is not None:
@@ -188,21 +225,21 @@ class Keeper:
             boot=self._boot,
             started_at=journal.now(),
             memory=order.memory,
-            slot=self._claim.take() if self._claim else 0,
+            slot=self._claim.take() if self._claim and self.networks is None else 0,
         )
 
-    def _give_back(self, slot: int) -> None:
-        if self._claim is not None and slot:
-            self._claim.give_back(slot)
+    def _workdir(self, record: Record) -> Workdir:
+        user = self._claim.user(record.slot) if self._claim is not None and record.slot else None
+        return Workdir(self._layout.replicas / record.replica, user)
 
-    def _user(self, slot: int) -> int | None:
-        """The user of a slot; None where replicas run as the site's."""
-        if self._claim is None or not slot:
-            return None
-        self._claim.keep(slot)
-        return self._claim.user(slot)
+    def _give_back(self, record: Record) -> None:
+        """The user and the network of a replica of which nothing is left may be another's."""
+        if self.networks is not None and record.slot:
+            self.networks.give_back(record.slot, record.egress)
+        elif self._claim is not None:
+            self._claim.give_back(record.slot)
 
-    def _fork(self, order: Order, held: Held) -> Child:
+    def _fork(self, order: Order, held: Held, network: int | None) -> Child:
         groups = self.groups.make(order.replica, cpu=order.cpu, memory=order.memory)
         held.change(groups=tuple(str(folder) for folder in groups))
         held.workdir.make()
@@ -219,6 +256,7 @@ class Keeper:
             readable=readable,
             pipes=pipes,
             user=user,
+            network=network,
             stand_ins=held.workdir.stand_ins,
         )
         plan = Plan(

@@ -21,6 +21,7 @@ class Layout:
     socket: Path
     log_file_bytes: int
     log_files: int
+    ready_networks: int = 4
 
     @property
     def token(self) -> Path:
@@ -70,4 +71,5 @@ class Layout:
             socket=Path(fields["socket"]),
             log_file_bytes=int(fields["log_file_bytes"]),
             log_files=int(fields["log_files"]),
+            ready_networks=int(fields["ready_networks"]),
         )

@@ -17,7 +17,7 @@ from kasbah.agent.runner import cgroups, endings, processes, records, workdir
 from kasbah.agent.runner.held import Held, send
 from kasbah.agent.runner.layout import Layout
 from kasbah.agent.runner.reactor import Reactor
-from kasbah.agent.runner.records import Records
+from kasbah.agent.runner.records import Record, Records
 
 SWEEP_SECONDS = 5.0
 RETRY_SECONDS = 0.002
@@ -28,7 +28,7 @@ RELEASE_SECONDS, RELEASE_TRIES = 0.05, 100
 
 
 class Reaper:
-    """Sees to the ends of the replicas in `held`. `ended` is called with the id of each, and `dropped` with the slot
+    """Sees to the ends of the replicas in `held`. `ended` is called with the id of each, and `dropped` with the record
     of one of which nothing is left."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Reaper:
         held: dict[str, Held],
         book: Records,
         ended: Callable[[str], None],
-        dropped: Callable[[int], None] = lambda _slot: None,
+        dropped: Callable[[Record], None] = lambda _record: None,
     ) -> None:
         self._layout = layout
         self._reactor = reactor
@@ -93,7 +93,7 @@ class Reaper:
         self._held.pop(replica, None)
         self._book.drop(replica)
         self.delete(held.workdir.root)
-        self._dropped(held.record.slot)
+        self._dropped(held.record)
 
     def delete(self, folder: Path) -> None:
         """Delete a folder in a process of its own: a replica may have left very many files."""
@@ -109,6 +109,10 @@ class Reaper:
             finally:
                 os._exit(0)
         self._helpers.add(child)
+
+    def adopt_helper(self, pid: int) -> None:
+        """Know a child that is nobody's replica, and let it end by itself."""
+        self._helpers.add(pid)
 
     def release(self, held: Held) -> None:
         """Close and remove what a replica's processes used: pipes and control groups."""

@@ -12,7 +12,12 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from kasbah.agent.confine.network import Rule, Rules
+
 VERSION = 1
+LOOPBACK = "127.0.0.1"
+"""Where a replica answers that shares the machine's network."""
+
 SUFFIX, NEW = ".replica", ".new"
 STARTING, RUNNING, ENDED = "starting", "running", "ended"
 
@@ -49,6 +54,8 @@ class Record:
     init: int = 0
     init_start_time: int = 0
     slot: int = 0
+    address: str = LOOPBACK
+    egress: Rules = None
     frozen: bool = False
     stop_by: float | None = None
     ending: Ending | None = None
@@ -101,4 +108,6 @@ def _parse(fields: dict[str, object]) -> Record:
     record = Record(**fields)  # type: ignore[arg-type]  # our own file; a wrong one raises TypeError
     if isinstance(ending, dict):
         record = replace(record, ending=Ending(**{**ending, "tail": tuple(ending["tail"])}))
+    if record.egress is not None:
+        record = replace(record, egress=tuple(Rule(**one) for one in record.egress))  # type: ignore[arg-type]  # as above
     return replace(record, groups=tuple(record.groups))

@@ -26,6 +26,7 @@ from typing import NoReturn
 from kasbah.agent import confine
 from kasbah.agent.confine import pids
 from kasbah.agent.confine.kernel import StepFailed
+from kasbah.agent.confine.network import Rules
 from kasbah.agent.runner.processes import MARK, SCRATCH
 from kasbah.agent.runner.workdir import Workdir
 
@@ -54,6 +55,7 @@ class Order:
     readable: tuple[Path, ...] = ()
     cpu: float | None = None
     memory: int | None = None
+    egress: Rules = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ def _become(plan: Plan, outputs: list[int], go: int, says: int) -> NoReturn:
         plan.workdir.fill(plan.order.app)
         for group in plan.groups:
             (group / "cgroup.procs").write_text("0")
-        _arrange_files(outputs, says, plan.confinement.fd)
+        _arrange_files(outputs, (says, *plan.confinement.files))
         confine.limit()
         plan.confinement.enter()
         os.chdir(plan.workdir.app)
@@ -163,11 +165,11 @@ def _reset_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _arrange_files(outputs: list[int], says: int, ruleset: int | None) -> None:
+def _arrange_files(outputs: list[int], needed: tuple[int, ...]) -> None:
     """Standard input is empty, outputs are the pipes, and nothing else of the runner's stays open."""
     for target, source in enumerate((os.open(os.devnull, os.O_RDONLY), *outputs)):
         os.dup2(source, target)
-    kept = sorted(fd for fd in (says, ruleset) if fd is not None)
+    kept = sorted(needed)
     for first, last in zip((2, *kept), (*kept, os.sysconf("SC_OPEN_MAX")), strict=True):
         os.closerange(first + 1, last)
 
