@@ -24,10 +24,10 @@ USAGE, FAILED, CONFLICT = 2, 1, 6
 
 @pytest.fixture(autouse=True)
 def neighbour(site: Site, probed: str) -> Iterator[None]:
-    """Whatever a test does, another service serves before and after, in one and the same process."""
-    before = site.get(probed).json()["pid"]
+    """Whatever a test does, another service serves before and after, in one and the same replica."""
+    before = site.get(probed).json()["replica"]
     yield
-    assert site.get(probed).json()["pid"] == before
+    assert site.get(probed).json()["replica"] == before
 
 
 MANIFESTS = {

@@ -27,7 +27,7 @@ NEW_NETWORK = 0x4000_0000
 OWN = "/proc/self/ns/net"
 PREFIX = "ksb"
 SIZE = 4096
-"""Addresses of a block; the last is the machine's own side."""
+"""Addresses of a block; the last two are the machine's own."""
 
 RANGES = ((0x64400000, 1024), (0xC6120000, 32))
 """100.64.0.0/10, which no site on the internet has, and 198.18.0.0/15, for measurements; each with its blocks."""
@@ -51,8 +51,13 @@ class Street:
 
     @property
     def gateway(self) -> str:
-        """The machine's side of every veth pair."""
+        """The machine's side of every veth pair: what asks a replica asks from here, and nothing else does."""
         return _dotted(self.base + SIZE - 1)
+
+    @property
+    def door(self) -> str:
+        """The address at which replicas may call this machine, where they may."""
+        return _dotted(self.base + SIZE - 2)
 
     @property
     def devices(self) -> str:
@@ -169,7 +174,8 @@ def _furnish(street: Street, slot: int, owner: int) -> None:
 def _outside(street: Street, slot: int) -> str:
     device = street.device(slot)
     return (
-        f"link set {device} addrgenmode none\naddr add {street.gateway}/32 dev {device}\nlink set {device} up\n"
+        f"link set {device} addrgenmode none\naddr add {street.gateway}/32 dev {device}\n"
+        f"addr add {street.door}/32 dev {device}\nlink set {device} up\n"
         f"route add {street.address(slot)} dev {device} src {street.gateway}\n"
     )
 

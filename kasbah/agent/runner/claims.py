@@ -19,8 +19,8 @@ from kasbah.agent.confine import network
 
 FOLDER = Path("/run/kasbah")
 BLOCKS = 1024
-SLOTS = network.SIZE - 1
-"""The last address of a block is the machine's own."""
+SLOTS = network.SIZE - 2
+"""The last two addresses of a block are the machine's own."""
 
 TRIAL_SLOT = 0
 """No replica's: what is tried is tried with it."""
