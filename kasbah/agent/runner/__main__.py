@@ -111,7 +111,13 @@ def _serve(layout: Layout, news: int) -> None:
     facts = _facts(layout, groups, claim, street, lacking)
     reactor = Reactor()
     keeper = Keeper(
-        layout, reactor, facts=facts, groups=groups, claim=claim, ended=lambda replica: server.publish(replica)
+        layout,
+        reactor,
+        facts=facts,
+        groups=groups,
+        claim=claim,
+        street=street,
+        ended=lambda replica: server.publish(replica),
     )
     token = _token(layout)  # before anybody can connect and be asked for it
     server = Server(
