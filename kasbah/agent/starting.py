@@ -91,6 +91,7 @@ class Starter:
             port=port,
             readable=built.readable,
             resources=revision.resources,
+            egress=revision.egress,
         )
 
     def address(self, order: StartOrder) -> str:

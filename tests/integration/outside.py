@@ -34,7 +34,9 @@ def outside() -> Iterator[None]:
         _ip(f"link add {device} type veth peer name eth0 netns {name}")
         _ip(f"addr add 198.51.100.1/24 dev {device}", f"link set {device} up")
         _ip(f"route add {METADATA} dev {device}")
-        inside = [f"addr add {address}/{bits} dev eth0" for address, bits in ((ADDRESS, 24), (OTHER, 24), (METADATA, 32))]
+        inside = [
+            f"addr add {address}/{bits} dev eth0" for address, bits in ((ADDRESS, 24), (OTHER, 24), (METADATA, 32))
+        ]
         for command in (*inside, "link set lo up", "link set eth0 up", "route add default via 198.51.100.1"):
             _ip(f"-n {name} {command}")
         server = [sys.executable, "-I", "-S", "-c", ANSWERS, str(PORT), str(OTHER_PORT)]

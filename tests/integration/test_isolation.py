@@ -12,7 +12,6 @@ import os
 import pwd
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import outside
 import pytest
-from site_runner import Site, is_alive, site_in, until, until_async
+from site_runner import Site, is_alive, site_in, until
 
 from kasbah.agent import confine
 from kasbah.agent.confine import pids, programs
@@ -110,7 +109,9 @@ async def serving(site: Site, replica: str = B, host: str = "127.0.0.1", port: i
 
 async def both(site: Site, *lines: str, replica: str = A) -> tuple[list[str], list[str]]:
     """What became of the lines inside a replica, and outside as root."""
-    own = [part for path in (site.paths.replicas / replica, Path(sys.prefix), Path(sys.base_prefix)) for part in path.parts]
+    own = [
+        part for path in (site.paths.replicas / replica, Path(sys.prefix), Path(sys.base_prefix)) for part in path.parts
+    ]
     inside = await site.run(replica, ATTACKS, json.dumps(own), *lines)
     ran = await asyncio.create_subprocess_exec(
         sys.executable, "-c", ATTACKS, "[]", *lines, stdout=asyncio.subprocess.PIPE
@@ -165,7 +166,10 @@ async def test_files_of_others_are_out_of_reach(site: Site) -> None:
             f"read({str(site.paths.runner / 'token')!r})",
             f"read({str(site.paths.runner / f'{B}.replica')!r})",
             f"read({str(site.paths.replicas / B / 'app' / 'notes.txt')!r})",
-            *(f"listing({str(path)!r})" for path in (Path.home(), site.paths.data_dir, site.paths.replicas, Path("/root"))),
+            *(
+                f"listing({str(path)!r})"
+                for path in (Path.home(), site.paths.data_dir, site.paths.replicas, Path("/root"))
+            ),
             f"listing('/proc/{neighbour.pid}/root')",
             f"write({str(site.source / 'planted')!r})",
             f"write({str(site.paths.replicas / A / 'planted')!r})",
@@ -188,7 +192,9 @@ async def test_processes_of_others_are_out_of_reach(site: Site) -> None:
         f"os.readlink('/proc/{pid}/fd/0')",
         f"os.sched_getaffinity({pid})",
     )
-    seen = await site.run("rp-c", "import os; print(*[name for name in os.listdir('/proc') if name.isdigit()], os.getpid())")
+    seen = await site.run(
+        "rp-c", "import os; print(*[name for name in os.listdir('/proc') if name.isdigit()], os.getpid())"
+    )
     listed, own = seen[0].split()
     assert listed == own
 

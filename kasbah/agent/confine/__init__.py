@@ -34,6 +34,7 @@ from kasbah.agent.confine.network import Street
 LANDLOCK, SIGNAL_SCOPE, MOUNTS, SECCOMP = "landlock", "signal-scope", "private-mounts", "seccomp"
 CAPABILITIES, NO_NEW_PRIVILEGES, RLIMITS = "no-capabilities", "no-new-privileges", "rlimits"
 OWN_USER, OWN_PROCESSES, OWN_NETWORK = "own-user", "own-processes", "own-network"
+OPEN, ENFORCED = "open", "enforced"
 OPEN_FILES = 65_536
 MOST_PROCESSES = 2_048
 """Processes and threads of a replica that has a user of its own: they are counted by user."""
@@ -59,7 +60,7 @@ class Facts:
 
     mechanisms: tuple[str, ...]
     missing: tuple[tuple[str, str], ...] = ()
-    egress: str = "open"
+    egress: str = OPEN
 
 
 class Confiner:
@@ -208,7 +209,7 @@ def measure(
     tried = [(name, lacking.get(name) or _attempt(trial)) for name, trial in trials]
     works = tuple(name for name, problem in tried if not problem)
     fails = tuple((name, f"{problem}: {WITHOUT.get(name, 'tried, and refused')}") for name, problem in tried if problem)
-    return Facts(mechanisms=works, missing=fails)
+    return Facts(mechanisms=works, missing=fails, egress=ENFORCED if OWN_NETWORK in works else OPEN)
 
 
 def _attempt(work: Callable[[], None]) -> str:

@@ -77,9 +77,13 @@ class Street:
         return f"{PREFIX}{self.block}-{slot}"
 
 
+DOOR = "door"
+"""In place of a network: the gateway, where replicas reach it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Where a replica may call: a network (`1.2.3.4/32` for one address), on one port or on any."""
+    """Where a replica may call: a network (`1.2.3.4/32` for one address), on one port or on any, or the DOOR."""
 
     network: str
     port: int | None = None
@@ -140,6 +144,9 @@ def make(street: Street, slots: Iterable[int], owner: int) -> dict[int, int]:
         call("setns", home, NEW_NETWORK)
         os.close(home)
     programs.ip("".join(_outside(street, slot) for slot in made))
+    for slot in made:
+        # The gateway listens on this machine's loopback, where nothing from elsewhere would be sent on to.
+        (SYSCTL / f"ipv4/conf/{street.device(slot)}/route_localnet").write_text("1")
     programs.nft("".join(_admit(street, slot) for slot in made))
     return made
 
@@ -183,7 +190,9 @@ def _outside(street: Street, slot: int) -> str:
 # --- the machine ------------------------------------------------------------------------------------------------------
 
 
-def open_street(street: Street, residents: Iterable[tuple[int, Rules]]) -> None:
+def open_street(
+    street: Street, residents: Iterable[tuple[int, Rules]] = (), gateway: tuple[str, int] | None = None
+) -> None:
     """Bring the machine's rules into force, anew, with what those who live there already may call, and clear what an
     earlier runner left of others. Raises StepFailed or OSError."""
     living = dict(residents)
@@ -191,6 +200,7 @@ def open_street(street: Street, residents: Iterable[tuple[int, Rules]]) -> None:
         f"add table inet {street.table}\ndelete table inet {street.table}\n{_table(street)}",
         *(_admit(street, slot) for slot in living),
         *(permit(street, slot, None, allowed) for slot, allowed in living.items() if allowed is not None),
+        lead_to(street, *gateway) if gateway else "",
     ]
     programs.nft("".join(rules))
     _remove(street, kept={street.device(slot) for slot in living})
@@ -211,7 +221,12 @@ def close_street(street: Street, *, last: bool) -> None:
 def permit(street: Street, slot: int, before: Rules, allowed: tuple[Rule, ...]) -> str:
     """The nft commands that let a resident call these only, all at once; `before` is what it might until now."""
     table, address, chain = street.table, street.address(slot), _chain(slot)
-    lines = f"add chain inet {table} {chain}\nflush chain inet {table} {chain}\n{_lines(table, chain, allowed)}"
+    through_door = any(one.network == DOOR for one in allowed)
+    lines = (
+        f"add chain inet {table} {chain}\nflush chain inet {table} {chain}\n{_lines(table, chain, allowed)}"
+        f"add element inet {table} callers {{ {address} }}\n"
+        f"{'' if through_door else f'delete element inet {table} callers {{ {address} }}'}\n"
+    )
     if before is not None:
         return lines
     return (
@@ -222,12 +237,23 @@ def permit(street: Street, slot: int, before: Rules, allowed: tuple[Rule, ...]) 
 
 def evict(street: Street, slot: int, before: Rules) -> str:
     """The nft commands after which the address of a resident may call nowhere."""
-    leave = f"delete element inet {street.table} from {{ {street.address(slot)} }}\n"
+    table, address = street.table, street.address(slot)
+    leave = (
+        f"delete element inet {table} from {{ {address} }}\n"
+        f"add element inet {table} callers {{ {address} }}\ndelete element inet {table} callers {{ {address} }}\n"
+    )
     return leave if before is None else f"{leave}delete chain inet {street.table} {_chain(slot)}\n"
 
 
 def _admit(street: Street, slot: int) -> str:
-    return f"add element inet {street.table} from {{ {street.address(slot)} : accept }}\n"
+    table, address = street.table, street.address(slot)
+    return f"add element inet {table} from {{ {address} : accept }}\nadd element inet {table} callers {{ {address} }}\n"
+
+
+def lead_to(street: Street, host: str, port: int) -> str:
+    """The nft commands by which the door leads to the gateway that listens there."""
+    table = street.table
+    return f"flush map inet {table} gateway\nadd element inet {table} gateway {{ {port} : {host} }}\n"
 
 
 def _chain(slot: int) -> str:
@@ -239,6 +265,7 @@ def _lines(table: str, chain: str, allowed: tuple[Rule, ...]) -> str:
         f"add rule inet {table} {chain} ip daddr {one.network}"
         f"{'' if one.port is None else f' meta l4proto {{ tcp, udp }} th dport {one.port}'} accept\n"
         for one in allowed
+        if one.network != DOOR
     )
 
 
@@ -248,12 +275,18 @@ def _table(street: Street) -> str:
     return f"""
 table inet {street.table} {{
  map from {{ type ipv4_addr : verdict; }}
+ set callers {{ type ipv4_addr; }}
+ map gateway {{ type inet_service : ipv4_addr; }}
+ chain to_the_gateway {{ type nat hook prerouting priority dstnat;
+  iifname {ours} ip daddr {street.door} dnat ip to tcp dport map @gateway
+ }}
  chain to_replicas {{ type filter hook output priority filter;
   oifname {ours} meta skuid != {us} {refuse}
   oifname {ours} meta skuid != {us} drop
  }}
  chain to_this_machine {{ type filter hook input priority filter;
   iifname {ours} ct state established,related accept
+  iifname {ours} ct status dnat ip saddr @callers accept
   iifname {ours} {refuse}
   iifname {ours} drop
  }}

@@ -155,7 +155,10 @@ def _numbers(layout: Layout) -> tuple[claims.Claim | None, network.Street | None
     try:
         street = network.street(claim.block, f"kasbah_{layout.tag}")
         living = [one for one in Records(layout.home).load() if one.state != ENDED and one.slot]
-        network.open_street(street, [(one.slot, one.egress) for one in living])
+        known = layout.gateway.read_text().split() if layout.gateway.exists() else None
+        network.open_street(
+            street, [(one.slot, one.egress) for one in living], (known[0], int(known[1])) if known else None
+        )
     except OSError as problem:
         return claim, None, {confine.OWN_NETWORK: str(problem)}
     return claim, street, {}

@@ -24,7 +24,7 @@ from kasbah.agent.runner.networks import Network, Networks
 from kasbah.agent.runner.reactor import Reactor
 from kasbah.agent.runner.reaper import RETRY_SECONDS, Reaper
 from kasbah.agent.runner.records import Record, Records
-from kasbah.agent.runner.spawn import Child, Failed, Order, Plan
+from kasbah.agent.runner.spawn import Calls, Child, Failed, Order, Plan
 from kasbah.agent.runner.workdir import Workdir
 
 START_SECONDS = 60.0
@@ -32,6 +32,7 @@ START_SECONDS = 60.0
 
 FREEZE_SECONDS = 2.0
 KILLED_AFTER_DRAIN = "did not end within {drain:g} s of SIGTERM, and was killed"
+HINT_EGRESS = "`kasbah doctor` says why; remove egress from kasbah.yaml to let it call anything"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Ids become names of files."""
 
@@ -91,6 +92,32 @@ class Keeper:
         if not held.record.frozen:
             self.book.save(held.change(frozen=True))
         self._still(held, time.monotonic() + FREEZE_SECONDS, reply)
+
+    def permit(self, replica: str, calls: Calls, reply: Reply) -> None:
+        """Let a replica call these only, from now on; answers once it is so."""
+        held = self._running(replica)
+        if self.networks is None or held.record.calls is None:
+            raise Failed("conflict", f"what replica {replica} calls was not limited when it started", "start another")
+        held.workdir.know(calls.names)
+        if calls.rules == held.record.egress:
+            reply({})
+            return
+
+        def permitted(problem: str) -> None:
+            if not problem:
+                self.book.save(held.change(egress=calls.rules))
+            reply(Failed("unavailable", f"what it may call could not be changed: {problem}") if problem else {})
+
+        self.networks.permit(held.record.slot, held.record.egress, calls.rules, permitted)
+
+    def lead_to(self, host: str, port: int, reply: Reply) -> None:
+        """Lead replicas that may call the gateway to it; answers with the address they call it at ("": as others)."""
+        if self.networks is None:
+            reply({"door": ""})
+            return
+        self._layout.gateway.write_text(f"{host} {port}")
+        self.networks.lead_to(host, port)
+        reply({"door": self.networks.street.door})
 
     def thaw(self, replica: str, reply: Reply) -> None:
         """Put a replica back on the processor. What has left its process group follows after the answer."""
@@ -178,9 +205,9 @@ class Keeper:
         if isinstance(found, Failed) or self.networks is None:
             self._abandon(held, found if isinstance(found, Failed) else _failure(OSError("no networks")))
             return
-        held.change(slot=found.slot, address=found.address, egress=order.egress)
+        held.change(slot=found.slot, address=found.address)
         held.workdir = self._workdir(held.record)
-        if order.egress is None:
+        if order.calls is None:
             self._launch(order, held, found.file)
             return
 
@@ -192,7 +219,8 @@ class Keeper:
             else:
                 self._launch(order, held, found.file)
 
-        self.networks.permit(found.slot, None, order.egress, permitted)
+        held.change(calls=order.calls.entries, egress=order.calls.rules)
+        self.networks.permit(found.slot, None, order.calls.rules, permitted)
 
     def _launch(self, order: Order, held: Held, network: int | None) -> None:
         try:
@@ -212,6 +240,8 @@ class Keeper:
         for name in (order.replica, order.service):
             if not NAME.fullmatch(name):
                 raise Failed("invalid", f"{name!r} cannot be an id")
+        if order.calls is not None and self.networks is None:
+            raise Failed("confinement_failed", "what a replica may call cannot be limited here", HINT_EGRESS)
         for folder in (order.app, *order.readable):
             if not folder.exists():
                 raise Failed("start_failed", f"{folder}, which the replica needs, does not exist", "build it again")
@@ -243,6 +273,8 @@ class Keeper:
         groups = self.groups.make(order.replica, cpu=order.cpu, memory=order.memory)
         held.change(groups=tuple(str(folder) for folder in groups))
         held.workdir.make()
+        if order.calls is not None:
+            held.workdir.know(order.calls.names)
         pipes = self._layout.pipes(order.replica)
         user = held.workdir.owner
         for pipe in pipes:

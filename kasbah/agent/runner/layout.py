@@ -44,6 +44,11 @@ class Layout:
         return self.home / "runner.log"
 
     @property
+    def gateway(self) -> Path:
+        """Where the site's gateway listens, `HOST PORT`: replicas that may call it are led there."""
+        return self.home / "gateway"
+
+    @property
     def tag(self) -> str:
         """Tells this installation's control groups from another's."""
         return f"{zlib.crc32(bytes(self.home)):08x}"

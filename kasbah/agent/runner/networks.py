@@ -106,6 +106,11 @@ class Networks:
 
         self.reactor.watch(reader, hear)
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Let the door lead to the gateway."""
+        text = network.lead_to(self.street, host, port)
+        self._help(lambda: programs.nft(text), news=2)
+
     def give_back(self, slot: int, allowed: Rules) -> None:
         """The replica of a slot is gone: so are its rules, and then the slot is free."""
         text = network.evict(self.street, slot, allowed)

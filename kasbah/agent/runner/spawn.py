@@ -26,7 +26,7 @@ from typing import NoReturn
 from kasbah.agent import confine
 from kasbah.agent.confine import pids
 from kasbah.agent.confine.kernel import StepFailed
-from kasbah.agent.confine.network import Rules
+from kasbah.agent.confine.network import Rule
 from kasbah.agent.runner.processes import MARK, SCRATCH
 from kasbah.agent.runner.workdir import Workdir
 
@@ -39,6 +39,15 @@ CHANGED_SIGNALS = (
 """Python ignores the first two; the runner handles or ignores the others."""
 
 CONFINEMENT_HINT = "it worked when the runner started; see what `kasbah doctor` says is in force on this machine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """What a replica may call: as its service's file has it, as rules, and the addresses of the names in it."""
+
+    entries: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    names: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +64,7 @@ class Order:
     readable: tuple[Path, ...] = ()
     cpu: float | None = None
     memory: int | None = None
-    egress: Rules = None
+    calls: Calls | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ import fcntl
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,16 @@ class Workdir:
         """Files of the machine, each with the one of this folder that the replica sees instead."""
         if self.owner is None:
             return ()
-        return tuple((Path("/etc") / name, self.root / "etc" / name) for name in ("passwd", "group"))
+        ours = ((Path("/etc") / name, self.root / "etc" / name) for name in ("passwd", "group", "hosts"))
+        return tuple((theirs, own) for theirs, own in ours if own.exists())
+
+    def know(self, names: Mapping[str, tuple[str, ...]]) -> None:
+        """Tell it where these hosts are, in an /etc/hosts of its own. It sees later changes too."""
+        lines = [f"{address} {name}" for name, addresses in names.items() for address in addresses]
+        hosts = self.root / "etc" / "hosts"
+        hosts.parent.mkdir(exist_ok=True)
+        hosts.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *lines, ""]))  # in place: it is mounted
+        hosts.chmod(0o644)
 
     def _name(self, owner: int) -> None:
         """Give the user a name: programs that look up who they are fail where there is none."""

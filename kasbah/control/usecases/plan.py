@@ -79,7 +79,7 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
     service = asked if existing is None else _updated(existing, asked)
     joins, starts = (None, True) if existing is None else _rollout(work.tx, existing, revision)
     changes = _changes(work.tx, existing, service, revision, starts=starts)
-    needs = Needs(runtime=revision.runtime, resources=revision.resources)
+    needs = Needs(runtime=revision.runtime, resources=revision.resources, limits_egress=revision.egress is not None)
     return Plan(
         action=Action.CREATE if existing is None else Action.UPDATE if changes else Action.NONE,
         service=service,
@@ -107,6 +107,7 @@ def revision_of(request: DeployRequest) -> Revision:
         health=_health(config.health),
         resources=Resources(cpu=config.resources.cpu, memory=config.resources.memory),
         deadlines=Deadlines(**{name: getattr(config.deadlines, name) for name in Deadlines.__dataclass_fields__}),
+        egress=config.egress,
     )
 
 
@@ -121,6 +122,8 @@ def _health(section: HealthSection) -> Health:
 
 def _canonical(config: ResolvedService, source: str) -> bytes:
     parts = config.model_dump(mode="json", exclude=OF_THE_SERVICE)
+    if config.egress is None:  # revisions from before there was such a field keep their ids
+        del parts["egress"]
     whole = {"builder": BUILDER_VERSION, "config": parts, "source": source}
     return json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()
 
