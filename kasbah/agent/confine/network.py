@@ -95,11 +95,12 @@ Rules = tuple[Rule, ...] | None
 
 def street(block: int, table: str) -> Street:
     """The street of a block, in the first range that the machine does not use already. Raises StepFailed."""
-    taken = [_span(route) for route in _routes(block)]
+    routes = _routes(block)
     for start, blocks in RANGES:
-        base = start + block % blocks * SIZE
-        if not any(first < base + SIZE and base <= last for first, last in taken):
-            return Street(block=block, base=base, table=table)
+        found = Street(block=block, base=start + block % blocks * SIZE, table=table)
+        taken = (_span(route) for route in routes if route != found.network)  # that is ours, of an earlier runner
+        if not any(first < found.base + SIZE and found.base <= last for first, last in taken):
+            return found
     raise StepFailed(98, "the addresses they would have are routed elsewhere already", "own networks")
 
 
@@ -204,6 +205,8 @@ def open_street(
     ]
     programs.nft("".join(rules))
     _remove(street, kept={street.device(slot) for slot in living})
+    # The address of one that is gone must not lead to the machine's own way out, where somebody else may answer.
+    programs.ip(f"route replace unreachable {street.network}\n")
     if FORWARDING.read_text().strip() != "1":
         programs.nft(_guard())
         FORWARDING.write_text("1")
@@ -212,6 +215,8 @@ def open_street(
 def close_street(street: Street, *, last: bool) -> None:
     """Take away all that was made on the machine; `last`: no other installation has replicas here."""
     _remove(street, kept=set())
+    with suppress(StepFailed):
+        programs.ip(f"route del unreachable {street.network}\n")
     programs.nft(f"add table inet {street.table}\ndelete table inet {street.table}\n")
     if last and GUARD in programs.told(programs.NFT, "list", "tables"):
         FORWARDING.write_text("0")
