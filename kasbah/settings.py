@@ -44,6 +44,9 @@ class Limits:
     ended_replicas: int = 20
     """Ended replicas whose logs are kept, per service."""
 
+    ready_networks: int = 4
+    """Networks that stand ready for replicas, as root: so many can start at once without waiting for one to be made."""
+
     access_log_bytes: int = 32 * 2**20
     """The gateway's access log is rotated at this size."""
 

@@ -45,6 +45,7 @@ from kasbah.clock import SystemClock
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
 from kasbah.drivers.ports import Ports
+from kasbah.drivers.process import ProcessDriver
 from kasbah.errors import Conflict, KasbahError
 from kasbah.loop import Loop
 from kasbah.settings import AgentSettings
@@ -53,6 +54,9 @@ log = structlog.get_logger()
 
 ADOPTION_PROBE = 0.5
 PERIOD = timedelta(seconds=5)
+EGRESS_PERIOD = timedelta(seconds=30)
+"""How often the names in what services may call are looked up again."""
+
 METER_PERIOD = timedelta(seconds=1)
 STATUS_PERIOD = timedelta(seconds=2)
 STATUS_PAUSE = 0.02
@@ -61,6 +65,8 @@ STATUS_PAUSE = 0.02
 
 def run(settings: AgentSettings) -> None:
     """Run the agent until SIGTERM or SIGINT. Blocking. Raises KasbahError where it cannot start."""
+    # What is built is read by replicas, which may have users of their own; the folder above it is closed to others.
+    os.umask(0o022)
     paths = Paths(settings.data_dir.resolve())
     paths.make()
     with _alone(paths):
@@ -204,7 +210,7 @@ class Agent:
             with contextlib.suppress(Exception):
                 await self._link.fetch(wait=1)
 
-    async def _open(self, driver: Driver, closing: contextlib.AsyncExitStack) -> None:
+    async def _open(self, driver: ProcessDriver, closing: contextlib.AsyncExitStack) -> None:
         """The gate before Envoy, the whole state before the xDS socket, the world last."""
         desired = self._ledger.desired
         assert desired is not None
@@ -213,6 +219,8 @@ class Agent:
         closing.callback(gate.close)
         gateway, endpoints = self._reconciler.first_gateway(desired)
         await self._gateway.open(gateway, endpoints)
+        with contextlib.suppress(KasbahError):  # an older runner, which has no such door to lead to
+            await driver.lead_to(self._gateway.listen)
         closing.push_async_callback(self._gateway.close)
         self._reconciler.go_on()
         door = Door(self._paths, self._ledger, self._blobs, self._clock, self._reconciling.nudge)
@@ -220,7 +228,7 @@ class Agent:
         await self._gateway.live()
         await self._start_loops(driver)
 
-    async def _start_loops(self, driver: Driver) -> None:
+    async def _start_loops(self, driver: ProcessDriver) -> None:
         reporter = Reporter(
             clock=self._clock,
             ledger=self._ledger,
@@ -237,6 +245,7 @@ class Agent:
         self._spawn(self._reconciling.run())
         self._spawn(self._hear_endings(driver))
         self._spawn(self._tell_status())
+        self._spawn(Loop("egress", driver.renew, period=EGRESS_PERIOD).run())
         self._spawn(Loop("meter", self._count, period=METER_PERIOD).run())
         self._spawn(Loop("housekeeping", self._keep_house, period=timedelta(minutes=10)).run())
         self._spawn(ColdLog(self._paths.envoy / "cold.log", self._note_first_byte).follow())

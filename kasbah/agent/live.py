@@ -184,6 +184,7 @@ class Replicas:
             except (KasbahError, OSError) as error:
                 self._ended(live, Exit(reason=str(error)))
                 return
+            live.address = running.address  # only now known where replicas have networks of their own
             live.pid, live.existing_at = running.pid, self._clock.steady()
             if live.state is ReplicaState.STARTING:
                 await self._prove(live)

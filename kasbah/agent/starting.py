@@ -93,10 +93,11 @@ class Starter:
             port=port,
             readable=built.readable,
             resources=revision.resources,
+            egress=revision.egress,
         )
 
     def address(self, order: StartOrder) -> str:
-        """Where the replica will be asked."""
+        """Where the replica will be asked, unless the driver gives it an address of its own."""
         return f"{LOOPBACK}:{order.port}"
 
     def release(self, address: str) -> None:
@@ -149,10 +150,11 @@ class Starter:
 
     def _why_not(self, address: str, pid: int | None, revision: Revision) -> str:
         within = format_duration(revision.deadlines.startup)
-        port = address.rpartition(":")[2]
+        host, _, port = address.rpartition(":")
         elsewhere = [one for one in listening_ports(pid) if one != int(port)] if pid else []
         path = revision.health.startup.path
-        if revision.port is not None and not _is_its_own(revision.port, pid) and not is_free(revision.port):
+        shared = host == LOOPBACK and revision.port is not None
+        if shared and not _is_its_own(revision.port, pid) and not is_free(int(port)):
             return f"port {port} is taken: another process of this machine listens on it"
         if elsewhere:
             return (

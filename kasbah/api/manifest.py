@@ -12,10 +12,20 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from kasbah.api.quantities import format_duration, parse_duration, parse_size, write_size
 from kasbah.domain import revision as domain
+from kasbah.domain.egress import destination
 from kasbah.domain.label import UNLABELLED, Label, Level
 from kasbah.domain.rollout import RolloutRules, Strategy
 from kasbah.domain.secret import Delivery
@@ -68,6 +78,14 @@ EnvValue = Annotated[
     Field(max_length=131_072, pattern=r"^[^\x00]*$"),
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
 ]
+
+
+def _destination(text: str) -> str:
+    destination(text)
+    return text
+
+
+Egress = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_destination)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 Path = Annotated[str, Field(pattern=r"^/[^\s\x00]*$", max_length=2_000)]
 Argument = Annotated[str, Field(max_length=131_072, pattern=r"^[^\x00]*$")]
@@ -290,6 +308,12 @@ class ServiceSection(Section):
     """Limits per replica."""
     deadlines: DeadlinesSection = DeadlinesSection()
     """How long each thing may take."""
+    egress: tuple[Egress, ...] | None = Field(
+        default=None,
+        max_length=100,
+        description="What replicas may call: HOST:PORT, HOST, a network like 10.0.0.0/8, service:NAME; [] is nothing. "
+        "Without it, anything outside. It needs a site that can keep it.",
+    )
     data: DataSection | None = Field(default=None, description="The label on the data; unlabelled counts as sensitive.")
 
     @model_validator(mode="after")

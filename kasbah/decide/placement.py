@@ -18,7 +18,8 @@ TOOLS = {Runtime.PYTHON: "uv", Runtime.NODE: "node and npm"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteFacts:
-    """What a site said of itself. `seen` is false until it has reported once; 0 cpus or memory: it did not say."""
+    """What a site said of itself. `seen` is false until it has reported once; 0 cpus or memory: it did not say.
+    `keeps_egress`: it can keep replicas from calling what their service's file does not name."""
 
     site: SiteId
     name: str
@@ -27,14 +28,16 @@ class SiteFacts:
     runtimes: tuple[str, ...] = ()
     cpus: float = 0.0
     memory: int = 0
+    keeps_egress: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a revision asks of a site."""
+    """What a revision asks of a site. `limits_egress`: its file says what its replicas may call."""
 
     runtime: Runtime
     resources: Resources = Resources()
+    limits_egress: bool = False
 
 
 def place(service: ServiceId, needs: Needs, sites: tuple[SiteFacts, ...]) -> Placement:
@@ -67,6 +70,9 @@ def _refusal(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
     if needs.runtime is not Runtime.COMMAND and needs.runtime.value not in site.runtimes:
         tools = TOOLS[needs.runtime]
         return _refused(site, f"it cannot build {needs.runtime.value}", f"install {tools} there, and restart its agent")
+    if needs.limits_egress and not site.keeps_egress:
+        hint = "run its agent as root with iproute2 and nftables (kasbah doctor), or remove egress from kasbah.yaml"
+        return _refused(site, "the service's egress is limited, which it cannot keep (egress: open)", hint)
     if cpu is not None and site.cpus and cpu > site.cpus:
         return _refused(site, f"a replica asks for {cpu:g} CPUs and it has {site.cpus:g}", "lower resources.cpu")
     if memory is not None and site.memory and memory > site.memory:

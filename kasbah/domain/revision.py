@@ -79,6 +79,8 @@ class Deadlines:
 class Revision:
     """What to build and how to run it. `command` is an argument vector; one element containing spaces is a shell line.
 
+    `egress` is what its replicas may call (see `egress.py`); None: anything outside.
+
     `port` None: each replica is given a port of its own in PORT. A fixed port means one replica at a time.
     """
 
@@ -94,6 +96,7 @@ class Revision:
     health: Health = Health()
     resources: Resources = Resources()
     deadlines: Deadlines = Deadlines()
+    egress: tuple[str, ...] | None = None
 
 
 def revision_id(contents: bytes) -> RevisionId:

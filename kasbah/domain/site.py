@@ -18,6 +18,9 @@ class SiteKind(StrEnum):
     EDGE = "edge"
 
 
+OPEN, ENFORCED = "open", "enforced"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """A site as the control plane knows it. `country` is ISO 3166-1 alpha-2, None where nobody declared it."""
@@ -33,10 +36,10 @@ class Isolation:
     """What keeps replicas apart at a site, measured there and never assumed.
 
     `mechanisms` are in force for every replica (`landlock`, `seccomp`, `no-new-privileges`, `rlimits`
-    ...); `missing` are those this machine cannot give, each with the reason; `egress` is `open` where replicas may
-    call out freely.
+    ...); `missing` are those this machine cannot give, each with the reason; `egress` is `enforced` where what a
+    service's replicas may call is kept to, and `open` where they may call out freely whatever its file says.
     """
 
     mechanisms: tuple[str, ...]
     missing: tuple[tuple[str, str], ...] = ()
-    egress: str = "open"
+    egress: str = OPEN

@@ -24,7 +24,8 @@ class StartOrder:
 
     `argv` is an argument vector, its first element an absolute path or a name to be found on `env["PATH"]`.
     `readable` are folders it may read and execute from beyond the system's own; its private working folder is made by
-    the driver, and it may write nowhere else.
+    the driver, and it may write nowhere else. `egress` is what it may call, as its file has it (`domain/egress.py`);
+    where that cannot be kept, the order is refused.
     """
 
     replica: ReplicaId
@@ -36,6 +37,7 @@ class StartOrder:
     port: int
     readable: tuple[Path, ...] = ()
     resources: Resources = Resources()
+    egress: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

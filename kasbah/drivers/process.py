@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
 from kasbah.domain.replica import Exit
 from kasbah.domain.site import Isolation
+from kasbah.drivers.egress import Allowed, Lookup
 from kasbah.drivers.interface import LogLine, Running, StartOrder
 from kasbah.errors import Conflict, Denied, Invalid, KasbahError, NotFound, Unavailable
 
@@ -50,6 +51,7 @@ class ProcessDriver:
         self._token = token
         self._revive = revive
         self._idle: list[_Connection] = []
+        self._lookup = Lookup()
         self._slots = asyncio.Semaphore(CONNECTIONS)
         self._start_slots = asyncio.Semaphore(CONNECTIONS)
         """Apart, so that a thaw never waits for a start."""
@@ -66,8 +68,26 @@ class ProcessDriver:
         return tuple(_running(record) for record in await self._call("list"))
 
     async def start(self, order: StartOrder) -> Running:
-        record = await self._call("start", seconds=START_SECONDS, slots=self._start_slots, order=_fields(order))
+        allowed = None if order.egress is None else _allowed(order.egress, await self._lookup.allowed(order.egress))
+        fields = {**_fields(order), "egress": allowed}
+        record = await self._call("start", seconds=START_SECONDS, slots=self._start_slots, order=fields)
         return _running(record)
+
+    async def renew(self) -> None:
+        """Look the names in every replica's egress up again, and let it call where they are now."""
+        for record in await self._call("list"):
+            entries = record.get("calls")
+            if entries and record["ending"] is None:
+                allowed = _allowed(entries, await self._lookup.allowed(entries))
+                await self._call("permit", replica=record["replica"], egress=allowed)
+
+    async def lead_to(self, gateway: str) -> str:
+        """Lead replicas that may call the gateway, which listens there, to it. Answers with the HOST:PORT at which
+        they do."""
+        host, _, port = gateway.rpartition(":")
+        host = HOST if host in ("0.0.0.0", "localhost", "") else host
+        found = await self._call("gateway", host=host, port=int(port))
+        return f"{found['door'] or host}:{port}"
 
     async def freeze(self, replica: ReplicaId) -> None:
         await self._call("freeze", replica=replica)
@@ -234,13 +254,17 @@ def _fields(order: StartOrder) -> Mapping[str, object]:
     }
 
 
+def _allowed(entries: Iterable[str], allowed: Allowed) -> Mapping[str, object]:
+    return {"calls": list(entries), "rules": allowed.rules, "names": dict(allowed.names)}
+
+
 def _running(record: Mapping[str, Any]) -> Running:
     ending = record["ending"]
     return Running(
         replica=ReplicaId(record["replica"]),
         service=ServiceId(record["service"]),
         revision=RevisionId(record["revision"]),
-        address=f"{HOST}:{record['port']}",
+        address=f"{record.get('address', HOST)}:{record['port']}",
         started_at=datetime.fromisoformat(record["started_at"]),
         pid=record["pid"] or None,
         frozen=record["frozen"],

@@ -106,7 +106,7 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 async def test_a_started_replica_is_listed(stage: Stage) -> None:
     started = await stage.driver.start(stage.order(A, SERVES))
-    assert started.address == "127.0.0.1:4321"
+    assert started.address.endswith(":4321")
     assert started.pid is not None
     assert started.exit is None
     assert await stage.driver.list() == (started,)
@@ -240,7 +240,7 @@ async def test_isolation_is_told(stage: Stage) -> None:
     isolation = await stage.driver.isolation()
     assert isolation.mechanisms
     assert all(reason for _, reason in isolation.missing)
-    assert isolation.egress == "open"
+    assert isolation.egress in ("open", "enforced")
 
 
 async def test_a_simulated_crash_comes_when_the_test_says_and_waits_while_frozen() -> None:

@@ -58,6 +58,7 @@ class Site:
         port: int = 1,
         readable: tuple[Path, ...] = (),
         resources: Resources = Resources(),  # noqa: B008 frozen
+        egress: tuple[str, ...] | None = None,
     ) -> Running:
         return await self.driver.start(
             StartOrder(
@@ -70,6 +71,7 @@ class Site:
                 port=port,
                 readable=readable,
                 resources=resources,
+                egress=egress,
             )
         )
 

@@ -247,8 +247,8 @@ async def test_uvicorn_serves_inside(site: Site) -> None:
     )
     port = Ports().take()
     argv = (sys.executable, "-m", "uvicorn", "main:app", "--port", str(port), "--workers", "1")
-    await site.start(A, *argv, port=port, readable=(Path(sys.prefix),))
-    await answers(port, "salam")
+    running = await site.start(A, *argv, port=port, readable=(Path(sys.prefix),))
+    await answers(running.address, "salam")
 
 
 async def test_node_serves_inside(site: Site) -> None:
@@ -259,8 +259,8 @@ async def test_node_serves_inside(site: Site) -> None:
         ".listen(+process.env.PORT, '127.0.0.1')"
     )
     port = Ports().take()
-    await site.start(A, "node", "index.js", env={"PORT": str(port)}, port=port)
-    await answers(port, "salam")
+    running = await site.start(A, "node", "index.js", env={"PORT": str(port)}, port=port)
+    await answers(running.address, "salam")
 
 
 async def test_npm_runs_inside(site: Site) -> None:
@@ -319,11 +319,12 @@ def subprocess_tries(lines: list[str]) -> list[str]:
     return list(json.loads(ran.stdout))
 
 
-async def answers(port: int, text: str) -> None:
+async def answers(address: str, text: str) -> None:
+    host, _, port = address.rpartition(":")
     async with asyncio.timeout(30):
         while True:
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection(host, int(port))
             except ConnectionRefusedError:
                 await asyncio.sleep(0.01)
                 continue

@@ -147,6 +147,11 @@ class Site:
         eventually(look, lambda: f"{name} never {what}: {json.dumps(seen, indent=1)}", seconds=seconds)
         return seen
 
+    def isolation(self) -> list[str]:
+        """What is in force for replicas here."""
+        (found,) = self.json("sites", "list")
+        return list(found["isolation"])
+
     def target(self, name: str) -> Target:
         """Where calls for a service go, with a key that opens all of them."""
         return Target(address=self.gateway, host=f"{name}.localhost", key=self.key)

@@ -66,7 +66,8 @@ class TestWhatCommandsPrint:
         assert set(wake["phases"]) == {"queue", "start", "ready", "first_byte"}
         assert wake["total_ms"] == pytest.approx(sum(wake["phases"].values()), abs=1)
         (replica,) = [one for one in seen["replicas"] if one["state"] == "ready"]
-        assert replica["pid"] == site.get(talkative).json()["pid"]
+        assert replica["id"] == site.get(talkative).json()["replica"]
+        assert runs(replica["pid"])
         assert [one["percent"] for one in seen["revisions"]] == [100]
 
     @pytest.mark.parametrize("command", ["doctor", "sites list", "keys list", "tokens list", "version"])
@@ -225,7 +226,7 @@ async def test_the_agent_is_killed_under_load(site: Site, tmp_path: Path) -> Non
     """What is held and what is warm outlives the agent: its successor adopts gateway and replicas."""
     name = "outliving"
     await asyncio.to_thread(site.deploy, probe(tmp_path, {name: {**UNUSED, "env": {"START_SECONDS": "1"}}}))
-    pid = site.describe(name)["replicas"][0]["pid"]
+    replica = site.describe(name)["replicas"][0]["id"]
     for rung in (None, "stopped"):
         if rung:
             await asyncio.to_thread(site.sleep, name, rung)
@@ -239,4 +240,4 @@ async def test_the_agent_is_killed_under_load(site: Site, tmp_path: Path) -> Non
             eventually, lambda agent=agent: site.pid("agent") != agent, lambda: "the agent was not started again"
         )
         if rung is None:
-            assert json.loads(tally.body)["pid"] == pid
+            assert json.loads(tally.body)["replica"] == replica

@@ -136,12 +136,12 @@ async def test_replicas_follow_concurrency(site: Site, tmp_path: Path) -> None:
     outcomes: list[Outcome] = []
     for _ in range(60):
         outcomes += await asyncio.gather(*(call(target, slow) for _ in range(20)))
-        if len(Counter(json.loads(one.body)["pid"] for one in outcomes[-20:])) == 3:
+        if len(Counter(json.loads(one.body)["replica"] for one in outcomes[-20:])) == 3:
             break
     none_failed(Tally.of(outcomes))
     seen = site.describe(name)
     assert seen["ready"] == 3
-    assert {one["pid"] for one in seen["replicas"]} == {json.loads(one.body)["pid"] for one in outcomes[-20:]}
+    assert {one["id"] for one in seen["replicas"]} == {json.loads(one.body)["replica"] for one in outcomes[-20:]}
 
 
 def test_a_service_with_a_minimum_never_sleeps(site: Site, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_service_with_a_minimum_never_sleeps(site: Site, tmp_path: Path) -> No
     site.deploy(probe(tmp_path, {name: {"scaling": {"min": least}, "sleep": sleep} for name, least in names.items()}))
     site.reaches("fleeting", "stopped")
     assert site.describe("steady")["state"] == "running"
-    assert site.get("steady").json()["pid"] == site.describe("steady")["replicas"][0]["pid"]
+    assert site.get("steady").json()["replica"] == site.describe("steady")["replicas"][0]["id"]
 
 
 @pytest.fixture(scope="module")

@@ -9,41 +9,47 @@ only, because the runner uses it.
     seccomp              no mounts, tracing, namespaces, modules, io_uring ...
     no-capabilities      root's powers are dropped, and no-new-privileges keeps them so
     rlimits              no core files, bounded open files
+    own-user             as root: a user and group of its own, who can pass no closed folder and owns nothing else
+    own-processes        as root: a pid namespace, in which it sees, signals and leaves behind only its own processes
+    own-network          as root: a loopback, ports and one address of its own, and rules about who it reaches
 
-What a replica calls out to is not limited here: `egress` is `open`.
+`egress` is `enforced` where what a replica calls can be limited, else `open`: with own networks it can.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import NoReturn
 
-from kasbah.agent.confine import landlock, mounts, privileges, seccomp, system
+from kasbah.agent.confine import landlock, mounts, network, network_trial, pids, privileges, seccomp, system
 from kasbah.agent.confine.kernel import ARCHITECTURE, StepFailed, call
+from kasbah.agent.confine.network import Street
 
 LANDLOCK, SIGNAL_SCOPE, MOUNTS, SECCOMP = "landlock", "signal-scope", "private-mounts", "seccomp"
 CAPABILITIES, NO_NEW_PRIVILEGES, RLIMITS = "no-capabilities", "no-new-privileges", "rlimits"
+OWN_USER, OWN_PROCESSES, OWN_NETWORK = "own-user", "own-processes", "own-network"
+OPEN, ENFORCED = "open", "enforced"
 OPEN_FILES = 65_536
+MOST_PROCESSES = 2_048
+"""Processes and threads of a replica that has a user of its own: they are counted by user."""
 
-NEVER = (
-    ("own-user", "replicas run as the site's user: their interpreter may be where no other user can read"),
-    (
-        "own-network",
-        "replicas share the machine's network: they reach its loopback and each other's ports, and what they open on "
-        "other addresses than 127.0.0.1 is reached from there past the gateway and its keys",
-    ),
-    ("own-processes", "replicas can list the machine's processes and their arguments, though not their environment"),
-)
-"""What this driver does not do on any machine."""
+ONLY_ROOT = "only root can make them: run the agent as root"
 
 WITHOUT = {
     LANDLOCK: "replicas can read and write what the site's user can",
     SIGNAL_SCOPE: "replicas can signal the user's other processes",
     MOUNTS: "replicas share /dev/shm, and reach other programs' Unix sockets",
     SECCOMP: "replicas can make any system call",
+    OWN_USER: "replicas run as the site's user",
+    OWN_PROCESSES: "replicas can list the machine's processes and their arguments, though not their environment",
+    OWN_NETWORK: "replicas share the machine's network: they reach its loopback and each other's ports, and what they "
+    "open on other addresses than 127.0.0.1 is reached from there past the gateway and its keys",
 }
 """What it means where a mechanism is missing."""
 
@@ -54,7 +60,7 @@ class Facts:
 
     mechanisms: tuple[str, ...]
     missing: tuple[tuple[str, str], ...] = ()
-    egress: str = "open"
+    egress: str = OPEN
 
 
 class Confiner:
@@ -68,11 +74,39 @@ class Confiner:
         self._system: list[landlock.Grant] = []
         self._etc_changed = 0
 
-    def prepare(self, *, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> Confinement:
-        """What to enter in one replica's process. `private` holds `tmp`, its /tmp."""
-        ruleset = self._ruleset(private, readable, pipes) if LANDLOCK in self._mechanisms else None
-        view = mounts.View(private=private, readable=(*readable, *system.interpreter()), hidden=self._hidden)
-        return Confinement(ruleset=ruleset, view=view if MOUNTS in self._mechanisms else None, filter=self._filter)
+    def prepare(
+        self,
+        *,
+        private: Path,
+        readable: tuple[Path, ...],
+        pipes: tuple[Path, ...],
+        user: int | None = None,
+        network: int | None = None,
+        stand_ins: tuple[tuple[Path, Path], ...] = (),
+    ) -> Confinement:
+        """What to enter in one replica's process. `private` holds `tmp`, its /tmp; `user` and `network` (the file of
+        a namespace) are its own, where it has them; `stand_ins` are files of the machine, and what it sees instead."""
+        seen = (*readable, *(source for _, source in stand_ins))
+        return Confinement(
+            ruleset=self._ruleset(private, seen, pipes) if LANDLOCK in self._mechanisms else None,
+            view=self._view(private, readable, user, stand_ins) if MOUNTS in self._mechanisms else None,
+            filter=self._filter,
+            user=user,
+            network=network,
+        )
+
+    def _view(
+        self, private: Path, readable: tuple[Path, ...], user: int | None, stand_ins: tuple[tuple[Path, Path], ...]
+    ) -> mounts.View:
+        kept = (*readable, *system.interpreter())
+        closed = () if user is None else mounts.closed_parents((private, *kept))
+        return mounts.View(
+            private=private,
+            readable=kept,
+            hidden=(*closed, *self._hidden),
+            replaced=stand_ins,
+            own_processes=OWN_PROCESSES in self._mechanisms,
+        )
 
     def _ruleset(self, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> landlock.Ruleset:
         rules = landlock.Ruleset(self._version)
@@ -105,21 +139,30 @@ class Confinement:
     ruleset: landlock.Ruleset | None
     view: mounts.View | None
     filter: seccomp.Filter | None
+    user: int | None = None
+    network: int | None = None
 
     @property
-    def fd(self) -> int | None:
-        """The file descriptor that must survive until `enter`."""
-        return self.ruleset.fd if self.ruleset else None
+    def files(self) -> tuple[int, ...]:
+        """The file descriptors that must survive until `enter`."""
+        return tuple(fd for fd in (self.ruleset.fd if self.ruleset else None, self.network) if fd is not None)
 
     def enter(self) -> None:
         """Confine this process for good. Raises StepFailed or OSError; the process must then end."""
+        if self.network is not None:
+            network.enter(self.network)
+            os.close(self.network)
         if self.view:
             mounts.enter(self.view)
-        privileges.drop_capabilities()
+        if self.user is not None:
+            resource.setrlimit(resource.RLIMIT_NPROC, (MOST_PROCESSES, MOST_PROCESSES))
+        privileges.drop_capabilities(self.user)
         privileges.forbid_new()
         if self.ruleset:
             # Without a view this is the machine's own: semaphores and shared memory need it, so it is shared.
             self.ruleset.allow_once((mounts.SHARED_MEMORY,), self.ruleset.all)
+            if self.view and self.view.own_processes:
+                self.ruleset.allow_once((mounts.PROCESSES,), landlock.READ)
             landlock.enter(self.ruleset.fd)
         if self.filter:
             self.filter.enter()
@@ -128,6 +171,8 @@ class Confinement:
         """Let go of what was prepared; a process that entered stays confined."""
         if self.ruleset:
             self.ruleset.close()
+        if self.network is not None:
+            os.close(self.network)
 
 
 def limit() -> None:
@@ -138,20 +183,33 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
-def measure(scratch: Path) -> Facts:
-    """Try every mechanism on this machine, each in a process of its own. `scratch` is any empty folder of ours."""
-    tried: list[tuple[str, str]] = [
-        (RLIMITS, _attempt(limit)),
-        (CAPABILITIES, _attempt(_try_privileges)),
-        (NO_NEW_PRIVILEGES, _attempt(privileges.forbid_new)),
-        (SECCOMP, _attempt(_try_seccomp)),
-        (LANDLOCK, _attempt(_try_landlock)),
-        (SIGNAL_SCOPE, _attempt(_try_signal_scope)),
-        (MOUNTS, _attempt(lambda: _try_mounts(scratch))),
+def measure(
+    scratch: Path,
+    *,
+    user: int | None = None,
+    street: Street | None = None,
+    lacking: Mapping[str, str] = MappingProxyType({}),
+) -> Facts:
+    """Try every mechanism on this machine, each in a process of its own. `scratch` is any empty folder of ours.
+
+    `user` and `street` are a user and the addresses that replicas could have; `lacking` says why there are none.
+    """
+    trials: list[tuple[str, Callable[[], None]]] = [
+        (RLIMITS, limit),
+        (CAPABILITIES, _try_privileges),
+        (NO_NEW_PRIVILEGES, privileges.forbid_new),
+        (SECCOMP, _try_seccomp),
+        (LANDLOCK, _try_landlock),
+        (SIGNAL_SCOPE, _try_signal_scope),
+        (MOUNTS, lambda: _try_mounts(scratch)),
+        (OWN_USER, lambda: _try_own_user(scratch, user)),
+        (OWN_PROCESSES, lambda: _try_own_processes(scratch)),
+        (OWN_NETWORK, lambda: _try_own_network(street, user)),
     ]
+    tried = [(name, lacking.get(name) or _attempt(trial)) for name, trial in trials]
     works = tuple(name for name, problem in tried if not problem)
     fails = tuple((name, f"{problem}: {WITHOUT.get(name, 'tried, and refused')}") for name, problem in tried if problem)
-    return Facts(mechanisms=works, missing=fails + NEVER)
+    return Facts(mechanisms=works, missing=fails, egress=ENFORCED if OWN_NETWORK in works else OPEN)
 
 
 def _attempt(work: Callable[[], None]) -> str:
@@ -222,3 +280,52 @@ def _try_mounts(scratch: Path) -> None:
     mounts.enter(mounts.View(private=scratch, readable=(), hidden=()))
     if not os.path.samestat(wanted, mounts.TEMPORARY.stat()):
         raise StepFailed(1, "/tmp is still the machine's", "private mounts")
+
+
+def _try_own_user(scratch: Path, user: int | None) -> None:
+    if user is None:
+        raise StepFailed(1, ONLY_ROOT, "own users")
+    (scratch / "tmp").mkdir(exist_ok=True)
+    program = Path(os.path.realpath(sys.executable))
+    kept = system.interpreter()
+    closed = mounts.closed_parents((scratch, *kept))
+    mounts.enter(mounts.View(private=scratch, readable=kept, hidden=closed))
+    privileges.drop_capabilities(user)
+    if os.getresuid() != (user,) * 3 or os.getresgid() != (user,) * 3 or os.getgroups():
+        raise StepFailed(1, f"the process is still {os.getresuid()}", "becoming another user")
+    if not (os.access(program, os.R_OK | os.X_OK) and os.access(os.__file__, os.R_OK)):
+        raise StepFailed(13, f"no other user may read or execute {program}", "the interpreter")
+    if os.access("/etc/shadow", os.R_OK):
+        raise StepFailed(1, "root's files can still be read", "becoming another user")
+
+
+def _try_own_network(street: Street | None, user: int | None) -> None:
+    if street is None or user is None:
+        raise StepFailed(1, ONLY_ROOT, "own networks")
+    network_trial.try_out(street, 0, user)
+
+
+def _try_own_processes(scratch: Path) -> None:
+    if os.getuid() != 0:
+        raise StepFailed(1, ONLY_ROOT, "own processes")
+    (scratch / "tmp").mkdir(exist_ok=True)
+    with pids.entered():
+        child = os.fork()
+        if child == 0:
+            _see_only_itself(scratch)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        raise StepFailed(code, os.strerror(abs(code)), "a pid namespace with a /proc of its own")
+
+
+def _see_only_itself(scratch: Path) -> NoReturn:
+    """In a new pid namespace: exit 0 where it is one, with a /proc of its own, else with an error's number."""
+    code = 1
+    try:
+        mounts.enter(mounts.View(private=scratch, readable=(), hidden=(), own_processes=True))
+        seen = [name for name in os.listdir(mounts.PROCESSES) if name.isdigit()]
+        code = 0 if seen == ["1"] and os.getpid() == 1 else 1
+    except OSError as error:
+        code = error.errno or 1
+    finally:
+        os._exit(code)

@@ -3,6 +3,9 @@
 Landlock does not stop a connection to a Unix socket whose path is known: the machine's own daemons, or the gateway's
 administration, would answer a replica that runs as their user. Where the kernel lets us make a mount namespace (as
 root, or through a user namespace), folders that hold such sockets are covered with empty ones.
+
+A replica with a user of its own cannot pass the folders that are closed to others, where its interpreter or its build
+may live. They are covered too, and what it must read is bound back at its place: nothing else below them is there.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ NEW_MOUNTS, NEW_IPC, NEW_USER = 0x0002_0000, 0x0800_0000, 0x1000_0000
 NO_SETUID, NO_DEVICES, NO_EXECUTION = 2, 4, 8
 BIND, RECURSIVE, PRIVATE = 0x1000, 0x4000, 0x4_0000
 READ_ONLY, REMOUNT = 0x1, 0x20
+PASSABLE = 0o001
 
 SHARED_MEMORY = Path("/dev/shm")
 TEMPORARY = Path("/tmp")
+PROCESSES = Path("/proc")
 RUN = Path("/run")
 RESOLVER = Path("/etc/resolv.conf")
 
@@ -29,11 +34,26 @@ RESOLVER = Path("/etc/resolv.conf")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """What a replica sees instead. `private/tmp` becomes its /tmp; `hidden` are covered; `private` and what is
-    `readable` stay where they are, even below something that is covered."""
+    `readable` stay where they are, even below something that is covered. `replaced` are files that another's contents
+    stand in for. `own_processes`: it is in a pid namespace, whose /proc it gets; other users' processes are not in it.
+    """
 
     private: Path
     readable: tuple[Path, ...]
     hidden: tuple[Path, ...]
+    replaced: tuple[tuple[Path, Path], ...] = ()
+    own_processes: bool = False
+
+
+def closed_parents(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """The outermost folders above these paths that another user cannot pass."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        for parent in reversed(path.parents):
+            if not os.stat(parent).st_mode & PASSABLE:
+                found[parent] = None
+                break
+    return tuple(found)
 
 
 def enter(view: View) -> None:
@@ -44,22 +64,48 @@ def enter(view: View) -> None:
     if not as_root:
         _stay(user, group)
     _mount(None, Path("/"), None, RECURSIVE | PRIVATE)
+    before = os.umask(0o022)  # the folders on the way to what is kept must be passable
+    try:
+        _look_different(view)
+    finally:
+        os.umask(before)
+
+
+def _look_different(view: View) -> None:
     kept = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in _covered(view) if path.is_dir()]
+    replaced = [(target, os.open(source, os.O_PATH | os.O_CLOEXEC)) for target, source in view.replaced]
     resolver = _resolver()
     _mount(view.private / "tmp", TEMPORARY, None, BIND)
-    for folder in (SHARED_MEMORY, RUN, *view.hidden):
-        if folder.is_dir():
-            _mount("tmpfs", folder, "tmpfs", NO_SETUID | NO_DEVICES | NO_EXECUTION)
+    _cover(SHARED_MEMORY, "mode=1777")
+    for folder in (RUN, *view.hidden):
+        _cover(folder, "mode=0755")
     for path, fd in kept:
         path.mkdir(parents=True, exist_ok=True)
-        _mount(Path(f"/proc/self/fd/{fd}"), path, None, BIND | RECURSIVE)
-        os.close(fd)
-        if path != view.private:
-            # Landlock adds up the rights along a path, and the mount's own parent is now the writable /tmp.
-            _mount(None, path, None, BIND | REMOUNT | READ_ONLY | _flags(path))
+        _keep(path, fd, read_only=path != view.private)
+    for path, fd in replaced:
+        if path.exists():
+            _keep(path, fd, read_only=True)
+        else:
+            os.close(fd)
     if resolver is not None:
         resolver[0].parent.mkdir(parents=True, exist_ok=True)
         resolver[0].write_bytes(resolver[1])
+    if view.own_processes:
+        _mount("proc", PROCESSES, "proc", NO_SETUID | NO_DEVICES | NO_EXECUTION, "hidepid=2")
+
+
+def _cover(folder: Path, options: str) -> None:
+    if folder.is_dir():
+        _mount("tmpfs", folder, "tmpfs", NO_SETUID | NO_DEVICES | NO_EXECUTION, options)
+
+
+def _keep(path: Path, fd: int, *, read_only: bool) -> None:
+    """Mount what `fd` names at `path`, and close it."""
+    _mount(Path(f"/proc/self/fd/{fd}"), path, None, BIND | RECURSIVE)
+    os.close(fd)
+    if read_only:
+        # Landlock adds up the rights along a path, and the mount's own parent is now the writable /tmp.
+        _mount(None, path, None, BIND | REMOUNT | READ_ONLY | _flags(path))
 
 
 def _stay(user: int, group: int) -> None:
@@ -90,12 +136,12 @@ def _resolver() -> tuple[Path, bytes] | None:
         return None
 
 
-def _mount(source: Path | str | None, target: Path, kind: str | None, flags: int) -> None:
+def _mount(source: Path | str | None, target: Path, kind: str | None, flags: int, options: str | None = None) -> None:
     arguments = (
         None if source is None else os.fsencode(source),
         os.fsencode(target),
         None if kind is None else kind.encode(),
         ctypes.c_ulong(flags),
-        None,
+        None if options is None else options.encode(),
     )
     checked(libc.mount(*arguments), f"mounting over {target}")

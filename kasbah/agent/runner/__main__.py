@@ -26,12 +26,14 @@ import traceback
 from dataclasses import replace
 
 from kasbah.agent import confine
-from kasbah.agent.runner import cgroups, processes, spawn
+from kasbah.agent.confine import network, programs
+from kasbah.agent.runner import cgroups, claims, processes, spawn
 from kasbah.agent.runner.adoption import adopt
 from kasbah.agent.runner.keeper import Keeper
 from kasbah.agent.runner.layout import PROTOCOL, Layout
 from kasbah.agent.runner.operations import operations
 from kasbah.agent.runner.reactor import Reactor
+from kasbah.agent.runner.records import ENDED, Records
 from kasbah.agent.runner.sampling import Sampler
 from kasbah.agent.runner.server import Server
 
@@ -105,9 +107,18 @@ def _settle(layout: Layout) -> None:
 
 def _serve(layout: Layout, news: int) -> None:
     groups = cgroups.Groups(layout.tag)
-    facts = _facts(layout, groups)
+    claim, street, lacking = _numbers(layout)
+    facts = _facts(layout, groups, claim, street, lacking)
     reactor = Reactor()
-    keeper = Keeper(layout, reactor, facts=facts, groups=groups, ended=lambda replica: server.publish(replica))
+    keeper = Keeper(
+        layout,
+        reactor,
+        facts=facts,
+        groups=groups,
+        claim=claim,
+        street=street,
+        ended=lambda replica: server.publish(replica),
+    )
     token = _token(layout)  # before anybody can connect and be asked for it
     server = Server(
         _listen(layout),
@@ -120,6 +131,8 @@ def _serve(layout: Layout, news: int) -> None:
     adopt(keeper, layout)
     if cgroups.MEMORY not in groups.available:
         Sampler(reactor, keeper.held, keeper.reaper).begin()
+    if keeper.networks is not None:
+        keeper.networks.refill()
     _write_down(layout)
     os.write(news, b"ready")
     os.close(news)
@@ -128,12 +141,49 @@ def _serve(layout: Layout, news: int) -> None:
     gc.freeze()
     reactor.run()
     server.flush()
+    _give_back(claim, street, keeper)
 
 
-def _facts(layout: Layout, groups: cgroups.Groups) -> confine.Facts:
+def _numbers(layout: Layout) -> tuple[claims.Claim | None, network.Street | None, dict[str, str]]:
+    """The users and addresses that are ours to give, and why where there are none."""
+    try:
+        claim = claims.claim(layout.home, int(layout.tag, 16) % claims.BLOCKS)
+    except claims.NoClaim as problem:
+        return None, None, dict.fromkeys((confine.OWN_USER, confine.OWN_NETWORK), str(problem))
+    if absent := programs.absent():
+        return claim, None, {confine.OWN_NETWORK: f"{' and '.join(absent)} not found: install iproute2 and nftables"}
+    try:
+        street = network.street(claim.block, f"kasbah_{layout.tag}")
+        living = [one for one in Records(layout.home).load() if one.state != ENDED and one.slot]
+        known = layout.gateway.read_text().split() if layout.gateway.exists() else None
+        network.open_street(
+            street, [(one.slot, one.egress) for one in living], (known[0], int(known[1])) if known else None
+        )
+    except OSError as problem:
+        return claim, None, {confine.OWN_NETWORK: str(problem)}
+    return claim, street, {}
+
+
+def _give_back(claim: claims.Claim | None, street: network.Street | None, keeper: Keeper) -> None:
+    """Leave nothing on the machine: every replica has ended."""
+    if keeper.networks is not None:
+        keeper.networks.close()
+    last = claim is not None and claim.release()
+    if street is not None:
+        network.close_street(street, last=last)
+
+
+def _facts(
+    layout: Layout,
+    groups: cgroups.Groups,
+    claim: claims.Claim | None,
+    street: network.Street | None,
+    lacking: dict[str, str],
+) -> confine.Facts:
     scratch = layout.home / "trial"
     scratch.mkdir(exist_ok=True)
-    facts = confine.measure(scratch)
+    user = claim.user(claims.TRIAL_SLOT) if claim else None
+    facts = confine.measure(scratch, user=user, street=street, lacking=lacking)
     limits = tuple(f"{name}-limit" for name in sorted(groups.available))
     missing = tuple((f"{name}-limit", reason) for name, reason in sorted(groups.missing.items()))
     if cgroups.MEMORY in groups.missing:

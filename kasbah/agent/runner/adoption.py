@@ -7,6 +7,7 @@ starting  anything else                        killed and cleared: nobody was to
 running   gone                                 ended, how is unknown; what it left is killed
 ended     -                                    kept until it is forgotten
 none      marked as of this data folder        killed
+none      init of a pid namespace of ours      killed, and all in it
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import signal
 from pathlib import Path
 
+from kasbah.agent.confine import pids
 from kasbah.agent.runner import cgroups, processes, records
 from kasbah.agent.runner.held import Held, send
 from kasbah.agent.runner.journal import last_lines, split
@@ -73,6 +75,8 @@ def _take_over(keeper: Keeper, layout: Layout, record: Record, pidfd: int) -> No
 def _clear(keeper: Keeper, layout: Layout, record: Record) -> None:
     held = keeper.hold(record)
     if record.state == records.STARTING:
+        held.change(pid=0)
+        held.kill()
         keeper.reaper.release(held)
         keeper.reaper.discard(held)
     else:
@@ -88,12 +92,25 @@ def _remember_lines(held: Held) -> None:
 
 def _kill_strays(keeper: Keeper, layout: Layout) -> None:
     """Kill what is marked as a replica of this data folder and is none that we hold."""
+    inits = {held.record.init for held in keeper.held.values() if held.runs}
     for process in processes.everyone():
+        if process.pid not in inits and _is_init_of(layout, process.pid):
+            send(process, signal.SIGKILL)
         env = processes.environment(process.pid)
         ours = Path(env.get(processes.SCRATCH, "/")).parent == layout.replicas
         held = keeper.held.get(env.get(processes.MARK, ""))
         if ours and (held is None or not held.runs):
             send(process, signal.SIGKILL)
+
+
+def _is_init_of(layout: Layout, pid: int) -> bool:
+    """Whether a process is a runner's fork, of this data folder, that is the first of a pid namespace."""
+    if pids.name_of(pid) in ("", pids.name_of(os.getpid())):
+        return False
+    try:
+        return os.fsencode(layout.home) in Path(f"/proc/{pid}/cmdline").read_bytes() and pids.is_first(pid)
+    except OSError:
+        return False
 
 
 def _clear_leftovers(keeper: Keeper, layout: Layout) -> None:

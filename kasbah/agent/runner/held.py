@@ -93,7 +93,9 @@ class Held:
             self.pidfd = None
 
     def members(self) -> list[processes.Process]:
-        """Its living processes."""
+        """Its living processes, the init of its pid namespace included."""
+        if self.record.init:
+            return processes.inhabitants(self.record.init, self.record.init_start_time)
         return processes.members(self.record.replica, self.record.pid, self.record.start_time, self.groups)
 
     def signal_group(self, number: signal.Signals) -> None:
@@ -105,9 +107,16 @@ class Held:
         except (ProcessLookupError, PermissionError):
             pass
 
+    def kill(self) -> None:
+        """Kill its process group, and with its init all of its pid namespace."""
+        self.signal_group(signal.SIGKILL)
+        init = processes.look(self.record.init) if self.record.init else None
+        if init is not None and init.start_time == self.record.init_start_time:
+            send(init, signal.SIGKILL)
+
     def signal_members(self, number: signal.Signals) -> int:
         """Send a signal to each of its processes, wherever they went; how many there were."""
-        found = self.members()
+        found = [one for one in self.members() if one.pid != self.record.init]
         for one in found:
             send(one, number)
         return len(found)

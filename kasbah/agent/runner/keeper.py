@@ -15,13 +15,16 @@ from collections.abc import Callable
 
 from kasbah.agent import confine
 from kasbah.agent.confine.kernel import StepFailed
+from kasbah.agent.confine.network import Street
 from kasbah.agent.runner import cgroups, journal, processes, records, spawn
+from kasbah.agent.runner.claims import Claim
 from kasbah.agent.runner.held import Held, send
 from kasbah.agent.runner.layout import Layout
+from kasbah.agent.runner.networks import Network, Networks
 from kasbah.agent.runner.reactor import Reactor
 from kasbah.agent.runner.reaper import RETRY_SECONDS, Reaper
 from kasbah.agent.runner.records import Record, Records
-from kasbah.agent.runner.spawn import Child, Failed, Order, Plan
+from kasbah.agent.runner.spawn import Calls, Child, Failed, Order, Plan
 from kasbah.agent.runner.workdir import Workdir
 
 START_SECONDS = 60.0
@@ -29,6 +32,7 @@ START_SECONDS = 60.0
 
 FREEZE_SECONDS = 2.0
 KILLED_AFTER_DRAIN = "did not end within {drain:g} s of SIGTERM, and was killed"
+HINT_EGRESS = "`kasbah doctor` says why; remove egress from kasbah.yaml to let it call anything"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Ids become names of files."""
 
@@ -46,15 +50,24 @@ class Keeper:
         *,
         facts: confine.Facts,
         groups: cgroups.Groups,
+        claim: Claim | None = None,
+        street: Street | None = None,
         ended: Callable[[str], None],
     ) -> None:
         self.held: dict[str, Held] = {}
         self.book = Records(layout.home)
         self.groups = groups
-        self.reaper = Reaper(layout, reactor, held=self.held, book=self.book, ended=self._one_ended)
+        self.reaper = Reaper(
+            layout, reactor, held=self.held, book=self.book, ended=self._one_ended, dropped=self._give_back
+        )
         self._layout = layout
         self._reactor = reactor
         self._confiner = confine.Confiner(facts, hidden=(layout.socket.parent,))
+        self._own_processes = confine.OWN_PROCESSES in facts.mechanisms
+        self._claim = claim if confine.OWN_USER in facts.mechanisms else None
+        self.networks: Networks | None = None
+        if claim is not None and street is not None and confine.OWN_NETWORK in facts.mechanisms:
+            self.networks = Networks(street, layout.ready_networks, reactor, claim, self.reaper.adopt_helper)
         self._tell = ended
         self._boot = processes.boot_id()
         self._when_empty: Callable[[], None] | None = None
@@ -79,6 +92,32 @@ class Keeper:
         if not held.record.frozen:
             self.book.save(held.change(frozen=True))
         self._still(held, time.monotonic() + FREEZE_SECONDS, reply)
+
+    def permit(self, replica: str, calls: Calls, reply: Reply) -> None:
+        """Let a replica call these only, from now on; answers once it is so."""
+        held = self._running(replica)
+        if self.networks is None or held.record.calls is None:
+            raise Failed("conflict", f"what replica {replica} calls was not limited when it started", "start another")
+        held.workdir.know(calls.names)
+        if calls.rules == held.record.egress:
+            reply({})
+            return
+
+        def permitted(problem: str) -> None:
+            if not problem:
+                self.book.save(held.change(egress=calls.rules))
+            reply(Failed("unavailable", f"what it may call could not be changed: {problem}") if problem else {})
+
+        self.networks.permit(held.record.slot, held.record.egress, calls.rules, permitted)
+
+    def lead_to(self, host: str, port: int, reply: Reply) -> None:
+        """Lead replicas that may call the gateway to it; answers with the address they call it at ("": as others)."""
+        if self.networks is None:
+            reply({"door": ""})
+            return
+        self._layout.gateway.write_text(f"{host} {port}")
+        self.networks.lead_to(host, port)
+        reply({"door": self.networks.street.door})
 
     def thaw(self, replica: str, reply: Reply) -> None:
         """Put a replica back on the processor. What has left its process group follows after the answer."""
@@ -136,7 +175,9 @@ class Keeper:
             file_bytes=self._layout.log_file_bytes,
             files=self._layout.log_files,
         )
-        workdir = Workdir(self._layout.replicas / record.replica)
+        if self._claim is not None:
+            self._claim.keep(record.slot)
+        workdir = self._workdir(record)
         held = self.held[record.replica] = Held(record, workdir=workdir, log=log, reactor=self._reactor)
         return held
 
@@ -154,14 +195,44 @@ class Keeper:
         self._check(order)
         held = self.hold(self._record(order))
         held.started.append(reply)
+        if self.networks is None:
+            self._launch(order, held, None)
+        else:
+            self.networks.take(lambda found: self._settle(order, held, found))
+
+    def _settle(self, order: Order, held: Held, found: Network | Failed) -> None:
+        """Give a replica its network, and the rules about what it may call before it can call anything."""
+        if isinstance(found, Failed) or self.networks is None:
+            self._abandon(held, found if isinstance(found, Failed) else _failure(OSError("no networks")))
+            return
+        held.change(slot=found.slot, address=found.address)
+        held.workdir = self._workdir(held.record)
+        if order.calls is None:
+            self._launch(order, held, found.file)
+            return
+
+        def permitted(problem: str) -> None:
+            if problem:
+                os.close(found.file)
+                failure = f"what it may call could not be limited: {problem}"
+                self._abandon(held, Failed("confinement_failed", failure, spawn.CONFINEMENT_HINT))
+            else:
+                self._launch(order, held, found.file)
+
+        held.change(calls=order.calls.entries, egress=order.calls.rules)
+        self.networks.permit(found.slot, None, order.calls.rules, permitted)
+
+    def _launch(self, order: Order, held: Held, network: int | None) -> None:
         try:
-            child = self._fork(order, held)
+            child = self._fork(order, held, network)
         except Exception as error:
             self._abandon(held, _failure(error))
             return
         held.child = child
         self._reactor.watch(child.says, lambda _events: self._hear(held, child))
         self.reaper.kill_at(held, time.monotonic() + START_SECONDS, f"was not started within {START_SECONDS:g} s")
+        if held.record.stop_by is not None:  # it was told to while it waited for its network
+            self.stop(held.record.replica, 0)
 
     def _check(self, order: Order) -> None:
         if self._when_empty is not None:
@@ -169,6 +240,8 @@ class Keeper:
         for name in (order.replica, order.service):
             if not NAME.fullmatch(name):
                 raise Failed("invalid", f"{name!r} cannot be an id")
+        if order.calls is not None and self.networks is None:
+            raise Failed("confinement_failed", "what a replica may call cannot be limited here", HINT_EGRESS)
         for folder in (order.app, *order.readable):
             if not folder.exists():
                 raise Failed("start_failed", f"{folder}, which the replica needs, does not exist", "build it again")
@@ -182,22 +255,52 @@ class Keeper:
             boot=self._boot,
             started_at=journal.now(),
             memory=order.memory,
+            slot=self._claim.take() if self._claim and self.networks is None else 0,
         )
 
-    def _fork(self, order: Order, held: Held) -> Child:
+    def _workdir(self, record: Record) -> Workdir:
+        user = self._claim.user(record.slot) if self._claim is not None and record.slot else None
+        return Workdir(self._layout.replicas / record.replica, user)
+
+    def _give_back(self, record: Record) -> None:
+        """The user and the network of a replica of which nothing is left may be another's."""
+        if self.networks is not None and record.slot:
+            self.networks.give_back(record.slot, record.egress)
+        elif self._claim is not None:
+            self._claim.give_back(record.slot)
+
+    def _fork(self, order: Order, held: Held, network: int | None) -> Child:
         groups = self.groups.make(order.replica, cpu=order.cpu, memory=order.memory)
         held.change(groups=tuple(str(folder) for folder in groups))
         held.workdir.make()
+        if order.calls is not None:
+            held.workdir.know(order.calls.names)
         pipes = self._layout.pipes(order.replica)
+        user = held.workdir.owner
         for pipe in pipes:
             os.mkfifo(pipe, 0o600)
+            if user is not None:
+                os.chown(pipe, user, user)
         held.listen(pipes)
         readable = (order.app, *order.readable)
-        confinement = self._confiner.prepare(private=held.workdir.root, readable=readable, pipes=pipes)
+        confinement = self._confiner.prepare(
+            private=held.workdir.root,
+            readable=readable,
+            pipes=pipes,
+            user=user,
+            network=network,
+            stand_ins=held.workdir.stand_ins,
+        )
+        plan = Plan(
+            order=order,
+            workdir=held.workdir,
+            pipes=pipes,
+            confinement=confinement,
+            groups=groups,
+            own_processes=self._own_processes,
+        )
         try:
-            child = spawn.fork(
-                Plan(order=order, workdir=held.workdir, pipes=pipes, confinement=confinement, groups=groups)
-            )
+            child = spawn.fork(plan)
         finally:
             confinement.close()
         self._let_go(held, child)
@@ -206,9 +309,12 @@ class Keeper:
     def _let_go(self, held: Held, child: Child) -> None:
         """Write down who the child is, then let it exec. It ends where that cannot be written."""
         found = processes.look(child.pid)
+        init = processes.look(child.init) if child.init else None
         try:
-            self.book.save(held.change(pid=child.pid, start_time=found.start_time if found else 0))
-            os.write(child.go, b"g")
+            held.change(pid=child.pid, start_time=found.start_time if found else 0)
+            held.change(init=child.init, init_start_time=init.start_time if init else 0)
+            self.book.save(held.record)
+            os.write(child.go, b"gg" if child.init else b"g")  # a byte each
         except OSError:
             os.close(child.says)
             raise
@@ -242,6 +348,7 @@ class Keeper:
 
     def _abandon(self, held: Held, failure: Failed) -> None:
         """Undo a start that failed: its id may be used again."""
+        held.kill()
         self.reaper.release(held)
         self.reaper.discard(held)
         _answer(held, failure)
@@ -253,7 +360,7 @@ class Keeper:
             reply(Failed("conflict", f"replica {held.record.replica} was thawed or ended while it was being frozen"))
             return
         held.signal_group(signal.SIGSTOP)
-        moving = [one for one in held.members() if not one.stopped]
+        moving = [one for one in held.members() if not one.stopped and one.pid != held.record.init]
         if not moving:
             reply({})
         elif time.monotonic() < deadline:

@@ -39,6 +39,7 @@ def layout_of(paths: Paths, limits: Limits) -> Layout:
         socket=paths.runner_socket,
         log_file_bytes=limits.log_file_bytes,
         log_files=limits.log_files,
+        ready_networks=limits.ready_networks,
     )
 
 

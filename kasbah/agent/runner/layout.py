@@ -21,6 +21,7 @@ class Layout:
     socket: Path
     log_file_bytes: int
     log_files: int
+    ready_networks: int = 4
 
     @property
     def token(self) -> Path:
@@ -41,6 +42,11 @@ class Layout:
     def log(self) -> Path:
         """What the runner has to say about itself."""
         return self.home / "runner.log"
+
+    @property
+    def gateway(self) -> Path:
+        """Where the site's gateway listens, `HOST PORT`: replicas that may call it are led there."""
+        return self.home / "gateway"
 
     @property
     def tag(self) -> str:
@@ -70,4 +76,5 @@ class Layout:
             socket=Path(fields["socket"]),
             log_file_bytes=int(fields["log_file_bytes"]),
             log_files=int(fields["log_files"]),
+            ready_networks=int(fields["ready_networks"]),
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from kasbah.agent import confine
+from kasbah.agent.confine.network import Rule
 from kasbah.agent.runner import journal
 from kasbah.agent.runner.keeper import Keeper, Reply
 from kasbah.agent.runner.server import Operation, Request
-from kasbah.agent.runner.spawn import Order
+from kasbah.agent.runner.spawn import Calls, Order
 
 
 def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) -> Mapping[str, Operation]:
@@ -23,6 +25,12 @@ def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) 
 
     def start(request: Request, reply: Reply) -> None:
         keeper.start(_order(request["order"]), reply)
+
+    def permit(request: Request, reply: Reply) -> None:
+        keeper.permit(request["replica"], _calls(request["egress"]), reply)
+
+    def gateway(request: Request, reply: Reply) -> None:
+        keeper.lead_to(str(request["host"]), int(request["port"]), reply)
 
     def freeze(request: Request, reply: Reply) -> None:
         keeper.freeze(request["replica"], reply)
@@ -53,6 +61,8 @@ def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) 
         "isolation": isolation,
         "list": list_all,
         "start": start,
+        "permit": permit,
+        "gateway": gateway,
         "freeze": freeze,
         "thaw": thaw,
         "stop": stop,
@@ -78,4 +88,13 @@ def _order(fields: Mapping[str, object]) -> Order:
         readable=tuple(Path(str(path)) for path in readable),
         cpu=None if cpu is None else float(str(cpu)),
         memory=None if memory is None else int(str(memory)),
+        calls=None if fields.get("egress") is None else _calls(fields["egress"]),
+    )
+
+
+def _calls(fields: Any) -> Calls:
+    return Calls(
+        entries=tuple(str(one) for one in fields["calls"]),
+        rules=tuple(Rule(network=str(net), port=None if port is None else int(port)) for net, port in fields["rules"]),
+        names={str(name): tuple(str(one) for one in found) for name, found in fields["names"].items()},
     )

@@ -1,7 +1,8 @@
 """What /proc says: who a process is, whether it is the one we knew, and which processes belong to a replica.
 
-A process is known by its pid and its start time: pids are used again. A replica's processes are found three ways,
-because a program can leave each behind: its session, the mark in its environment, and its control group.
+A process is known by its pid and its start time: pids are used again. A replica's processes are those of its pid
+namespace. Where it has none they are found three ways, because a program can leave each behind: its session, the mark
+in its environment, and its control group.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from kasbah.agent.confine import pids
 
 MARK = "KASBAH_REPLICA"
 """The variable that names the replica in the environment of each of its processes."""
@@ -102,6 +105,14 @@ def members(replica: str, leader: int, since: int, groups: Iterable[Path]) -> li
             )
         )
     ]
+
+
+def inhabitants(init: int, start_time: int) -> list[Process]:
+    """The living processes of the pid namespace that `init`, started at `start_time`, is the first of."""
+    if not is_alive(init, start_time):
+        return []  # and with it nothing: another namespace may have the name by now
+    namespace = pids.name_of(init)
+    return [one for one in everyone() if not one.ended and pids.name_of(one.pid) == namespace]
 
 
 def proportional_memory(pid: int) -> int:

@@ -17,7 +17,7 @@ from kasbah.agent.runner import cgroups, endings, processes, records, workdir
 from kasbah.agent.runner.held import Held, send
 from kasbah.agent.runner.layout import Layout
 from kasbah.agent.runner.reactor import Reactor
-from kasbah.agent.runner.records import Records
+from kasbah.agent.runner.records import Record, Records
 
 SWEEP_SECONDS = 5.0
 RETRY_SECONDS = 0.002
@@ -28,16 +28,25 @@ RELEASE_SECONDS, RELEASE_TRIES = 0.05, 100
 
 
 class Reaper:
-    """Sees to the ends of the replicas in `held`. `ended` is called with the id of each."""
+    """Sees to the ends of the replicas in `held`. `ended` is called with the id of each, and `dropped` with the record
+    of one of which nothing is left."""
 
     def __init__(
-        self, layout: Layout, reactor: Reactor, *, held: dict[str, Held], book: Records, ended: Callable[[str], None]
+        self,
+        layout: Layout,
+        reactor: Reactor,
+        *,
+        held: dict[str, Held],
+        book: Records,
+        ended: Callable[[str], None],
+        dropped: Callable[[Record], None] = lambda _record: None,
     ) -> None:
         self._layout = layout
         self._reactor = reactor
         self._held = held
         self._book = book
         self._ended = ended
+        self._dropped = dropped
         self._helpers: set[int] = set()
 
     def reap(self, execed: Callable[[Held], bool]) -> None:
@@ -61,14 +70,14 @@ class Reaper:
         if held.pidfd is not None:
             self._reactor.unwatch(held.pidfd)
         held.ending = True
-        held.signal_group(signal.SIGKILL)
+        held.kill()
         self._sweep(held, time.monotonic() + SWEEP_SECONDS, code, number)
 
     def kill(self, held: Held, cause: str) -> None:
         """End a replica now, and remember why."""
         if held.runs:
             held.cause = held.cause or cause
-            held.signal_group(signal.SIGKILL)
+            held.kill()
             held.signal_members(signal.SIGKILL)
 
     def kill_at(self, held: Held, moment: float, cause: str) -> None:
@@ -84,6 +93,7 @@ class Reaper:
         self._held.pop(replica, None)
         self._book.drop(replica)
         self.delete(held.workdir.root)
+        self._dropped(held.record)
 
     def delete(self, folder: Path) -> None:
         """Delete a folder in a process of its own: a replica may have left very many files."""
@@ -99,6 +109,10 @@ class Reaper:
             finally:
                 os._exit(0)
         self._helpers.add(child)
+
+    def adopt_helper(self, pid: int) -> None:
+        """Know a child that is nobody's replica, and let it end by itself."""
+        self._helpers.add(pid)
 
     def release(self, held: Held) -> None:
         """Close and remove what a replica's processes used: pipes and control groups."""
@@ -134,7 +148,8 @@ class Reaper:
 
     def _orphans(self) -> list[processes.Process]:
         """Children of ours that are nobody's: their environment was cleared and their session is no replica's."""
-        leaders = {one.record.pid for one in self._held.values() if one.alive}
+        alive = [one.record for one in self._held.values() if one.alive]
+        leaders = {one.pid for one in alive} | {one.init for one in alive if one.init}
         children = [one for one in processes.everyone() if one.parent == os.getpid() and not one.ended]
         return [
             one

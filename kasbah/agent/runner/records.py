@@ -12,7 +12,12 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from kasbah.agent.confine.network import Rule, Rules
+
 VERSION = 1
+LOOPBACK = "127.0.0.1"
+"""Where a replica answers that shares the machine's network."""
+
 SUFFIX, NEW = ".replica", ".new"
 STARTING, RUNNING, ENDED = "starting", "running", "ended"
 
@@ -29,7 +34,13 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A replica the runner holds. `stop_by` is when a stopping one is killed, on the machine's monotonic clock."""
+    """A replica the runner holds. `stop_by` is when a stopping one is killed, on the machine's monotonic clock.
+
+    `pid` is its program's first process. Where it has a pid namespace, `init` is the namespace's first process, with
+    whose end all of it ends; where it has a user and a network of its own, `slot` says which (see
+    `claims.py`). `address` is where it answers, `calls` what its service's file lets it call and `egress` what that
+    means now.
+    """
 
     replica: str
     service: str
@@ -42,6 +53,12 @@ class Record:
     state: str = STARTING
     pid: int = 0
     start_time: int = 0
+    init: int = 0
+    init_start_time: int = 0
+    slot: int = 0
+    address: str = LOOPBACK
+    calls: tuple[str, ...] | None = None
+    egress: Rules = None
     frozen: bool = False
     stop_by: float | None = None
     ending: Ending | None = None
@@ -94,4 +111,8 @@ def _parse(fields: dict[str, object]) -> Record:
     record = Record(**fields)  # type: ignore[arg-type]  # our own file; a wrong one raises TypeError
     if isinstance(ending, dict):
         record = replace(record, ending=Ending(**{**ending, "tail": tuple(ending["tail"])}))
+    if record.calls is not None:
+        record = replace(record, calls=tuple(record.calls))
+    if record.egress is not None:
+        record = replace(record, egress=tuple(Rule(**one) for one in record.egress))  # type: ignore[arg-type]  # as above
     return replace(record, groups=tuple(record.groups))

@@ -18,12 +18,15 @@ import os
 import signal
 import stat
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from kasbah.agent import confine
+from kasbah.agent.confine import pids
 from kasbah.agent.confine.kernel import StepFailed
+from kasbah.agent.confine.network import Rule
 from kasbah.agent.runner.processes import MARK, SCRATCH
 from kasbah.agent.runner.workdir import Workdir
 
@@ -36,6 +39,15 @@ CHANGED_SIGNALS = (
 """Python ignores the first two; the runner handles or ignores the others."""
 
 CONFINEMENT_HINT = "it worked when the runner started; see what `kasbah doctor` says is in force on this machine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """What a replica may call: as its service's file has it, as rules, and the addresses of the names in it."""
+
+    entries: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    names: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +64,7 @@ class Order:
     readable: tuple[Path, ...] = ()
     cpu: float | None = None
     memory: int | None = None
+    calls: Calls | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +76,16 @@ class Plan:
     pipes: tuple[Path, Path]
     confinement: confine.Confinement
     groups: tuple[Path, ...] = ()
+    own_processes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A child that waits for `go`. From `says` comes the end of file once it has exec'd, or why it could not."""
+    """A child that waits for `go`. From `says` comes the end of file once it has exec'd, or why it could not. `init`
+    is the first process of its pid namespace (0: it has none), which waits for a word of `go` as well."""
 
     pid: int
+    init: int
     go: int
     says: int
 
@@ -90,14 +106,32 @@ def fork(plan: Plan) -> Child:
     says, says_writer = os.pipe()
     # Both ends of its own pipes are the replica's: a dead runner neither blocks it at once nor breaks its writing.
     outputs = [os.open(pipe, os.O_RDWR | os.O_CLOEXEC) for pipe in plan.pipes]
-    pid = os.fork()
-    if pid == 0:
-        os.close(go)
-        _become(plan, outputs, go_reader, says_writer)
+    with pids.entered() if plan.own_processes else nullcontext():
+        # Both are children of ours, so the program's end is seen as it is; the second is born beside the first.
+        init = _fork_init(go_reader) if plan.own_processes else 0
+        pid = os.fork()
+        if pid == 0:
+            os.close(go)
+            _become(plan, outputs, go_reader, says_writer)
     for fd in (go_reader, says_writer, *outputs):
         os.close(fd)
     os.set_blocking(says, False)
-    return Child(pid=pid, go=go, says=says)
+    return Child(pid=pid, init=init, go=go, says=says)
+
+
+def _fork_init(go_reader: int) -> int:
+    """The first process of a new pid namespace. It ends as its sibling does where its record is not written."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            os.closerange(0, go_reader)  # `go` and `says` among them: their ends must be seen by others
+            os.closerange(go_reader + 1, os.sysconf("SC_OPEN_MAX"))
+            if os.read(go_reader, 1):
+                pids.be_init()
+        finally:
+            os._exit(1)
+    return child
 
 
 def _become(plan: Plan, outputs: list[int], go: int, says: int) -> NoReturn:
@@ -111,7 +145,7 @@ def _become(plan: Plan, outputs: list[int], go: int, says: int) -> NoReturn:
         plan.workdir.fill(plan.order.app)
         for group in plan.groups:
             (group / "cgroup.procs").write_text("0")
-        _arrange_files(outputs, says, plan.confinement.fd)
+        _arrange_files(outputs, (says, *plan.confinement.files))
         confine.limit()
         plan.confinement.enter()
         os.chdir(plan.workdir.app)
@@ -140,11 +174,11 @@ def _reset_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _arrange_files(outputs: list[int], says: int, ruleset: int | None) -> None:
+def _arrange_files(outputs: list[int], needed: tuple[int, ...]) -> None:
     """Standard input is empty, outputs are the pipes, and nothing else of the runner's stays open."""
     for target, source in enumerate((os.open(os.devnull, os.O_RDONLY), *outputs)):
         os.dup2(source, target)
-    kept = sorted(fd for fd in (says, ruleset) if fd is not None)
+    kept = sorted(needed)
     for first, last in zip((2, *kept), (*kept, os.sysconf("SC_OPEN_MAX")), strict=True):
         os.closerange(first + 1, last)
 

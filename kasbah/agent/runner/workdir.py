@@ -3,6 +3,9 @@
     REPLICA/app    the working copy, where it starts; what it writes there is its own and gone with it
     REPLICA/home   HOME
     REPLICA/tmp    TMPDIR, and its /tmp where the kernel lets it have one
+    REPLICA/etc    files that stand in for the machine's own, where the replica has a user of its own
+
+The folder itself is the site's; where the replica has a user of its own, the first three inside are that user's.
 
 The source itself is never written to. A source of more than 32 MiB is not copied: its files are links to the read-only
 originals, in folders of its own.
@@ -14,6 +17,7 @@ import fcntl
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +25,9 @@ LARGEST_COPY = 32 * 2**20
 MOST_COPIED_FILES = 5_000
 LINKED_FOLDERS = frozenset({"node_modules", ".venv"})
 """Installed dependencies: read, not written, and large. A link keeps their own relative imports working."""
+
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+GROUP = "root:x:0:\nnogroup:x:65534:\n"
 
 CLONE = 0x4004_9409
 """FICLONE: share the blocks until one side writes, on file systems that can."""
@@ -31,6 +38,8 @@ class Workdir:
     """The private folder of one replica."""
 
     root: Path
+    owner: int | None = None
+    """The replica's own user and group, where it has one."""
 
     @property
     def app(self) -> Path:
@@ -46,12 +55,45 @@ class Workdir:
 
     def make(self) -> None:
         """Make the empty folders."""
-        for folder in (self.root, self.app, self.home, self.tmp):
+        self.root.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self.app, self.home, self.tmp):
             folder.mkdir(mode=0o700, exist_ok=True)
+            if self.owner is not None:
+                os.chown(folder, self.owner, self.owner)
+        if self.owner is not None:
+            self.root.chmod(0o711)
+            self._name(self.owner)
+
+    @property
+    def stand_ins(self) -> tuple[tuple[Path, Path], ...]:
+        """Files of the machine, each with the one of this folder that the replica sees instead."""
+        if self.owner is None:
+            return ()
+        ours = ((Path("/etc") / name, self.root / "etc" / name) for name in ("passwd", "group", "hosts"))
+        return tuple((theirs, own) for theirs, own in ours if own.exists())
+
+    def know(self, names: Mapping[str, tuple[str, ...]]) -> None:
+        """Tell it where these hosts are, in an /etc/hosts of its own. It sees later changes too."""
+        lines = [f"{address} {name}" for name, addresses in names.items() for address in addresses]
+        hosts = self.root / "etc" / "hosts"
+        hosts.parent.mkdir(exist_ok=True)
+        hosts.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *lines, ""]))  # in place: it is mounted
+        hosts.chmod(0o644)
+
+    def _name(self, owner: int) -> None:
+        """Give the user a name: programs that look up who they are fail where there is none."""
+        folder = self.root / "etc"
+        folder.mkdir(exist_ok=True)
+        (folder / "passwd").write_text(f"{PASSWD}app:x:{owner}:{owner}:a replica:{self.home}:/bin/sh\n")
+        (folder / "group").write_text(f"{GROUP}app:x:{owner}:\n")
+        for path in (folder, folder / "passwd", folder / "group"):
+            path.chmod(0o755 if path == folder else 0o644)
 
     def fill(self, source: Path) -> None:
         """Make the working copy of `source`."""
         _copy_folder(str(source), str(self.app), copied=_is_small(source))
+        if self.owner is not None:
+            _give(self.app, self.owner)
 
 
 def remove(folder: Path) -> None:
@@ -88,6 +130,13 @@ def _copy_folder(source: str, target: str, *, copied: bool) -> None:
                 os.symlink(entry.path, goal)
             elif entry.is_file():
                 _copy_file(entry.path, goal, entry.stat())
+
+
+def _give(folder: Path, owner: int) -> None:
+    """Make all below a folder this user's. Nobody else is in it yet, so nothing moves meanwhile."""
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            os.chown(os.path.join(parent, name), owner, owner, follow_symlinks=False)
 
 
 def _copy_file(source: str, target: str, facts: os.stat_result) -> None:

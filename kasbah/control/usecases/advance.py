@@ -109,7 +109,7 @@ def decide(seen: Snapshot, now: datetime) -> Move:
     started = seen.rollout.moved_at is not None or (trial is not None and trial.rollout == seen.rollout.id)
     if not started:
         contents = seen.revision.contents
-        needs = Needs(runtime=contents.runtime, resources=contents.resources)
+        needs = Needs(runtime=contents.runtime, resources=contents.resources, limits_egress=contents.egress is not None)
         placement = place(seen.service.id, needs, tuple(facts(site, now) for site in seen.sites))
         if not placement.chosen:
             return Move(step=wait_for_place(placement, {site.id: site.name for site in seen.sites}))

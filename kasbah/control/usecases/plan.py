@@ -75,7 +75,7 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
     service = asked if existing is None else _updated(existing, asked)
     joins, starts = (None, True) if existing is None else _rollout(work.tx, existing, revision)
     changes = _changes(work.tx, existing, service, revision, starts=starts)
-    needs = Needs(runtime=revision.runtime, resources=revision.resources)
+    needs = Needs(runtime=revision.runtime, resources=revision.resources, limits_egress=revision.egress is not None)
     return Plan(
         action=Action.CREATE if existing is None else Action.UPDATE if changes else Action.NONE,
         service=service,

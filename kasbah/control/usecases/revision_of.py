@@ -42,6 +42,7 @@ def revision_of(work: Work, project: ProjectId, request: DeployRequest) -> Revis
             health=_health(config.health),
             resources=Resources(cpu=config.resources.cpu, memory=config.resources.memory),
             deadlines=Deadlines(**{name: getattr(config.deadlines, name) for name in Deadlines.__dataclass_fields__}),
+            egress=config.egress,
         )
     )
 

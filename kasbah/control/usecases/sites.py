@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from kasbah.control.store.records import SiteRecord
 from kasbah.decide.placement import SiteFacts
+from kasbah.domain.site import ENFORCED
 
 SILENCE = timedelta(seconds=10)
 """A site that has not reported for longer is not connected."""
@@ -27,4 +28,5 @@ def facts(site: SiteRecord, now: datetime) -> SiteFacts:
         runtimes=report.runtimes if report else (),
         cpus=report.cpus if report else 0.0,
         memory=report.memory if report else 0,
+        keeps_egress=report is not None and report.isolation.egress == ENFORCED,
     )

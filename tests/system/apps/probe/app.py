@@ -1,6 +1,6 @@
 """The app that most tests call: it does little, and tells what it saw.
 
-GET /                who answers: pid, version, and how many requests this process has begun; with STATUS, if set
+GET /                who answers: replica, version, and how many requests this process has begun; with STATUS, if set
 POST /digest         the length and digest of what was sent
 POST /discard        the length of what was sent
 GET /slow?seconds=   answers after so long
@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 
 VERSION = os.environ.get("VERSION", "1")
 STATUS = int(os.environ.get("STATUS", "200"))
+REPLICA = os.environ.get("KASBAH_REPLICA", "")
 STREAM = [(b"content-type", b"text/event-stream")]
 begun = now = peak = 0
 
@@ -38,7 +39,7 @@ async def app(scope, receive, send):
 
 
 async def who(asked, receive, send):
-    await answer(send, {"pid": os.getpid(), "version": VERSION, "begun": begun}, STATUS)
+    await answer(send, {"replica": REPLICA, "version": VERSION, "begun": begun}, STATUS)
 
 
 async def digest(asked, receive, send):
@@ -61,7 +62,7 @@ async def slow(asked, receive, send):
         await asyncio.sleep(float(asked["seconds"]))
     finally:
         now -= 1
-    await answer(send, {"pid": os.getpid()})
+    await answer(send, {"replica": REPLICA})
 
 
 async def events(asked, receive, send):
