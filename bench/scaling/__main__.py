@@ -1,0 +1,59 @@
+"""`python -m bench.scaling [--quick] [--json FILE]`: replay the traces under each rule and print what came of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from bench import rows
+from bench.scaling import results, traces
+from bench.scaling.results import OURS, Result
+from bench.scaling.rules import UNFROZEN, KeepAlive, KnativeLike, Shipped
+from bench.scaling.simulation import Replay, Rule
+from bench.scaling.traces import Trace
+
+STARTS_MS = (100, 1_000, 5_000, 20_000)
+QUICK_STARTS_MS = (1_000, 20_000)
+QUICK_TRACES = ("azure-code", "mooncake-conversation", "servegen-quiet")
+
+RULES: dict[str, Callable[[int], Rule]] = {
+    OURS: Shipped,
+    "kasbah, never frozen": lambda start_ms: Shipped(start_ms, UNFROZEN),
+    "knative-like": lambda _: KnativeLike(),
+    "keep-alive 60 s": lambda _: KeepAlive(60_000),
+    "keep-alive 600 s": lambda _: KeepAlive(600_000),
+}
+
+
+def measure(*, quick: bool) -> Iterator[Result]:
+    """Each trace with each start delay, under every rule."""
+    chosen = [traces.recorded(name) for name in QUICK_TRACES] if quick else traces.everything()
+    for trace in chosen:
+        for start_ms in QUICK_STARTS_MS if quick else STARTS_MS:
+            yield replayed(trace, start_ms)
+
+
+def replayed(trace: Trace, start_ms: int) -> Result:
+    """One trace with one start delay, under every rule."""
+    figures = {name: Replay(trace, rule(start_ms), start_ms=start_ms).run() for name, rule in RULES.items()}
+    return Result(trace=trace.name, start_ms=start_ms, figures=figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="three traces, two start delays")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure beside its references")
+    options = parser.parse_args()
+    console = Console()
+    found = list(measure(quick=options.quick))
+    results.show(found, console)
+    rows.show(list(results.summary(found)), console)
+    if options.json:
+        rows.write(options.json, [*results.summary(found), *results.details(found)])
+
+
+if __name__ == "__main__":
+    main()
