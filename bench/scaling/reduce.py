@@ -20,11 +20,11 @@ import json
 import math
 import sys
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 
-from bench.scaling.traces import DATA
+from bench.scaling.traces import DATA, Trace
 
 BASE_S = 0.1
 PREFILL_PER_S = 8_000
@@ -88,12 +88,26 @@ def gap(chance: Random, family: str, shape: float, scale: float) -> float:
     return chance.gammavariate(shape, scale) if family == "Gamma" else chance.weibullvariate(scale, shape)
 
 
+def read(path: Path) -> Trace:
+    """A trace in the columns of Azure's (.csv) or in Mooncake's (.jsonl), as long as its last request."""
+    requests = mooncake(path) if path.suffix == ".jsonl" else azure(path)
+    return reduced(path.stem, requests, math.ceil(max(at for at, _ in requests)) + 1)
+
+
+def reduced(name: str, requests: Requests, length_s: int) -> Trace:
+    ordered = sorted((round(at * 1_000), max(round(service * 1_000), 1)) for at, service in requests)
+    return Trace(
+        name=name,
+        arrivals=tuple(at for at, _ in ordered),
+        services=tuple(service for _, service in ordered),
+        length=length_s * 1_000,
+    )
+
+
 def keep(name: str, requests: Requests, length_s: int) -> None:
-    lines, before = [str(length_s * 1_000)], 0
-    for at, service in sorted(requests):
-        now = round(at * 1_000)
-        lines.append(f"{now - before},{max(round(service * 1_000), 1)}")
-        before = now
+    trace = reduced(name, requests, length_s)
+    gaps = (at - before for before, at in pairwise((0, *trace.arrivals)))
+    lines = [str(trace.length), *(f"{gap},{took}" for gap, took in zip(gaps, trace.services, strict=True))]
     packed = gzip.compress("\n".join(lines).encode(), mtime=0)
     (DATA / f"{name}.csv.gz").write_bytes(packed)
     print(f"{name}: {len(requests)} requests, {len(packed)} bytes")

@@ -118,7 +118,7 @@ class Replay:
         arrivals = self.trace.arrivals
         if arrivals:
             self._later(arrivals[0], ARRIVED, 0)
-        while self._events and (self._events[0][0] <= self.trace.length or len(self.served_at) < len(arrivals)):
+        while self._events and (self._events[0][0] <= self.trace.length or self._unfinished()):
             self.now, what, whom, order = heapq.heappop(self._events)
             self._happen(what, whom, order)
         self.now = max(self.now, self.trace.length)
@@ -126,6 +126,9 @@ class Replay:
         waits = tuple(self.served_at[one] - at for one, at in enumerate(arrivals))
         return Figures(running_s=self._cost.running_ms / 1_000, frozen_s=self._cost.frozen_ms / 1_000, waits=waits,
                        cold=self._cold, most=self._most)  # fmt: skip
+
+    def _unfinished(self) -> bool:
+        return len(self.served_at) - self._in_flight < len(self.trace.arrivals)
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -243,6 +246,9 @@ class Replay:
         self._later(self.now + takes, READY, live.number, live.orders)
 
     def _order(self, step: Thaw | Resume | Freeze | Stop, live: Live) -> None:
+        if isinstance(step, Stop) and live.state is ReplicaState.DRAINING:
+            live.then = ReplicaState.ENDED  # it is on its way out already
+            return
         live.orders += 1
         was_awake = live.state in AWAKE
         match step:

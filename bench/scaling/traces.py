@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import gzip
 import math
+from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from random import Random
@@ -26,6 +27,11 @@ class Trace:
     arrivals: tuple[int, ...]
     services: tuple[int, ...]
     length: int
+
+    def first(self, length: int) -> Trace:
+        """Only its beginning."""
+        count = bisect_left(self.arrivals, length)
+        return replace(self, arrivals=self.arrivals[:count], services=self.services[:count], length=length)
 
 
 def everything() -> list[Trace]:

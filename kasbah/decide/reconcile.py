@@ -93,20 +93,20 @@ def _to_running(
     count: int, frozen: int | None, replicas: tuple[Replica, ...], may_start: bool, exclusive: bool
 ) -> tuple[Step, ...]:
     awake = sorted((one for one in replicas if one.state in AWAKE), key=_worth, reverse=True)
+    draining = [one for one in replicas if one.state is ReplicaState.DRAINING]
     asleep = [one for one in replicas if one.state is ReplicaState.FROZEN]
-    if len(awake) > count:
-        room = (frozen or 0) - len(asleep)
-        return (*_put_away(awake[count:], room), *_too_many(asleep, frozen))
-    steps: list[Step] = []
-    missing = count - len(awake)
-    for one in [one for one in replicas if one.state is ReplicaState.DRAINING][:missing]:
-        steps.append(Resume(replica=one.id))
-        missing -= 1
-    steps.extend(Thaw(replica=one.id) for one in asleep[:missing])
-    steps.extend(_too_many(asleep[missing:], frozen))
+    steps: list[Step] = list(_put_away(awake[count:], (frozen or 0) - len(asleep)))
+    put_away = sum(isinstance(step, Freeze) for step in steps)
+    missing = max(count - len(awake), 0)
+    resumed, thawed = draining[:missing], asleep[: max(missing - len(draining), 0)]
+    steps.extend(Resume(replica=one.id) for one in resumed)
+    steps.extend(Thaw(replica=one.id) for one in thawed)
+    if frozen is not None:
+        left = [*asleep[len(thawed) :], *draining[len(resumed) :]]
+        steps.extend(Stop(replica=one.id) for one in left[max(frozen - put_away, 0) :])
     ending = any(one.state is not ReplicaState.ENDED for one in replicas)
     if may_start and not (exclusive and ending):
-        steps.extend(Start() for _ in range(missing - len(asleep)))
+        steps.extend(Start() for _ in range(missing - len(resumed) - len(thawed)))
     return tuple(steps)
 
 
@@ -118,10 +118,6 @@ def _put_away(surplus: list[Replica], room: int) -> Iterator[Step]:
             yield Stop(replica=one.id)
         elif one.state is ReplicaState.READY:
             yield Freeze(replica=one.id)
-
-
-def _too_many(asleep: list[Replica], frozen: int | None) -> Iterator[Step]:
-    return (Stop(replica=one.id) for one in asleep[len(asleep) if frozen is None else frozen :])
 
 
 def _worth(replica: Replica) -> tuple[bool, bool, int, float, str]:

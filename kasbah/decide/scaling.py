@@ -9,7 +9,7 @@ replica descends as the whole does, from the last moment it was needed: it runs 
 frozen, where the file freezes, until `stop_after`, and the next peak finds it milliseconds away. Where nothing is
 frozen the way back is a start, so the delay is that much longer.
 
-Why this rule, and which others lost on recorded traffic: docs/decisions/0011-scaling-rule.md.
+Why this rule, and which others lost on recorded traffic: docs/decisions/0012-scaling-rule.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Delays:
     what a start takes. `start` stands for one that was never measured."""
 
     scale_down: timedelta = timedelta(seconds=10)
-    starts: int = 12
+    starts: int = 15
     start: timedelta = timedelta(seconds=5)
 
 
@@ -109,24 +109,24 @@ def scale(
         pending = memory.command if memory.command in ASKED and memory.rung is Rung.RUNNING else None
         memory = replace(memory, rung=Rung.RUNNING, last_used=now, command=pending)
     rung = memory.rung if woken else _rung(scaling, sleep, memory, now)
-    memory = replace(memory, rung=rung)
-    looks = [_next_rung_at(scaling, sleep, memory, now)]
+    if rung is not memory.rung:
+        memory = replace(memory, rung=rung)
+    look_again = _next_rung_at(scaling, sleep, memory, now)
     if rung is not Rung.RUNNING:
         memory = replace(memory, needed=memory.needed if rung is Rung.FROZEN else ())
         reason = "put to sleep" if memory.command else "unused"
-        return Target(rung=rung, replicas=0, reason=reason, look_again=looks[0]), memory
+        return Target(rung=rung, replicas=0, reason=reason, look_again=look_again), memory
     delay = _delay(sleep, start, delays)
     stop_after = delay if sleep.freeze_after is None else sleep.stop_after
     known = memory.needed or (memory.last_used,) * replicas + (memory.last_used - delay,) * frozen
     needed = _needed(known, _wanted(scaling, load), now, stop_after)[: scaling.max]
-    count = max(sum(now - at < delay for at in needed), scaling.min, 1)
-    if count > max(scaling.min, 1):
-        looks.append(needed[count - 1] + delay)
-    if len(needed) > count and stop_after is not None:
-        looks.append(needed[-1] + stop_after)
-    target = Target(rung=rung, replicas=count, reason=f"{load.in_flight + load.waiting} in flight",
-                    look_again=min((at for at in looks if at is not None), default=None),
-                    frozen=len(needed) - count)  # fmt: skip
+    least = max(scaling.min, 1)
+    count = max(sum(now - at < delay for at in needed), least)
+    changes = (look_again, needed[count - 1] + delay if count > least else None,
+               needed[-1] + stop_after if len(needed) > count and stop_after is not None else None)  # fmt: skip
+    target = Target(rung=rung, replicas=count, frozen=len(needed) - count,
+                    reason=f"{load.in_flight + load.waiting} in flight",
+                    look_again=min((at for at in changes if at is not None), default=None))  # fmt: skip
     return target, replace(memory, needed=needed)
 
 
@@ -178,5 +178,7 @@ def _wanted(scaling: Scaling, load: Load) -> int:
 def _needed(
     known: tuple[datetime, ...], wanted: int, now: datetime, stop_after: timedelta | None
 ) -> tuple[datetime, ...]:
-    """When each replica was needed last, without those that were not for too long."""
-    return (now,) * wanted + tuple(at for at in known[wanted:] if stop_after is None or now - at < stop_after)
+    """When each replica was needed last, without those that were not for too long. A clock that was set back has not
+    seen the future."""
+    past = (min(at, now) for at in known[wanted:])
+    return (now,) * wanted + tuple(at for at in past if stop_after is None or now - at < stop_after)

@@ -84,6 +84,8 @@ def test_what_is_done(rung: Rung, count: int, states: list[ReplicaState], steps:
         (2, 1, [READY, FROZEN, FROZEN, FROZEN], ["thaw rp-1", "drain and stop rp-3"]),
         (2, 0, [FROZEN], ["thaw rp-0", "start a replica"]),
         (1, 2, [READY, DRAINING], []),
+        (1, 1, [READY, READY, DRAINING], ["drain and freeze rp-0", "drain and stop rp-2"]),
+        (1, 0, [READY, DRAINING], ["drain and stop rp-1"]),
     ],
 )
 def test_what_is_not_needed_is_frozen_as_far_as_it_may_be(

@@ -183,8 +183,8 @@ def test_a_spike_within_the_delay_begins_it_anew() -> None:
         (FREEZES, 60 * SECOND, DELAY),
         (NEVER, None, UNFROZEN_DELAY),
         (NEVER, SECOND / 10, DELAY),
-        (NEVER, 5 * SECOND, MINUTE),
-        (NEVER, 60 * SECOND, 12 * MINUTE),
+        (NEVER, 5 * SECOND, 75 * SECOND),
+        (NEVER, 60 * SECOND, 15 * MINUTE),
         (replace(NEVER, stop_after=5 * MINUTE), 60 * SECOND, 5 * MINUTE),
     ],
 )
@@ -204,6 +204,13 @@ def test_a_new_agent_gives_what_it_finds_its_time() -> None:
     assert (target.replicas, target.frozen) == (3, 2)
     target, _ = scale(WIDE, FREEZES, **arguments, memory=memory, now=START + DELAY)
     assert (target.replicas, target.frozen) == (1, 4)
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_for_longer() -> None:
+    walk = Walk(WIDE, FREEZES)
+    walk.look(Load(in_flight=50))
+    walk.look(Load(in_flight=1), after=-timedelta(hours=1))
+    assert walk.look(Load(in_flight=1), after=DELAY).replicas == 1
 
 
 def test_what_sleeps_as_a_whole_is_thawed_as_far_as_it_is_needed() -> None:

@@ -143,7 +143,11 @@ def test_what_a_peak_needed_is_frozen_after_it_and_the_next_peak_thaws_it(tmp_pa
             await asyncio.sleep(20)
             assert (len(unit.replicas.ready), len(unit.replicas.frozen)) == (1, 2)
             there = {one.id for one in unit.replicas}
+            took = unit.replicas.start_took
+            assert took is not None
+            assert timedelta(seconds=2) < took < timedelta(seconds=3), "measured, to the probe's answer"
             assert await peak(dev) <= there
+            assert unit.replicas.start_took == took, "a thaw is no start"
             assert {one.id for one in unit.replicas} == there, "nothing was started"
             await asyncio.sleep(5 * MINUTE + 20)
             assert (len(unit.replicas.alive), len(unit.replicas.frozen)) == (1, 0), "unneeded for too long, they end"
