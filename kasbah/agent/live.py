@@ -41,7 +41,8 @@ CARRYING = (ReplicaState.READY, ReplicaState.UNREADY, ReplicaState.DRAINING)
 
 
 class Replicas:
-    """See the module. `on_event` is called when one becomes ready, unready, or has ended."""
+    """See the module. `on_event` is called when one becomes ready, unready, or has ended. `start_took` is how long the
+    last start took, from its order until it was ready; None: none was seen."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Replicas:
     ) -> None:
         self.on_event: Callable[[LiveReplica], None] = lambda _: None
         self.was_busy = False
+        self.start_took: timedelta | None = None
         self._all: dict[ReplicaId, LiveReplica] = {}
         self._revision = revision
         self._driver = driver
@@ -86,6 +88,11 @@ class Replicas:
     def ready(self) -> list[LiveReplica]:
         """Those that take traffic."""
         return [one for one in self if one.state is ReplicaState.READY]
+
+    @property
+    def frozen(self) -> list[LiveReplica]:
+        """Those that were put to sleep with their memory."""
+        return [one for one in self if one.state is ReplicaState.FROZEN]
 
     @property
     def starting(self) -> list[LiveReplica]:
@@ -171,6 +178,7 @@ class Replicas:
             state=ReplicaState.STARTING,
             address="",
             since=self._clock.now(),
+            ordered_at=self._clock.steady(),
         )
         self._all[live.id] = live
         self._drop_oldest_ended()
@@ -324,6 +332,8 @@ class Replicas:
 
     def _ready(self, live: LiveReplica) -> None:
         now = self._clock.steady()
+        if live.ready_at is None and live.ordered_at is not None:
+            self.start_took = timedelta(seconds=now - live.ordered_at)
         live.state, live.ready_at = ReplicaState.READY, live.ready_at or now
         self.on_event(live)
 

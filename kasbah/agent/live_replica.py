@@ -36,6 +36,7 @@ class LiveReplica:
     assigned_before: int = 0
     assigned_at: float = float("-inf")
     known: bool = False
+    ordered_at: float | None = None
     existing_at: float | None = None
     ready_at: float | None = None
     wanted_gone: bool = False

@@ -269,6 +269,8 @@ class Unit:
             scaling_of(self.service, self.revision),
             sleep_of(self.service, self.revision),
             replicas=len(self.replicas.awake),
+            frozen=len(self.replicas.frozen),
+            start=self.replicas.start_took,
             load=load,
             memory=self._memory,
             now=now,

@@ -6,6 +6,7 @@ were idle or surplus at the moment of deciding; whoever carries them out waits u
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -79,7 +80,7 @@ def reconcile(
     started while any replica, ending ones included, still holds it.
     """
     if target.rung is Rung.RUNNING:
-        return _to_running(target.replicas, replicas, may_start, exclusive)
+        return _to_running(target.replicas, target.frozen, replicas, may_start, exclusive)
     if target.rung is Rung.FROZEN:
         return tuple(
             Freeze(replica=one.id) for one in replicas if one.state in (ReplicaState.READY, ReplicaState.UNREADY)
@@ -88,21 +89,35 @@ def reconcile(
     return tuple(Stop(replica=one.id) for one in replicas if one.state in stoppable)
 
 
-def _to_running(count: int, replicas: tuple[Replica, ...], may_start: bool, exclusive: bool) -> tuple[Step, ...]:
+def _to_running(
+    count: int, frozen: int | None, replicas: tuple[Replica, ...], may_start: bool, exclusive: bool
+) -> tuple[Step, ...]:
     awake = sorted((one for one in replicas if one.state in AWAKE), key=_worth, reverse=True)
-    surplus = awake[count:]
-    if surplus:
-        return tuple(Stop(replica=one.id) for one in surplus)
-    steps: list[Step] = []
-    missing = count - len(awake)
-    for state, step in ((ReplicaState.DRAINING, Resume), (ReplicaState.FROZEN, Thaw)):
-        for one in [one for one in replicas if one.state is state][:missing]:
-            steps.append(step(replica=one.id))
-            missing -= 1
+    draining = [one for one in replicas if one.state is ReplicaState.DRAINING]
+    asleep = [one for one in replicas if one.state is ReplicaState.FROZEN]
+    steps: list[Step] = list(_put_away(awake[count:], (frozen or 0) - len(asleep)))
+    put_away = sum(isinstance(step, Freeze) for step in steps)
+    missing = max(count - len(awake), 0)
+    resumed, thawed = draining[:missing], asleep[: max(missing - len(draining), 0)]
+    steps.extend(Resume(replica=one.id) for one in resumed)
+    steps.extend(Thaw(replica=one.id) for one in thawed)
+    if frozen is not None:
+        left = [*asleep[len(thawed) :], *draining[len(resumed) :]]
+        steps.extend(Stop(replica=one.id) for one in left[max(frozen - put_away, 0) :])
     ending = any(one.state is not ReplicaState.ENDED for one in replicas)
     if may_start and not (exclusive and ending):
-        steps.extend(Start() for _ in range(missing))
+        steps.extend(Start() for _ in range(missing - len(resumed) - len(thawed)))
     return tuple(steps)
+
+
+def _put_away(surplus: list[Replica], room: int) -> Iterator[Step]:
+    """Freeze as many as may be, end the others. What is starting is frozen once it has started: to end it now would be
+    to pay for its start and have nothing."""
+    for place, one in enumerate(surplus):
+        if place >= room or one.state is ReplicaState.UNREADY:
+            yield Stop(replica=one.id)
+        elif one.state is ReplicaState.READY:
+            yield Freeze(replica=one.id)
 
 
 def _worth(replica: Replica) -> tuple[bool, bool, int, float, str]:

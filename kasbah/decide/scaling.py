@@ -2,12 +2,14 @@
 
     running --freeze_after--> frozen --stop_after--> stopped        any request: back to running
 
-Idle means that nothing is in flight and nobody waits; both times count from the last moment that was not so. While it
-is used, the number of replicas follows the requests in flight: `concurrency` per replica on average over the stable
-window, or over the short panic window while that asks for at least twice what there is. It grows at once and shrinks
-only when the target has been lower for the whole scale-down delay.
+Idle means that nothing is in flight and nobody waits; both times count from the last moment that was not so.
 
-The rule (stable and panic windows) is Knative's: knative.dev/docs/serving/autoscaling/kpa-specific.
+While it is used, there are at once as many replicas as the requests in flight and waiting need, `concurrency` each. A
+replica descends as the whole does, from the last moment it was needed: it runs on for the scale-down delay; then it is
+frozen, where the file freezes, until `stop_after`, and the next peak finds it milliseconds away. Where nothing is
+frozen the way back is a start, so the delay is that much longer.
+
+Why this rule, and which others lost on recorded traffic: docs/decisions/0012-scaling-rule.md.
 """
 
 from __future__ import annotations
@@ -30,16 +32,17 @@ class Rung(StrEnum):
 
 DEPTH = {Rung.RUNNING: 0, Rung.FROZEN: 1, Rung.STOPPED: 2}
 ASKED = {Command.SLEEP: Rung.FROZEN, Command.STOP: Rung.STOPPED}
+SOON = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Windows:
-    """The autoscaler's times."""
+class Delays:
+    """How long a replica that is not needed runs on: `scale_down`, and where it is not frozen at least `starts` times
+    what a start takes. `start` stands for one that was never measured."""
 
-    stable: timedelta = timedelta(seconds=60)
-    panic: timedelta = timedelta(seconds=6)
-    scale_down_delay: timedelta = timedelta(seconds=30)
-    panic_ratio: float = 2.0
+    scale_down: timedelta = timedelta(seconds=10)
+    starts: int = 15
+    start: timedelta = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,25 +68,26 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingMemory:
-    """What the rule must remember between two looks: the rung it chose last; (time, requests in flight or waiting),
-    oldest first; when the target began to be below what there is; and the sleep a person asked for, which waits for
-    the first idle moment and lasts until the next use."""
+    """What the rule must remember between two looks: the rung it chose last; when the first, the second, ... replica
+    was needed last, so never a later one after an earlier one; and the sleep a person asked for, which waits for the
+    first idle moment and lasts until the next use."""
 
     rung: Rung
     last_used: datetime
-    samples: tuple[tuple[datetime, int], ...] = ()
-    lower_since: datetime | None = None
+    needed: tuple[datetime, ...] = ()
     command: Command | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The answer: the rung, the replicas awake on it, why, and when to look again if nothing happens (None: never)."""
+    """The answer: the rung, the replicas awake on it, how many may be frozen beside them (None: those that are), why,
+    and when to look again if nothing happens (None: never)."""
 
     rung: Rung
     replicas: int
     reason: str
     look_again: datetime | None = None
+    frozen: int | None = None
 
 
 def scale(
@@ -94,28 +98,36 @@ def scale(
     load: Load,
     memory: ScalingMemory,
     now: datetime,
-    windows: Windows = Windows(),
+    frozen: int = 0,
+    start: timedelta | None = None,
+    delays: Delays = Delays(),
 ) -> tuple[Target, ScalingMemory]:
-    """The rung and the number of replicas that a revision should have; `replicas` are awake now."""
+    """The rung and the number of replicas that a revision should have; `replicas` are awake now, and `frozen` frozen.
+    `start` is how long a start takes, where that is known."""
     woken = memory.command is Command.WAKE or _is_used(load, memory)
     if woken:
         pending = memory.command if memory.command in ASKED and memory.rung is Rung.RUNNING else None
         memory = replace(memory, rung=Rung.RUNNING, last_used=now, command=pending)
     rung = memory.rung if woken else _rung(scaling, sleep, memory, now)
-    memory = replace(memory, rung=rung, samples=_sampled(memory.samples, load, now, windows))
-    look_again = _next_rung_at(scaling, sleep, memory, now, windows)
+    if rung is not memory.rung:
+        memory = replace(memory, rung=rung)
+    look_again = _next_rung_at(scaling, sleep, memory, now)
     if rung is not Rung.RUNNING:
-        memory = replace(memory, samples=(), lower_since=None)
+        memory = replace(memory, needed=memory.needed if rung is Rung.FROZEN else ())
         reason = "put to sleep" if memory.command else "unused"
         return Target(rung=rung, replicas=0, reason=reason, look_again=look_again), memory
-    wanted = max(_wanted(scaling, load, memory.samples, replicas, now, windows), 1)
-    memory, count, shrink_at = _damped(wanted, min(replicas, scaling.max), memory, now, windows)
-    if shrink_at is None and count > max(scaling.min, 1):
-        shrink_at = now + windows.panic  # the windows empty as time passes, though nothing happens
-    looks = [at for at in (look_again, shrink_at) if at is not None]
-    target = Target(rung=rung, replicas=count, reason=f"{load.in_flight + load.waiting} in flight",
-                    look_again=min(looks, default=None))  # fmt: skip
-    return target, memory
+    delay = _delay(sleep, start, delays)
+    stop_after = delay if sleep.freeze_after is None else sleep.stop_after
+    known = memory.needed or (memory.last_used,) * replicas + (memory.last_used - delay,) * frozen
+    needed = _needed(known, _wanted(scaling, load), now, stop_after)[: scaling.max]
+    least = max(scaling.min, 1)
+    count = max(sum(now - at < delay for at in needed), least)
+    changes = (look_again, needed[count - 1] + delay if count > least else None,
+               needed[-1] + stop_after if len(needed) > count and stop_after is not None else None)  # fmt: skip
+    target = Target(rung=rung, replicas=count, frozen=len(needed) - count,
+                    reason=f"{load.in_flight + load.waiting} in flight",
+                    look_again=min((at for at in changes if at is not None), default=None))  # fmt: skip
+    return target, replace(memory, needed=needed)
 
 
 def _is_used(load: Load, memory: ScalingMemory) -> bool:
@@ -139,11 +151,9 @@ def _rung(scaling: Scaling, sleep: Sleep, memory: ScalingMemory, now: datetime) 
     return max(reached, key=DEPTH.__getitem__)
 
 
-def _next_rung_at(
-    scaling: Scaling, sleep: Sleep, memory: ScalingMemory, now: datetime, windows: Windows
-) -> datetime | None:
+def _next_rung_at(scaling: Scaling, sleep: Sleep, memory: ScalingMemory, now: datetime) -> datetime | None:
     if memory.rung is Rung.RUNNING and memory.command in ASKED:
-        return now + windows.panic  # the sleep asked for begins at the first idle moment, which may come unannounced
+        return now + SOON  # the sleep asked for begins at the first idle moment, which may come unannounced
     if memory.rung is Rung.STOPPED or (scaling.min > 0 and memory.command is None):
         return None
     times = (sleep.stop_after,) if memory.rung is Rung.FROZEN else (sleep.freeze_after, sleep.stop_after)
@@ -151,45 +161,24 @@ def _next_rung_at(
     return min(ahead, default=None)
 
 
-def _sampled(
-    samples: tuple[tuple[datetime, int], ...], load: Load, now: datetime, windows: Windows
-) -> tuple[tuple[datetime, int], ...]:
-    kept = tuple(sample for sample in samples if now - sample[0] <= windows.stable)
-    return (*kept, (now, load.in_flight + load.waiting))
+def _delay(sleep: Sleep, start: timedelta | None, delays: Delays) -> timedelta:
+    """How long a replica runs on that is not needed: the longer, the dearer its way back, but no longer than the last
+    one would."""
+    if sleep.freeze_after is not None:
+        return delays.scale_down
+    delay = max(delays.scale_down, delays.starts * (delays.start if start is None else start))
+    return delay if sleep.stop_after is None else min(delay, sleep.stop_after)
 
 
-def _wanted(
-    scaling: Scaling,
-    load: Load,
-    samples: tuple[tuple[datetime, int], ...],
-    replicas: int,
-    now: datetime,
-    windows: Windows,
-) -> int:
-    """Replicas for the load: of the stable window, or of the panic window where that asks for twice what there is."""
-    stable = _needed(_mean(samples, now - windows.stable), scaling)
-    panic = _needed(max(_mean(samples, now - windows.panic), load.in_flight + load.waiting), scaling)
-    panicking = panic >= windows.panic_ratio * max(replicas, 1)
-    return min(max(panic if panicking else stable, scaling.min), scaling.max)
+def _wanted(scaling: Scaling, load: Load) -> int:
+    """Replicas for what is in flight and waits now; one that is awake is one at the least."""
+    return min(max(math.ceil((load.in_flight + load.waiting) / scaling.concurrency), scaling.min, 1), scaling.max)
 
 
-def _damped(
-    wanted: int, replicas: int, memory: ScalingMemory, now: datetime, windows: Windows
-) -> tuple[ScalingMemory, int, datetime | None]:
-    """Grow at once; shrink only once fewer have been wanted for the whole delay."""
-    if wanted >= replicas:
-        return replace(memory, lower_since=None), wanted, None
-    since = memory.lower_since or now
-    memory = replace(memory, lower_since=since)
-    if now - since >= windows.scale_down_delay:
-        return memory, wanted, None
-    return memory, replicas, since + windows.scale_down_delay
-
-
-def _needed(in_flight: float, scaling: Scaling) -> int:
-    return math.ceil(in_flight / scaling.concurrency)
-
-
-def _mean(samples: tuple[tuple[datetime, int], ...], since: datetime) -> float:
-    recent = [count for at, count in samples if at >= since]
-    return sum(recent) / len(recent) if recent else 0.0
+def _needed(
+    known: tuple[datetime, ...], wanted: int, now: datetime, stop_after: timedelta | None
+) -> tuple[datetime, ...]:
+    """When each replica was needed last, without those that were not for too long. A clock that was set back has not
+    seen the future."""
+    past = (min(at, now) for at in known[wanted:])
+    return (now,) * wanted + tuple(at for at in past if stop_after is None or now - at < stop_after)

@@ -70,6 +70,31 @@ def test_what_is_done(rung: Rung, count: int, states: list[ReplicaState], steps:
     assert plan(rung, count, *states) == steps
 
 
+@pytest.mark.parametrize(
+    ("count", "frozen", "states", "steps"),
+    [
+        (1, 1, [READY, READY], ["drain and freeze rp-0"]),
+        (1, 1, [READY, READY, READY], ["drain and freeze rp-1", "drain and stop rp-0"]),
+        (1, 1, [READY, READY, FROZEN], ["drain and stop rp-0"]),
+        (1, 1, [READY, STARTING], []),
+        (1, 0, [READY, STARTING], ["drain and stop rp-1"]),
+        (1, 1, [READY, UNREADY], ["drain and stop rp-1"]),
+        (1, 0, [READY, FROZEN], ["drain and stop rp-1"]),
+        (1, 1, [READY, FROZEN, FROZEN], ["drain and stop rp-2"]),
+        (2, 1, [READY, FROZEN, FROZEN, FROZEN], ["thaw rp-1", "drain and stop rp-3"]),
+        (2, 0, [FROZEN], ["thaw rp-0", "start a replica"]),
+        (1, 2, [READY, DRAINING], []),
+        (1, 1, [READY, READY, DRAINING], ["drain and freeze rp-0", "drain and stop rp-2"]),
+        (1, 0, [READY, DRAINING], ["drain and stop rp-1"]),
+    ],
+)
+def test_what_is_not_needed_is_frozen_as_far_as_it_may_be(
+    count: int, frozen: int, states: list[ReplicaState], steps: list[str]
+) -> None:
+    wanted = replace(target(Rung.RUNNING, count), frozen=frozen)
+    assert [str(step) for step in reconcile(wanted, replicas(*states), may_start=True)] == steps
+
+
 def test_the_busier_and_then_the_older_one_is_kept() -> None:
     idle, busy = replica("rp-0", READY, age=9), replica("rp-1", READY, in_flight=1)
     assert reconcile(target(), (idle, busy), may_start=True) == (Stop(replica=idle.id),)
@@ -147,6 +172,19 @@ def test_a_plan_carried_out_leaves_nothing_to_do(rung: Rung, count: int, states:
         assert not left
     if rung is Rung.FROZEN:
         assert set(left) <= {FROZEN}
+
+
+@given(st.integers(1, 8), st.integers(0, 8), STATES)
+def test_no_more_stay_frozen_than_may_be(count: int, frozen: int, states: list[ReplicaState]) -> None:
+    """However it began, in the end there are so many awake, and no more frozen than allowed."""
+    wanted = replace(target(Rung.RUNNING, count), frozen=frozen)
+    there = replicas(*states)
+    for _ in range(4):
+        there = settled(carried_out(there, reconcile(wanted, there, may_start=True)), Rung.FROZEN)
+    assert reconcile(wanted, there, may_start=True) == ()
+    left = Counter(one.state for one in there)
+    assert sum(left[state] for state in AWAKE) == count
+    assert left[FROZEN] <= frozen
 
 
 @given(RUNGS, st.integers(1, 8), STATES, st.booleans(), st.booleans())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kasbah.decide.scaling import DEPTH, Load, Rung, ScalingMemory, Target, scale
+from kasbah.decide.scaling import DEPTH, Delays, Load, Rung, ScalingMemory, Target, scale
 from kasbah.domain.service import Command, Scaling, Sleep
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -17,6 +17,9 @@ SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 IDLE = Load()
 NEVER = Sleep(freeze_after=None, stop_after=None)
+FREEZES = Sleep(freeze_after=MINUTE, stop_after=10 * MINUTE)
+DELAY = Delays().scale_down
+UNFROZEN_DELAY = Delays().starts * Delays().start
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Walk:
     rung: Rung = Rung.RUNNING
     now: datetime = START
     replicas: int = 1
+    start: timedelta | None = None
 
     def __post_init__(self) -> None:
         self.memory = ScalingMemory(rung=self.rung, last_used=self.now)
@@ -39,7 +43,13 @@ class Walk:
         if command is not None:
             self.memory = replace(self.memory, command=command)
         target, self.memory = scale(
-            self.scaling, self.sleep, replicas=self.replicas, load=load, memory=self.memory, now=self.now
+            self.scaling,
+            self.sleep,
+            replicas=self.replicas,
+            load=load,
+            memory=self.memory,
+            now=self.now,
+            start=self.start,
         )
         self.replicas, self.rung = target.replicas, target.rung
         return target
@@ -138,25 +148,77 @@ def test_a_burst_is_met_at_once(in_flight: int, replicas: int) -> None:
     assert Walk(WIDE, NEVER).look(Load(in_flight=in_flight)).replicas == replicas
 
 
-def test_it_shrinks_only_when_fewer_were_wanted_for_the_whole_delay() -> None:
-    walk = Walk(WIDE, NEVER)
+def test_each_replica_runs_on_for_the_delay_then_is_frozen_then_ends() -> None:
+    walk = Walk(WIDE, FREEZES)
     assert walk.look(Load(in_flight=100)).replicas == 10
-    for _ in range(30):
-        assert walk.look(Load(in_flight=10), after=SECOND).replicas == 10
-    assert walk.look(Load(in_flight=10), after=SECOND).replicas == 2, "what the stable window asks for by now"
-    for _ in range(90):
-        walk.look(Load(in_flight=10), after=SECOND)
-    assert walk.replicas == 1, "the window holds nothing of the burst any more"
+    walk.look(Load(in_flight=30), after=5 * SECOND)
+    target = walk.look(Load(in_flight=1), after=4 * SECOND)
+    assert (target.replicas, target.frozen, target.look_again) == (10, 0, START + DELAY)
+    target = walk.look(Load(in_flight=1), after=SECOND)
+    assert (target.replicas, target.frozen, target.look_again) == (3, 7, START + 5 * SECOND + DELAY)
+    target = walk.look(Load(in_flight=1), after=5 * SECOND)
+    assert (target.replicas, target.frozen) == (1, 9)
+    for _ in range(9 * 60):
+        target = walk.look(Load(in_flight=1), after=SECOND)
+    assert (target.replicas, target.frozen) == (1, 9)
+    assert target.look_again == START + 10 * MINUTE, "the first that were not needed end first"
+    target = walk.look(Load(in_flight=1), after=target.look_again - walk.now)
+    assert (target.replicas, target.frozen) == (1, 2)
+    target = walk.look(Load(in_flight=1), after=5 * SECOND)
+    assert (target.replicas, target.frozen) == (1, 0)
 
 
 def test_a_spike_within_the_delay_begins_it_anew() -> None:
-    walk = Walk(Scaling(max=2, concurrency=10), NEVER)
+    walk = Walk(Scaling(max=2, concurrency=10), FREEZES)
     assert walk.look(Load(in_flight=20)).replicas == 2
     for _ in range(3):
-        assert walk.look(Load(in_flight=1), after=70 * SECOND).replicas == 2
-        assert walk.look(Load(in_flight=20), after=25 * SECOND).replicas == 2
-    walk.look(Load(in_flight=1), after=70 * SECOND)
-    assert walk.look(Load(in_flight=1), after=30 * SECOND).replicas == 1
+        assert walk.look(Load(in_flight=1), after=DELAY - SECOND).replicas == 2
+        assert walk.look(Load(in_flight=20), after=SECOND / 2).replicas == 2
+    assert walk.look(Load(in_flight=1), after=DELAY).replicas == 1
+
+
+@pytest.mark.parametrize(
+    ("sleep", "start", "delay"),
+    [
+        (FREEZES, 60 * SECOND, DELAY),
+        (NEVER, None, UNFROZEN_DELAY),
+        (NEVER, SECOND / 10, DELAY),
+        (NEVER, 5 * SECOND, 75 * SECOND),
+        (NEVER, 60 * SECOND, 15 * MINUTE),
+        (replace(NEVER, stop_after=5 * MINUTE), 60 * SECOND, 5 * MINUTE),
+    ],
+)
+def test_what_is_not_frozen_runs_on_the_longer_the_dearer_a_start_is(sleep, start, delay) -> None:
+    walk = Walk(WIDE, sleep, start=start)
+    walk.look(Load(in_flight=20))
+    assert walk.look(Load(in_flight=10), after=delay - SECOND).replicas == 2
+    target = walk.look(Load(in_flight=10), after=SECOND)
+    assert (target.replicas, target.frozen) == (1, 1 if sleep is FREEZES else 0)
+
+
+def test_a_new_agent_gives_what_it_finds_its_time() -> None:
+    """Its memory is empty: what runs may have been needed just now, what is frozen was not for a while."""
+    memory = ScalingMemory(rung=Rung.RUNNING, last_used=START)
+    arguments = {"replicas": 3, "frozen": 2, "load": Load(in_flight=1)}
+    target, memory = scale(WIDE, FREEZES, **arguments, memory=memory, now=START)
+    assert (target.replicas, target.frozen) == (3, 2)
+    target, _ = scale(WIDE, FREEZES, **arguments, memory=memory, now=START + DELAY)
+    assert (target.replicas, target.frozen) == (1, 4)
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_for_longer() -> None:
+    walk = Walk(WIDE, FREEZES)
+    walk.look(Load(in_flight=50))
+    walk.look(Load(in_flight=1), after=-timedelta(hours=1))
+    assert walk.look(Load(in_flight=1), after=DELAY).replicas == 1
+
+
+def test_what_sleeps_as_a_whole_is_thawed_as_far_as_it_is_needed() -> None:
+    walk = Walk(WIDE, FREEZES)
+    walk.look(Load(in_flight=50))
+    assert walk.look(after=MINUTE).rung is Rung.FROZEN
+    target = walk.look(Load(waiting=11), after=MINUTE)
+    assert (target.replicas, target.frozen) == (2, 3)
 
 
 def test_a_lower_max_holds_at_once() -> None:
@@ -205,7 +267,7 @@ HAPPENINGS = st.lists(
 @given(SCALINGS, SLEEPS, st.sampled_from(Rung), st.integers(0, 12), HAPPENINGS)
 def test_whatever_happens(scaling: Scaling, sleep: Sleep, rung: Rung, replicas: int, happenings) -> None:
     walk = Walk(scaling, sleep, rung=rung, replicas=replicas)
-    asked = False
+    asked, needs = False, []
     for after, load, command in happenings:
         before, had = walk.rung, walk.replicas
         asked = (asked or command in (Command.SLEEP, Command.STOP)) and command is not Command.WAKE
@@ -220,8 +282,12 @@ def test_whatever_happens(scaling: Scaling, sleep: Sleep, rung: Rung, replicas: 
         if load.idle and command is not Command.WAKE and not scaling.min:
             assert DEPTH[target.rung] >= DEPTH[before], "unused, it only descends"
         if before is target.rung is Rung.RUNNING and target.replicas < had <= scaling.max:
-            assert walk.memory.lower_since is not None
-            assert walk.now - walk.memory.lower_since >= 30 * SECOND, "it shrinks only after the delay"
+            recent = [need for at, need in needs if walk.now - at < DELAY]
+            assert target.replicas >= max(recent, default=0), "it shrinks only after the delay"
+        needs.append((walk.now, min(-(-(load.in_flight + load.waiting) // scaling.concurrency), scaling.max)))
+        assert list(walk.memory.needed) == sorted(walk.memory.needed, reverse=True)
+        assert len(walk.memory.needed) <= scaling.max, "what it remembers is bounded"
+        assert target.replicas + (target.frozen or 0) <= scaling.max
         asked = asked and not (target.rung is Rung.RUNNING and before is not Rung.RUNNING)
 
 

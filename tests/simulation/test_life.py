@@ -125,6 +125,37 @@ def test_a_burst_into_a_sleeping_service_is_one_wake_and_one_start(tmp_path: Pat
     bent.run(life)
 
 
+def test_what_a_peak_needed_is_frozen_after_it_and_the_next_peak_thaws_it(tmp_path: Path) -> None:
+    async def peak(dev: Dev) -> set[Any]:
+        calls = [dev.site.gateway.call("web.localhost", timedelta(seconds=5)) for _ in range(30)]
+        answers = await asyncio.gather(*calls)
+        assert {one.status for one in answers} == {200}
+        return {one.replica for one in answers}
+
+    async def life() -> None:
+        async with installed(tmp_path) as dev:
+            sleep = {"freeze_after": "1m", "stop_after": "5m"}
+            await deploy(dev, scaling={"max": 3, "concurrency": 10}, sleep=sleep)
+            calm = asyncio.create_task(dev.site.gateway.call("web.localhost", timedelta(minutes=7)))
+            await peak(dev)
+            (unit,) = dev.site.reconciler.units
+            assert (len(unit.replicas.ready), len(unit.replicas.frozen)) == (3, 0)
+            await asyncio.sleep(20)
+            assert (len(unit.replicas.ready), len(unit.replicas.frozen)) == (1, 2)
+            there = {one.id for one in unit.replicas}
+            took = unit.replicas.start_took
+            assert took is not None
+            assert timedelta(seconds=2) < took < timedelta(seconds=3), "measured, to the probe's answer"
+            assert await peak(dev) <= there
+            assert unit.replicas.start_took == took, "a thaw is no start"
+            assert {one.id for one in unit.replicas} == there, "nothing was started"
+            await asyncio.sleep(5 * MINUTE + 20)
+            assert (len(unit.replicas.alive), len(unit.replicas.frozen)) == (1, 0), "unneeded for too long, they end"
+            assert (await calm).status == 200
+
+    bent.run(life)
+
+
 def test_a_second_revision_takes_over_without_a_failed_request(tmp_path: Path) -> None:
     async def life() -> None:
         async with installed(tmp_path) as dev:

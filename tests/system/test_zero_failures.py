@@ -144,6 +144,29 @@ async def test_replicas_follow_concurrency(site: Site, tmp_path: Path) -> None:
     assert {one["id"] for one in seen["replicas"]} == {json.loads(one.body)["replica"] for one in outcomes[-20:]}
 
 
+async def test_what_a_peak_needed_is_frozen_after_it_and_serves_the_next(site: Site, tmp_path: Path) -> None:
+    name, slow = "peaks", Request(path="/slow?seconds=0.5")
+    scaling, sleep = {"min": 1, "max": 3, "concurrency": 5}, {"freeze_after": "10m"}
+    site.deploy(probe(tmp_path, {name: {"scaling": scaling, "sleep": sleep}}))
+    target = site.target(name)
+
+    def states() -> Counter[str]:
+        return Counter(one["state"] for one in site.describe(name)["replicas"])
+
+    async def peak() -> None:
+        for _ in range(60):
+            none_failed(Tally.of(await asyncio.gather(*(call(target, slow) for _ in range(20)))))
+            if states() == {"ready": 3}:
+                return
+        raise AssertionError(states())
+
+    await peak()
+    there = {one["pid"] for one in site.describe(name)["replicas"]}
+    site.becomes(name, lambda _: states() == {"ready": 1, "frozen": 2}, "has frozen what it does not need")
+    await peak()
+    assert {one["pid"] for one in site.describe(name)["replicas"]} == there, "nothing was started"
+
+
 def test_a_service_with_a_minimum_never_sleeps(site: Site, tmp_path: Path) -> None:
     names = {"steady": 1, "fleeting": 0}
     sleep = {"freeze_after": "100ms", "stop_after": "300ms"}
