@@ -9,19 +9,32 @@ from kasbah.agent.gateway import names
 from kasbah.agent.gateway.listeners import EXTENSIONS, TYPE, WEBSOCKET, Json, error_body
 from kasbah.domain.gateway import Gateway, VirtualHost, WeightedCluster
 
-RETRY: Json = {
-    "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
-    "retriable_headers": [{"name": names.RETRY_HEADER, "present_match": True}],
-    "num_retries": 4,
-    "retry_priority": {
-        "name": "envoy.retry_priorities.previous_priorities",
-        "typed_config": {
-            "@type": f"{EXTENSIONS}retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-            "update_frequency": 1,
+REPEATABLE = "GET|HEAD|PUT|DELETE|OPTIONS|TRACE"
+"""The methods that may be carried out twice (RFC 9110, 9.2.2): their callers ask again themselves."""
+REPEATED, SENT_AGAIN = 5, 10
+"""With Envoy's pauses that is about a second: by then the site knows that a replica is gone. What may have reached a
+replica is repeated less, since it may be what ends them."""
+
+
+def _retry(*, repeatable: bool) -> Json:
+    """What never reached a replica is sent again, and what may be repeated as long as no answer has begun: to the cold
+    listener, where it waits for a replica that is well."""
+    unsent = "connect-failure,refused-stream,reset-before-request,retriable-headers"
+    match = {"present_match": True} if repeatable else {"string_match": {"exact": names.UNSENT}}
+    return {
+        "retry_on": f"{unsent},reset" if repeatable else unsent,
+        "retriable_headers": [{"name": names.RETRY_HEADER, **match}],
+        "num_retries": REPEATED if repeatable else SENT_AGAIN,
+        "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.8s"},
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": f"{EXTENSIONS}retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                "update_frequency": 1,
+            },
         },
-    },
-}
-"""What never reached a replica is sent again: to the cold listener, where it waits for one."""
+    }
+
 
 DISABLED: Json = {"@type": f"{TYPE}envoy.config.route.v3.FilterConfig", "disabled": True}
 
@@ -35,7 +48,7 @@ def virtual_hosts(gateway: Gateway) -> list[Json]:
 def service_host(host: VirtualHost) -> Json:
     """One service as callers see it."""
     routes = [_ignored(path) for path in host.ignored_paths]
-    routes.append(_to_replicas(host) if host.clusters else _not_ready(host))
+    routes += _to_replicas(host) if host.clusters else [_not_ready(host)]
     return {
         "name": host.service,
         "domains": list(host.hosts),
@@ -46,18 +59,20 @@ def service_host(host: VirtualHost) -> Json:
     }
 
 
-def _to_replicas(host: VirtualHost) -> Json:
+def _to_replicas(host: VirtualHost) -> list[Json]:
+    """Two routes to the same place: what may be repeated is, until an answer begins."""
     deadline = host.request_deadline
-    return {
-        "match": {"prefix": "/"},
-        "route": {
-            "weighted_clusters": {"clusters": [_weighted(one) for one in host.clusters]},
-            "timeout": "0s" if deadline is None else _seconds(deadline + host.startup_deadline),
-            "idle_timeout": _seconds(host.idle_deadline + host.startup_deadline),
-            "upgrade_configs": [WEBSOCKET],
-            "retry_policy": RETRY,
-        },
+    route = {
+        "weighted_clusters": {"clusters": [_weighted(one) for one in host.clusters]},
+        "timeout": "0s" if deadline is None else _seconds(deadline + host.startup_deadline),
+        "idle_timeout": _seconds(host.idle_deadline + host.startup_deadline),
+        "upgrade_configs": [WEBSOCKET],
     }
+    method = {"name": ":method", "string_match": {"safe_regex": {"regex": REPEATABLE}}}
+    return [
+        {"match": {"prefix": "/", "headers": [method]}, "route": {**route, "retry_policy": _retry(repeatable=True)}},
+        {"match": {"prefix": "/"}, "route": {**route, "retry_policy": _retry(repeatable=False)}},
+    ]
 
 
 def _weighted(share: WeightedCluster) -> Json:
