@@ -38,6 +38,11 @@ LINGERS = timedelta(seconds=2)
 and only here are they counted for as long as they last."""
 
 
+FORGIVEN_ENDS = 3
+"""So many ends in a row of replicas that had been ready are waited out by who is held: something else killed them. A
+start that fails is not, since the next one will mostly fail too."""
+
+
 class Role(StrEnum):
     """`serving` has traffic; `trial` must show that it starts; `retired` only finishes what it has, those who wait
     for it included."""
@@ -73,6 +78,7 @@ class Unit:
         self.failures = 0
         self.failure = ""
         self.may_run = False
+        self._was_ready = False
         self.makes_way = False
         self.protocol = revision.protocol
         self._last_failure: datetime | None = None
@@ -114,6 +120,11 @@ class Unit:
     def _at_most(self) -> bool:
         """Whether it has all the replicas it may have, ready."""
         return len(self.replicas.ready) >= self._scaling().max
+
+    @property
+    def _broken(self) -> bool:
+        """Whether nobody is held for its next start."""
+        return self.failures > (FORGIVEN_ENDS if self._was_ready else 1)
 
     @property
     def over(self) -> bool:
@@ -203,9 +214,10 @@ class Unit:
         lasted = replica.was_ready_for(self._tools.clock.steady())
         self.failures = 1 if lasted else self.failures + 1
         self.failure = f"{replica.exit}" if replica.exit else "it ended"
+        self._was_ready = replica.ready_at is not None
         self._last_failure = self._tools.clock.now()
         log.warning("replica ended", service=self.service.name, replica=replica.id, reason=self.failure)
-        if self.role is Role.TRIAL or self.failures > 1:
+        if self.role is Role.TRIAL or self._broken:
             self._refuse_all(start_failed(self.failure, back_off(self.failures)))
 
     def _refuse_all(self, refusal: Refuse) -> None:
@@ -302,7 +314,7 @@ class Unit:
         if self._dismissed:
             return UNKNOWN
         broken_until = None
-        if self.failures > 1 and self._last_failure is not None:
+        if self._broken and self._last_failure is not None:
             broken_until = self._last_failure + back_off(self.failures)
         return activate(
             tuple(

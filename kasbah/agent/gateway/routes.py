@@ -25,7 +25,7 @@ def _retry(*, repeatable: bool) -> Json:
         "retry_on": f"{unsent},reset" if repeatable else unsent,
         "retriable_headers": [{"name": names.RETRY_HEADER, **match}],
         "num_retries": REPEATED if repeatable else SENT_AGAIN,
-        "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.8s"},
+        "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.8s"},
         "retry_priority": {
             "name": "envoy.retry_priorities.previous_priorities",
             "typed_config": {

@@ -107,7 +107,8 @@ def _serve(layout: Layout, news: int) -> None:
     groups = cgroups.Groups(layout.tag)
     facts = _facts(layout, groups)
     reactor = Reactor()
-    keeper = Keeper(layout, reactor, facts=facts, groups=groups, ended=lambda replica: server.publish(replica))
+    keeper = Keeper(layout, reactor, facts=facts, groups=groups, ended=lambda replica: server.publish("ended", replica))
+    keeper.reaper.on_ending = lambda replica: server.publish("ending", replica)
     token = _token(layout)  # before anybody can connect and be asked for it
     server = Server(
         _listen(layout),
