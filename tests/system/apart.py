@@ -37,7 +37,7 @@ class Apart(Site):
         self.start("control")
         self.start("agent")
         self.token = (self.data_dir / "admin.token").read_text().strip()
-        self.env |= {"KASBAH_URL": self.api, "KASBAH_TOKEN": self.token}
+        self.env["KASBAH_TOKEN"] = self.token
 
     def start(self, part: str) -> None:
         """Start a part, and wait until it is ready."""
@@ -52,6 +52,10 @@ class Apart(Site):
         """SIGKILL; it has ended when this returns."""
         self.parts[part].kill()
         self.parts[part].wait()
+
+    def ends(self, pid: int) -> None:
+        """Wait until a process is gone."""
+        eventually(lambda: not runs(pid), lambda: f"process {pid} does not end")
 
     def down_all(self) -> None:
         """End everything, whatever state it is in."""
@@ -73,9 +77,9 @@ class Apart(Site):
         if said is None or said["pid"] != self.parts[part].pid:
             return False
         if part == "control":
-            self.api = said["api"]
+            self.api = self.env["KASBAH_URL"] = str(said["api"])
             return True
-        self.gateway = said["gateway"]
+        self.gateway = str(said["gateway"])
         try:
             return httpx.get(f"http://{said['status']}/readyz", trust_env=False).is_success
         except httpx.HTTPError:

@@ -22,7 +22,7 @@ from support import WAIT_SECONDS, Site, eventually, installation, probe, runs
 
 from demo.load import Request, Target, call, digest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 AWAKE = {"sleep": {"freeze_after": "never", "stop_after": "never"}}
 DROWSY = {"sleep": {"freeze_after": "200ms", "stop_after": "4s"}}
