@@ -51,7 +51,7 @@ class Link:
         self._on_desired = on_desired
         self._client = httpx.AsyncClient(timeout=CALL_DEADLINE, trust_env=False, transport=transport)
         self._sent: SiteStatus | None = None
-        self._sent_at = float("-inf")
+        self._sent_at = NEVER
 
     async def introduce(self) -> None:
         """Learn who we are from the control plane, and pin its key, if that was not done before. Waits for it."""
@@ -90,11 +90,11 @@ class Link:
 
     async def tell(self, status: SiteStatus) -> None:
         """Send what is seen, if it says something new or the last word is old."""
-        now = asyncio.get_running_loop().time()
-        if _news(status) == self._sent and now - self._sent_at < HEARTBEAT.total_seconds():
+        since = abs(status.observed_at - self._sent_at)  # the clock may have been set back
+        if _news(status) == self._sent and since < HEARTBEAT:
             return
         await self._call("POST", "/agent/v1/status", body=SITE_STATUS.dump_json(status))
-        self._sent, self._sent_at = _news(status), now
+        self._sent, self._sent_at = _news(status), status.observed_at
 
     async def tell_usage(self) -> None:
         """Send the usage not yet acknowledged, a batch at a time."""
