@@ -14,7 +14,7 @@ PIP_INSTALL := $(CLEAN_ENV) .venv/bin/python -m pip install --quiet
 COMPILE := $(CLEAN_ENV) .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup setup-dev test check lint demo lock clean FORCE
+.PHONY: help setup setup-dev test soak check lint demo lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ setup-dev: .venv/installed-dev ## the same, with the tools the tests and checks 
 
 test: .venv/installed-dev ## run every test, real Envoy and real processes included
 	.venv/bin/python -m pytest $(ARGS)
+
+soak: .venv/installed-dev ## sleep and wake ten thousand times, and count what is left; CYCLES=N for another number
+	CYCLES=$(or $(CYCLES),10000) .venv/bin/python -m pytest -s tests/system/soak.py $(ARGS)
 
 check: lint ## lint, and the tests that need no Envoy, no processes and no root
 	.venv/bin/python -m pytest -m "not real and not root" $(ARGS)

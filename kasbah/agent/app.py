@@ -148,6 +148,7 @@ class Agent:
     async def _build_up(self, closing: contextlib.AsyncExitStack) -> None:
         await ensure_runner(self._paths, self._settings.limits)
         driver = process_driver(self._paths, self._settings.limits)
+        driver.on_ending = lambda replica: self._reconciler.ending(replica)
         closing.push_async_callback(driver.close)
         self._gateway = GatewayController(
             self._paths,

@@ -65,9 +65,16 @@ class Ledger:
             raise Denied(f"desired state {desired.version} is older than {self.desired.version}", code="older")
         if self.desired is not None and desired.version == self.desired.version and desired != self.desired:
             raise Denied(f"desired state {desired.version} came twice with different contents", code="changed")
+        if self.desired is not None and desired.epoch > self.desired.epoch:
+            self._forget_orders(desired)
         self._write("desired.json", {"document": document.decode(), "signature": signature})
         self.desired = desired
         return desired
+
+    def _forget_orders(self, desired: DesiredState) -> None:
+        """A restored control plane numbers its orders on from those that it remembers, which are all old."""
+        self.memory.obeyed = {one.id: one.order.number for one in desired.services if one.order is not None}
+        self.remember()
 
     def remember(self) -> None:
         """Write the memory."""

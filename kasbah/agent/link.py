@@ -91,7 +91,8 @@ class Link:
 
     async def tell(self, status: SiteStatus) -> None:
         """Send what is seen, if it says something new or the last word is old."""
-        if _news(status) == self._sent and status.observed_at - self._sent_at < HEARTBEAT:
+        since = abs(status.observed_at - self._sent_at)  # the clock may have been set back
+        if _news(status) == self._sent and since < HEARTBEAT:
             return
         await self._call("POST", "/agent/v1/status", body=SITE_STATUS.dump_json(status))
         self._sent, self._sent_at = _news(status), status.observed_at

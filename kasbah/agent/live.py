@@ -245,6 +245,15 @@ class Replicas:
         live.assigned += 1
         live.assigned_at = self._clock.steady()
 
+    def driver_says_ending(self, replica: ReplicaId) -> None:
+        """The driver says that it answers nobody any more. It counts until it has ended, and is given nothing."""
+        live = self._all.get(replica)
+        if live is None or live.state not in CARRYING:
+            return
+        live.ending = True
+        live.state = ReplicaState.STOPPING if live.state is ReplicaState.DRAINING else ReplicaState.UNREADY
+        self.on_event(live)
+
     def driver_says_ended(self, running: Running) -> None:
         """The driver says that it is gone."""
         live = self._all.get(running.replica)
@@ -267,7 +276,7 @@ class Replicas:
     async def _watch(self, live: LiveReplica) -> None:
         """Readiness and liveness, for as long as it lives."""
         async for well in self._starter.watch(live.address, self._revision, lambda: live.state in PROBED):
-            if live.state is ReplicaState.ENDED:
+            if live.state is ReplicaState.ENDED or live.ending:
                 return
             if well.dead:
                 live.state, live.exit = ReplicaState.STOPPING, Exit(reason=well.reason)

@@ -40,6 +40,7 @@ class LiveReplica:
     existing_at: float | None = None
     ready_at: float | None = None
     wanted_gone: bool = False
+    ending: bool = False
     then_stop: bool = False
     life: asyncio.Task[None] | None = None
     closing: asyncio.Task[None] | None = None

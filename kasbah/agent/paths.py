@@ -107,6 +107,11 @@ class Paths:
         return self.sockets / "cold.sock"
 
     @property
+    def patient_socket(self) -> Path:
+        """Envoy's third, by which the second asks the gate."""
+        return self.sockets / "patient.sock"
+
+    @property
     def door_socket(self) -> Path:
         """The agent's door for sources and logs, behind Envoy."""
         return self.sockets / "door.sock"

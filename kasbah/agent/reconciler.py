@@ -28,7 +28,7 @@ from kasbah.decide.activation import UNKNOWN
 from kasbah.decide.summary import summarise
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.gateway import Endpoint, Gateway
-from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
 from kasbah.domain.observed import BuildState, RevisionStatus, ServiceStatus, TrialState
 from kasbah.domain.replica import ReplicaState
 from kasbah.domain.revision import Revision
@@ -95,6 +95,11 @@ class Reconciler:
         """The gateway reports what is in flight."""
         for unit in self.units:
             unit.reported(report)
+
+    def ending(self, replica: ReplicaId) -> None:
+        """The driver says that a replica answers nobody any more."""
+        for unit in self.units:
+            unit.replicas.driver_says_ending(replica)
 
     def ended(self, running: Running) -> None:
         """The driver says that a replica has ended."""

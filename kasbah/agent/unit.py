@@ -39,6 +39,11 @@ LINGERS = timedelta(seconds=2)
 and only here are they counted for as long as they last."""
 
 
+FORGIVEN_ENDS = 3
+"""So many ends in a row of replicas that had been ready are waited out by who is held: something else killed them. A
+start that fails is not, since the next one will mostly fail too."""
+
+
 class Role(StrEnum):
     """`serving` has a part of the traffic, be it 0; `trial` must show that it starts; `retired` only finishes what it
     has, those who wait for it included."""
@@ -74,12 +79,13 @@ class Unit:
         self.failures = 0
         self.failure = ""
         self.may_run = False
+        self._was_ready = False
         self.makes_way = False
         self.protocol = revision.protocol
         self._last_failure: datetime | None = None
-        self._retired_at = tools.clock.now() if role is Role.RETIRED else None
+        self._retired_at = tools.clock.even() if role is Role.RETIRED else None
         self._dismissed = False
-        self._memory = ScalingMemory(rung=replicas.rung(), last_used=tools.clock.now())
+        self._memory = ScalingMemory(rung=replicas.rung(), last_used=tools.clock.even())
         self._begun = self._arrived = 0
         self._wake: OpenWake | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -131,22 +137,27 @@ class Unit:
         return len(self.replicas.ready) >= scaling_of(self.service, self.revision).max
 
     @property
+    def _broken(self) -> bool:
+        """Whether nobody is held for its next start."""
+        return self.failures > (FORGIVEN_ENDS if self._was_ready else 1)
+
+    @property
     def over(self) -> bool:
         """Whether it is retired and nothing of it is left."""
         if self._retired_at is None or self.replicas.alive or len(self.queue):
             return False
-        return self._tools.clock.now() - self._retired_at >= LINGERS
+        return self._tools.clock.even() - self._retired_at >= LINGERS
 
     # --- events ---------------------------------------------------------------------------------------------------
 
     def assign(self, service: Service, role: Role) -> None:
         """The desired state says this of it now."""
         if role is Role.SERVING and self.role is not Role.SERVING:
-            self._memory = replace(self._memory, last_used=self._tools.clock.now())
+            self._memory = replace(self._memory, last_used=self._tools.clock.even())
         if role is not Role.RETIRED:
             self._retired_at, self._dismissed = None, False
         elif self._retired_at is None:
-            self._retired_at = self._tools.clock.now()
+            self._retired_at = self._tools.clock.even()
         self.service, self.role = service, role
         self.look()
 
@@ -184,7 +195,7 @@ class Unit:
         else:
             if not self.replicas.serving:
                 self._open_wake()
-            hold = decision.deadline - self._tools.clock.now()
+            hold = decision.deadline - self._tools.clock.even()
             held.timer = asyncio.get_running_loop().call_later(hold.total_seconds(), self._give_up, held)
             self.queue.add(held)
             self.look()
@@ -218,9 +229,10 @@ class Unit:
         lasted = replica.was_ready_for(self._tools.clock.steady())
         self.failures = 1 if lasted else self.failures + 1
         self.failure = f"{replica.exit}" if replica.exit else "it ended"
-        self._last_failure = self._tools.clock.now()
+        self._was_ready = replica.ready_at is not None
+        self._last_failure = self._tools.clock.even()
         log.warning("replica ended", service=self.service.name, replica=replica.id, reason=self.failure)
-        if self.role is Role.TRIAL or self.failures > 1:
+        if self.role is Role.TRIAL or self._broken:
             self._refuse_all(start_failed(self.failure, back_off(self.failures)))
 
     def _refuse_all(self, refusal: Refuse) -> None:
@@ -239,7 +251,7 @@ class Unit:
 
     def look(self) -> None:
         """Decide and order, from what is known now."""
-        now = self._tools.clock.now()
+        now = self._tools.clock.even()
         target = self._target(now)
         exclusive = self.revision.port is not None
         steps = reconcile(target, self.replicas.snapshot(), may_start=self._may_start(now), exclusive=exclusive)
@@ -315,7 +327,7 @@ class Unit:
         if self._dismissed:
             return UNKNOWN
         broken_until = None
-        if self.failures > 1 and self._last_failure is not None:
+        if self._broken and self._last_failure is not None:
             broken_until = self._last_failure + back_off(self.failures)
         return activate(
             tuple(
@@ -333,7 +345,7 @@ class Unit:
             broken=self.failure,
             broken_until=broken_until,
             most_in_line=None if hard is None or not self._at_most else max(hard * len(serving), IN_LINE),
-            now=self._tools.clock.now(),
+            now=self._tools.clock.even(),
         )
 
     def _release(self) -> None:

@@ -35,6 +35,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Run Kasbah": {
         "up": Entry("up:up", "Start Kasbah on this machine: control plane, agent and gateway."),
         "down": Entry("down:down", "Stop Kasbah on this machine, and everything it runs."),
+        "backup": Entry("backup:backup", "Write a backup of the control plane: its database, without the keys."),
+        "restore": Entry("backup:restore", "Put a backup of the control plane in the place of what is there."),
         "doctor": Entry("doctor:doctor", "Look at this machine and its installation, and say what is wrong."),
         "control": Entry("parts:control", "Run a control plane alone, for a service manager."),
         "agent": Entry("parts:agent", "Run a site's agent alone, for a service manager."),

@@ -37,6 +37,23 @@ class Down(Shape):
     stopped: list[str]
 
 
+class BackedUp(Shape):
+    """The backup that was written. `keys` are the files it needs to be restored, and does not hold."""
+
+    file: str
+    installation: str
+    created_at: str
+    keys: list[str]
+
+
+class Restored(Shape):
+    """The backup that was restored, and the epoch that sites follow from now on."""
+
+    installation: str
+    created_at: str
+    epoch: int
+
+
 class Deployed(Shape):
     """What a deploy did. `rollout` is null where this very revision already served."""
 
@@ -83,6 +100,8 @@ class Line(Shape):
 OUTPUTS: dict[str, Any] = {
     "up": Up,
     "down": Down,
+    "backup": BackedUp,
+    "restore": Restored,
     "doctor": list[Finding],
     "deploy": list[Deployed],
     "deploy --dry-run": list[PlanAnswer],

@@ -16,6 +16,9 @@ from kasbah.domain.usage import Usage, UsageKey
 
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, OSError)
 """What a line that is not what the gateway writes can raise while it is read."""
+CUT = frozenset({"UC", "UPE", "UR"})
+"""Envoy's flags: the replica's side closed the connection, broke off a message, or reset the stream."""
+SWITCHED = 101
 MOST = 2**53
 """Eight petabytes, or 285,000 years in milliseconds: no request counts more."""
 
@@ -67,11 +70,17 @@ def _read(line: bytes) -> tuple[UsageKey, Usage] | None:
     )
     return key, Usage(
         requests=1,
-        failed=int(status >= 500),
+        failed=int(status >= 500 or _cut(status, _text(fields.get("flags")))),
         bytes_in=_count(fields["bytes_in"]),
         bytes_out=_count(fields["bytes_out"]),
         milliseconds=_count(fields["milliseconds"]),
     )
+
+
+def _cut(status: int, flags: str) -> bool:
+    """Whether an answer began and the replica did not end it. A WebSocket's end looks the same however it came about,
+    so that none counts."""
+    return status != SWITCHED and not CUT.isdisjoint(flags.split(","))
 
 
 def _text(value: object) -> str:

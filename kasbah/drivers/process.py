@@ -50,6 +50,8 @@ class ProcessDriver:
         self._socket = socket
         self._token = token
         self._revive = revive
+        self.on_ending: Callable[[ReplicaId], None] = lambda _replica: None
+        """Called with a replica that answers nobody any more, some time before `events` tells that it has ended."""
         self._idle: list[_Connection] = []
         self._lookup = Lookup()
         self._slots = asyncio.Semaphore(CONNECTIONS)
@@ -195,14 +197,16 @@ class ProcessDriver:
         try:
             while True:
                 try:
-                    replica = ReplicaId((await connection.line())["ended"])
+                    event = await connection.line()
                 except ConnectionError:
                     connection.close()
                     await asyncio.sleep(RECONNECT_SECONDS)
                     connection = await self._subscribed()
                     told &= {one.replica for one in await self.list()}
                     continue
-                if replica not in told:
+                if "ending" in event:
+                    self.on_ending(ReplicaId(event["ending"]))
+                elif (replica := ReplicaId(event["ended"])) not in told:
                     told.add(replica)
                     yield replica
         finally:

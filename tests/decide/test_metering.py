@@ -54,6 +54,15 @@ def test_failures_are_the_answers_of_500_and_above(status: int, failed: int) -> 
     assert usage.failed == failed
 
 
+@pytest.mark.parametrize(
+    ("status", "flags", "failed"),
+    [(200, "-", 0), (200, "UC", 1), (200, "UPE", 1), (200, "UR,DC", 1), (200, "DC", 0), (101, "UC", 0), (200, None, 0)],
+)
+def test_an_answer_that_the_replica_broke_off_has_failed(status: int, flags: str | None, failed: int) -> None:
+    (usage,) = meter([line(status=status, flags=flags)]).usage.values()
+    assert usage.failed == failed
+
+
 @pytest.mark.parametrize("changes", [{"cluster": None}, {"cluster": "door"}, {"status": 401}, {"status": 403}])
 def test_what_reached_no_service_is_nobody_s_usage(changes: dict[str, Any]) -> None:
     metered = meter([line(**changes)])

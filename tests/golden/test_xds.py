@@ -26,6 +26,7 @@ WIRING = Wiring(
     xds_socket=f"{RUN}/xds.sock",
     gate_socket=f"{RUN}/gate.sock",
     cold_socket=f"{RUN}/cold.sock",
+    patient_socket=f"{RUN}/patient.sock",
     door_socket=f"{RUN}/door.sock",
     admin_socket=f"{RUN}/admin.sock",
     access_log=f"{LOGS}/access.log",

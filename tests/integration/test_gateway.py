@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import grpc
@@ -26,7 +28,7 @@ from real_gateway import (
 )
 from site_runner import DEADLINE, until
 
-from kasbah.agent.gateway import names
+from kasbah.agent.gateway import names, routes
 from kasbah.domain.gateway import Credential
 from kasbah.domain.ids import KeyId, ProjectId, RevisionId
 from kasbah.domain.revision import Protocol
@@ -260,8 +262,9 @@ async def test_a_request_that_takes_too_long(gateway: Site) -> None:
         assert (found.status_code, refusal(found)["code"]) == (504, "idle")
 
 
-async def test_a_replica_that_hangs_up(gateway: Site) -> None:
-    """It had the request: sending it again might do it twice."""
+@asynccontextmanager
+async def hanging_up() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """The address of a replica that ends as soon as it has a request, and the requests it had."""
     asked: list[bytes] = []
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -270,10 +273,45 @@ async def test_a_replica_that_hangs_up(gateway: Site) -> None:
 
     server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     async with server:
-        await gateway.route(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        found = await gateway.get()
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+@pytest.mark.parametrize("through_the_gate", [False, True])
+async def test_what_may_not_be_repeated_is_sent_once(gateway: Site, method: str, through_the_gate: bool) -> None:
+    """The replica had it: sending it again might do it twice."""
+    async with hanging_up() as (address, asked), gateway.client() as client:
+        await gateway.route(*([] if through_the_gate else [address]))
+        gateway.doorman.lets_all_through_to = address
+        found = await client.request(method, "/")
     assert (found.status_code, refusal(found)["code"]) == (503, "unavailable")
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("through_the_gate", [False, True])
+async def test_what_may_be_repeated_is_sent_to_another(gateway: Site, method: str, through_the_gate: bool) -> None:
+    async with hanging_up() as (address, asked), replica(saying("well")) as other, gateway.client() as client:
+        await gateway.route(*([] if through_the_gate else [address]))
+        asking = asyncio.create_task(client.request(method, "/", content=b"x" * 1_000))
+        if through_the_gate:
+            (await gateway.doorman.next()).release(address)
+        arrival = await gateway.doorman.next()
+        await gateway.endpoints_of(NOTES, other)
+        arrival.release(other)
+        found = await asking
+    assert (found.status_code, found.text) == (200, "well")
+    assert "x-kasbah-retry" not in found.headers
+    assert len(asked) == 1
+
+
+async def test_what_ends_every_replica_is_not_repeated_for_ever(gateway: Site) -> None:
+    async with hanging_up() as (address, asked):
+        await gateway.route(address)
+        gateway.doorman.lets_all_through_to = address
+        found = await gateway.get()
+    assert found.status_code == 503
+    assert len(asked) == 1 + routes.REPEATED
 
 
 async def test_errors_of_a_service_are_its_own(gateway: Site) -> None:

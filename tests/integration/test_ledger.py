@@ -187,3 +187,15 @@ def test_a_ledger_that_was_tampered_with_is_refused(ledger: Ledger, tmp_path: Pa
     file.write_text(file.read_text().replace("localhost", "localh0st"))
     with pytest.raises(Denied, match="not signed"):
         Ledger(tmp_path)
+
+
+def test_a_higher_epoch_forgets_the_orders_obeyed(ledger: Ledger, tmp_path: Path) -> None:
+    """A restored control plane numbers its orders on from an older one."""
+    ledger.accept(*OWNER.desired(9))
+    ledger.memory.obeyed[ServiceId("sv-a")] = 7
+    ledger.remember()
+    ledger.accept(*OWNER.desired(10))
+    assert ledger.memory.obeyed == {"sv-a": 7}
+    ledger.accept(*OWNER.desired(1, epoch=2))
+    assert ledger.memory.obeyed == {}
+    assert Ledger(tmp_path).memory.obeyed == {}

@@ -245,10 +245,10 @@ async def test_a_status_is_told_when_it_says_something_new(agent: Agent) -> None
 
     async with replica(agent.control) as address:
         link = agent.link(address)
-        for status in (seen(0), seen(1), seen(1.5, gateway_error="refused"), seen(1.6), seen(1.7), seen(3.7)):
-            await link.tell(status)
+        for status in (seen(0), seen(1), seen(1.5, gateway_error="refused"), seen(1.6), seen(1.7), seen(3.7), seen(-9)):
+            await link.tell(status)  # the last: the clock was set back
     told = [one.observed_at for one in agent.control.statuses]
-    assert told == [NOW + timedelta(seconds=one) for one in (0, 1.5, 1.6, 3.7)]
+    assert told == [NOW + timedelta(seconds=one) for one in (0, 1.5, 1.6, 3.7, -9)]
 
 
 async def test_a_status_that_did_not_arrive_is_told_again(agent: Agent) -> None:

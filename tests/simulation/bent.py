@@ -76,9 +76,17 @@ class LoopClock:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._set = timedelta()
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self._loop.time())
+        return self.even() + self._set
+
+    def set(self, by: timedelta) -> None:
+        """Set it, as a person or a time server does: no time passes."""
+        self._set += by
+
+    def even(self) -> datetime:
+        return START + timedelta(seconds=self.steady())
 
     def steady(self) -> float:
         return self._loop.time()

@@ -196,6 +196,44 @@ def test_a_start_that_fails_is_told_at_once_and_tried_again_later(tmp_path: Path
     tell(tmp_path, story)
 
 
+JUMPS = pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)], ids=["forwards", "back"])
+
+
+@JUMPS
+def test_a_clock_that_is_set_puts_nobody_to_sleep_early_or_late(tmp_path: Path, jump: timedelta) -> None:
+    """Unused, it is frozen after 5 s and stopped after 40 s, whatever the clock says."""
+
+    async def story(world: World, service: Service) -> None:
+        await asleep(world, service)
+        await world.call("web.localhost", SECOND)
+        (unit,) = world.site.reconciler.units
+        world.clock.set(jump)
+        for after, rung in ((3, Rung.RUNNING), (7, Rung.FROZEN), (38, Rung.FROZEN), (45, Rung.STOPPED)):
+            await asyncio.sleep(after - (world.clock.even() - unit._memory.last_used).total_seconds())
+            assert unit.rung is rung, f"{after} s after its last use"
+
+    tell(tmp_path, story, sleep=Sleep(freeze_after=5 * SECOND, stop_after=40 * SECOND))
+
+
+@JUMPS
+def test_a_clock_that_is_set_neither_skips_nor_stretches_a_pause(tmp_path: Path, jump: timedelta) -> None:
+    async def story(world: World, service: Service) -> None:
+        await asleep(world, service)
+        world.chances = replace(QUIET, refused=1.0)
+        await world.call("web.localhost", SECOND)
+        assert world.answers[-1].status == 503
+        starts = world.starts
+        world.clock.set(jump)
+        await world.call("web.localhost", SECOND)
+        assert (world.answers[-1].status, world.starts) == (503, starts), "the pause goes on"
+        world.chances = QUIET
+        await asyncio.sleep(61)
+        await world.call("web.localhost", SECOND)
+        assert world.answers[-1].status == 200
+
+    tell(tmp_path, story)
+
+
 def test_a_caller_who_leaves_wakes_it_all_the_same_and_frees_the_queue(tmp_path: Path) -> None:
     async def story(world: World, service: Service) -> None:
         await asleep(world, service)

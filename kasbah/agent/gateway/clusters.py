@@ -61,6 +61,7 @@ def own_clusters(wiring: Wiring) -> tuple[Json, ...]:
     return (
         _unix(names.XDS_CLUSTER, wiring.xds_socket, http2=True),
         _unix(names.GATE_CLUSTER, wiring.gate_socket),
+        _unix(names.PATIENT_LISTENER, wiring.patient_socket, http2=True),
         _unix(names.DOOR_CLUSTER, wiring.door_socket),
         _woken(names.WOKEN_HTTP1, Protocol.HTTP1),
         _woken(names.WOKEN_H2C, Protocol.H2C),

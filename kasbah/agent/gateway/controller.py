@@ -39,6 +39,7 @@ def wiring_of(paths: Paths, workers: int) -> Wiring:
         xds_socket=str(paths.xds_socket),
         gate_socket=str(paths.gate_socket),
         cold_socket=str(paths.cold_socket),
+        patient_socket=str(paths.patient_socket),
         door_socket=str(paths.door_socket),
         admin_socket=str(paths.sockets / "admin.sock"),
         access_log=str(paths.envoy / "access.log"),

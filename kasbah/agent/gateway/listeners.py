@@ -1,7 +1,8 @@
-"""Envoy's two listeners, in JSON form: the gateway that callers reach, and the cold one where requests wait.
+"""Envoy's listeners, in JSON form: the gateway that callers reach, the cold one where requests wait, the patient one.
 
 The cold listener is behind the gateway, on a Unix socket: its ext_authz asks the gate, which answers when a replica is
-ready; then the request, which Envoy held all the while, goes to the replica that the answer named.
+ready; then the request, which Envoy held all the while, goes to the replica that the answer named. It asks by way of
+the patient listener, which asks again, often and evenly, for as long as there is no agent to answer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ GATE_UNAVAILABLE = HTTPStatus.FAILED_DEPENDENCY
 """How the gate says 503: Envoy takes a 5xx of the gate's own for the gate being broken, and drops what it said."""
 LONGEST_HOLD = "3600s"
 """Above any deadline a service can set for its start: the gate itself ends a hold in time."""
+
+LONGEST_PAUSE = "0.5s"
+"""So much later, at the most, a new agent is asked about what waited for it: half of that on average."""
+ASKED_AGAIN = 480
+"""About two minutes without an agent; then who waits is told that this site cannot wake services."""
 
 REPLICA_LOST = "The service did not answer: its replica ended or refused the connection."
 
@@ -76,6 +82,36 @@ def cold_listener(wiring: Wiring) -> Json:
     return _listener(names.COLD_LISTENER, {"pipe": {"path": wiring.cold_socket, "mode": 0o600}}, manager)
 
 
+def patient_listener(wiring: Wiring) -> Json:
+    """The way from the cold listener to the gate. The filter that asks there cannot be patient itself: the longest
+    pause between its tries is the deadline of each try too, so that what is held long is asked again late."""
+    route = {
+        "match": {"prefix": "/"},
+        "route": {
+            "cluster": names.GATE_CLUSTER,
+            "timeout": "0s",
+            "idle_timeout": "0s",
+            "retry_policy": {
+                "retry_on": "connect-failure,refused-stream,reset",
+                "num_retries": ASKED_AGAIN,
+                "retry_back_off": {"base_interval": "0.025s", "max_interval": LONGEST_PAUSE},
+            },
+        },
+    }
+    hosts = [{"name": names.GATE_CLUSTER, "domains": ["*"], "routes": [route]}]
+    manager = {
+        "stat_prefix": names.PATIENT_LISTENER,
+        "route_config": {"name": names.PATIENT_LISTENER, "virtual_hosts": hosts},
+        "http_filters": [ROUTER],
+        "generate_request_id": False,
+        "skip_xff_append": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": "0s",
+        "http2_protocol_options": {"max_concurrent_streams": 10_000},
+    }
+    return _listener(names.PATIENT_LISTENER, {"pipe": {"path": wiring.patient_socket, "mode": 0o600}}, manager)
+
+
 def _listener(name: str, address: Json, manager: Json) -> Json:
     manager = {
         "@type": f"{EXTENSIONS}filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -115,7 +151,7 @@ def _strip_our_headers() -> Json:
 
 
 def _gate_filter() -> Json:
-    """Over HTTP, because its retries carry a hold across a restart of the agent (gRPC's do not)."""
+    """Over HTTP, and by way of the patient listener, because that carries a hold across a restart of the agent."""
     exact = [{"exact": name} for name in (names.REPLICA_HEADER, names.WAKE_HEADER)]
     return {
         "name": "envoy.filters.http.ext_authz",
@@ -126,17 +162,11 @@ def _gate_filter() -> Json:
             "status_on_error": {"code": "ServiceUnavailable"},
             "allowed_headers": {"patterns": [{"exact": names.SERVICE_HEADER}, {"exact": names.REVISION_HEADER}]},
             "http_service": {
-                "server_uri": {"uri": "http://gate", "cluster": names.GATE_CLUSTER, "timeout": LONGEST_HOLD},
+                "server_uri": {"uri": "http://gate", "cluster": names.PATIENT_LISTENER, "timeout": LONGEST_HOLD},
                 "authorization_response": {
                     "dynamic_metadata_from_headers": {"patterns": exact},
                     "allowed_upstream_headers": {"patterns": [{"exact": names.UPSTREAM_HEADER}]},
                     "allowed_client_headers": {"patterns": [{"exact": "content-type"}, {"exact": "retry-after"}]},
-                },
-                "retry_policy": {
-                    "retry_on": "connect-failure,reset,refused-stream",
-                    "num_retries": 30,
-                    # Envoy takes the longest interval as the deadline of each try, too: a hold must fit in one try.
-                    "retry_back_off": {"base_interval": "0.025s", "max_interval": LONGEST_HOLD},
                 },
             },
         },
@@ -158,19 +188,23 @@ def _woken_routes() -> Json:
 
 
 def _cold_mappers() -> list[Json]:
-    """The replica died between the gate's answer and the request: the gateway is told to ask the gate again. What the
+    """The replica died: the gateway, which knows what may be repeated, is told how far the request had come. What the
     gate said with `GATE_UNAVAILABLE` leaves as 503, body and all."""
-    lost = _mapper(_flags("UF", "NC"), 503, "unavailable", REPLICA_LOST)
-    lost["headers_to_add"].append({"header": {"key": names.RETRY_HEADER, "value": "1"}})
     unavailable: Json = {"filter": _status(GATE_UNAVAILABLE), "status_code": int(HTTPStatus.SERVICE_UNAVAILABLE)}
     no_gate: Json = {"and_filter": {"filters": [_flags("UAEX"), _status(HTTPStatus.SERVICE_UNAVAILABLE)]}}
     return [
-        lost,
+        _lost(names.UNSENT, "UF", "NC"),
         unavailable,
         _mapper(no_gate, 503, "unavailable", "This site cannot wake services at the moment."),
         _mapper(_flags("UO"), 429, "too_many_requests", "This service is at its limit of requests."),
-        _mapper(_flags("UH", "UC", "UR", "URX", "LR"), 503, "unavailable", REPLICA_LOST),
+        _lost(names.UNANSWERED, "UH", "UC", "UR", "URX", "LR"),
     ]
+
+
+def _lost(how_far: str, *flags: str) -> Json:
+    mapper = _mapper(_flags(*flags), 503, "unavailable", REPLICA_LOST)
+    mapper["headers_to_add"].append({"header": {"key": names.RETRY_HEADER, "value": how_far}})
+    return mapper
 
 
 def _flags(*flags: str) -> Json:

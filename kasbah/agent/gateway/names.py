@@ -10,6 +10,8 @@ from kasbah.domain.revision import Protocol
 
 GATEWAY_LISTENER = "gateway"
 COLD_LISTENER = "cold"
+PATIENT_LISTENER = "patient"
+"""Also the name of the cluster that leads to it."""
 ROUTES = "services"
 KEYS_FILTER = "kasbah.keys"
 
@@ -26,6 +28,9 @@ SERVICE_HEADER = "x-kasbah-service"
 REVISION_HEADER = "x-kasbah-revision"
 KEY_HEADER = "x-kasbah-key"
 RETRY_HEADER = "x-kasbah-retry"
+"""The cold listener's answer where a replica was lost: how far the request had come, one of the next two."""
+UNSENT = "unsent"
+UNANSWERED = "unanswered"
 UPSTREAM_HEADER = "x-kasbah-upstream"
 """The gate's answer: the cluster that leads to the replica. Whatever a caller sends under this name is gone before."""
 REPLICA_HEADER = "x-kasbah-replica"

@@ -10,19 +10,32 @@ from kasbah.agent.gateway import names
 from kasbah.agent.gateway.listeners import EXTENSIONS, TYPE, WEBSOCKET, Json, error_body
 from kasbah.domain.gateway import Gateway, VirtualHost, WeightedCluster
 
-RETRY: Json = {
-    "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-headers",
-    "retriable_headers": [{"name": names.RETRY_HEADER, "present_match": True}],
-    "num_retries": 4,
-    "retry_priority": {
-        "name": "envoy.retry_priorities.previous_priorities",
-        "typed_config": {
-            "@type": f"{EXTENSIONS}retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
-            "update_frequency": 1,
+REPEATABLE = "GET|HEAD|PUT|DELETE|OPTIONS|TRACE"
+"""The methods that may be carried out twice (RFC 9110, 9.2.2): their callers ask again themselves."""
+REPEATED, SENT_AGAIN = 5, 10
+"""With Envoy's pauses that is about a second: by then the site knows that a replica is gone. What may have reached a
+replica is repeated less, since it may be what ends them."""
+
+
+def _retry(*, repeatable: bool) -> Json:
+    """What never reached a replica is sent again, and what may be repeated as long as no answer has begun: to the cold
+    listener, where it waits for a replica that is well."""
+    unsent = "connect-failure,refused-stream,reset-before-request,retriable-headers"
+    match = {"present_match": True} if repeatable else {"string_match": {"exact": names.UNSENT}}
+    return {
+        "retry_on": f"{unsent},reset" if repeatable else unsent,
+        "retriable_headers": [{"name": names.RETRY_HEADER, **match}],
+        "num_retries": REPEATED if repeatable else SENT_AGAIN,
+        "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.8s"},
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": f"{EXTENSIONS}retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
+                "update_frequency": 1,
+            },
         },
-    },
-}
-"""What never reached a replica is sent again: to the cold listener, where it waits for one."""
+    }
+
 
 DISABLED: Json = {"@type": f"{TYPE}envoy.config.route.v3.FilterConfig", "disabled": True}
 
@@ -52,28 +65,36 @@ def _to_replicas(host: VirtualHost) -> list[Json]:
     """A revision's own host leads to it alone; the service's, to each by its part. One that has everything needs no
     route of its own."""
     shared = [one for one in host.clusters if one.percent > 0]
-    own = [_route(host, [replace(one, percent=100)], _own_host(one)) for one in host.clusters]
-    return [*(own if len(own) > 1 else []), _route(host, shared, {})]
+    own = [_routes(host, [replace(one, percent=100)], [_own_host(one)]) for one in host.clusters]
+    return [*(route for one in (own if len(own) > 1 else []) for route in one), *_routes(host, shared, [])]
 
 
-def _route(host: VirtualHost, clusters: list[WeightedCluster], more: Json) -> Json:
+def _routes(host: VirtualHost, clusters: list[WeightedCluster], headers: list[Json]) -> list[Json]:
+    """Two routes to the same place: what may be repeated is, until an answer begins."""
     deadline = host.request_deadline
-    return {
-        "match": {"prefix": "/", **more},
-        "route": {
-            "weighted_clusters": {"clusters": [_weighted(one) for one in clusters]},
-            "timeout": "0s" if deadline is None else _seconds(deadline + host.startup_deadline),
-            "idle_timeout": _seconds(host.idle_deadline + host.startup_deadline),
-            "upgrade_configs": [WEBSOCKET],
-            "retry_policy": RETRY,
-        },
+    route = {
+        "weighted_clusters": {"clusters": [_weighted(one) for one in clusters]},
+        "timeout": "0s" if deadline is None else _seconds(deadline + host.startup_deadline),
+        "idle_timeout": _seconds(host.idle_deadline + host.startup_deadline),
+        "upgrade_configs": [WEBSOCKET],
     }
+    method = {"name": ":method", "string_match": {"safe_regex": {"regex": REPEATABLE}}}
+    return [
+        {
+            "match": {"prefix": "/", "headers": [*headers, method]},
+            "route": {**route, "retry_policy": _retry(repeatable=True)},
+        },
+        {
+            "match": {"prefix": "/", **({"headers": headers} if headers else {})},
+            "route": {**route, "retry_policy": _retry(repeatable=False)},
+        },
+    ]
 
 
 def _own_host(one: WeightedCluster) -> Json:
     """Requests whose host begins with the revision: its virtual host is the service's."""
     named = {"prefix": f"{one.revision}.", "ignore_case": True}
-    return {"headers": [{"name": ":authority", "string_match": named}]}
+    return {"name": ":authority", "string_match": named}
 
 
 def _weighted(share: WeightedCluster) -> Json:

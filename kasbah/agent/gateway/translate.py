@@ -50,6 +50,7 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
     listening = (
         listeners.gateway_listener(host.strip("[]"), int(port), wiring),
         listeners.cold_listener(wiring),
+        listeners.patient_listener(wiring),
     )
     return {
         Kind.CLUSTER: {

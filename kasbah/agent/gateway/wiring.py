@@ -15,6 +15,7 @@ class Wiring:
     xds_socket: str
     gate_socket: str
     cold_socket: str
+    patient_socket: str
     door_socket: str
     admin_socket: str
     access_log: str

@@ -117,8 +117,9 @@ def _serve(layout: Layout, news: int) -> None:
         groups=groups,
         claim=claim,
         street=street,
-        ended=lambda replica: server.publish(replica),
+        ended=lambda replica: server.publish("ended", replica),
     )
+    keeper.reaper.on_ending = lambda replica: server.publish("ending", replica)
     token = _token(layout)  # before anybody can connect and be asked for it
     server = Server(
         _listen(layout),

@@ -45,6 +45,8 @@ class Reaper:
         self._reactor = reactor
         self._held = held
         self._book = book
+        self.on_ending: Callable[[str], None] = lambda _replica: None
+        """Called at once with the id of each whose first process is gone, while what it left is seen to."""
         self._ended = ended
         self._dropped = dropped
         self._helpers: set[int] = set()
@@ -70,6 +72,7 @@ class Reaper:
         if held.pidfd is not None:
             self._reactor.unwatch(held.pidfd)
         held.ending = True
+        self.on_ending(held.record.replica)
         held.kill()
         self._sweep(held, time.monotonic() + SWEEP_SECONDS, code, number)
 

@@ -4,7 +4,8 @@
     {"id": 2, "op": "freeze", "replica": R}      ->   {"id": 2, "ok": {...}}
                                                  or   {"id": 2, "error": {"code", "message", "hint"}}
     {"id": 3, "op": "events"}                    ->   {"id": 3, "ok": {}}, then {"ended": R} for each that ends,
-                                                      beginning with those that have ended and are not forgotten
+                                                      beginning with those that have ended and are not forgotten;
+                                                      {"ending": R} before it, as soon as it answers nobody any more
 
 The token is in a file that replicas cannot read: they run as the same user, and could otherwise have themselves
 started again with more rights.
@@ -57,10 +58,10 @@ class Server:
         listener.setblocking(False)
         reactor.watch(listener.fileno(), self._accept)
 
-    def publish(self, replica: str) -> None:
-        """Tell every subscriber that a replica has ended."""
+    def publish(self, event: str, replica: str) -> None:
+        """Tell every subscriber of a replica that is `ending` or has `ended`."""
         for connection in [one for one in self.connections if one.subscribed]:
-            connection.send({"ended": replica})
+            connection.send({event: replica})
 
     def flush(self) -> None:
         """Send what can be sent, before the process ends."""

@@ -31,6 +31,8 @@ LONGEST_WAIT = timedelta(seconds=10)
 
 MEMORY = "sqlite://"
 HINT = "look at the control plane's disk, and try again"
+BUSY_HINT = "another process holds the database, or its disk is slow: find out which (fuser names it), and try again"
+SQLITE_BUSY = 5
 
 
 class SqlTransaction:
@@ -131,6 +133,8 @@ class SqlStore:
         except PoolTimeout as error:
             raise _busy() from error
         except OperationalError as error:
+            if getattr(error.orig, "sqlite_errorcode", None) == SQLITE_BUSY:
+                raise _busy() from error
             raise Unavailable(f"the store does not answer: {error.orig}", hint=HINT, code="store_failed") from error
 
 
@@ -164,4 +168,4 @@ def _begin(connection: Connection) -> None:
 
 
 def _busy() -> Unavailable:
-    return Unavailable("the store did not answer in time", hint=HINT, code="store_busy")
+    return Unavailable("the store did not answer in time", hint=BUSY_HINT, code="store_busy")
