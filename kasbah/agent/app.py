@@ -306,7 +306,7 @@ class Agent:
         await self._revisions.prune(kept, frozenset(one.source for one in wanted), self._clock.now())
 
     def _note_first_byte(self, wake: WakeId, at: float) -> None:
-        if any(unit.wakes.first_byte(wake, at) for unit in self._reconciler.units):
+        if any(unit.first_byte(wake, at) for unit in self._reconciler.units):
             self._changed()
 
 

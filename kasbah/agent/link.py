@@ -18,7 +18,7 @@ from kasbah.agent.ledger import Ledger
 from kasbah.agent.meter import Meter
 from kasbah.api.agent import IDENTITY, MAX_WAIT_SECONDS, PROTOCOL_HEADER, SIGNATURE_HEADER, SITE_STATUS, USAGE_BATCH
 from kasbah.domain.desired import PROTOCOL
-from kasbah.domain.observed import SiteStatus
+from kasbah.domain.observed import ServiceStatus, SiteStatus
 from kasbah.errors import KasbahError, Unavailable
 
 log = structlog.get_logger()
@@ -137,8 +137,11 @@ class Link:
 
 def _news(status: SiteStatus) -> SiteStatus:
     """A status without what changes all the time."""
-    services = tuple(
-        replace(one, in_flight=0, waiting_requests=0, replicas=tuple(replace(r, in_flight=0) for r in one.replicas))
-        for one in status.services
-    )
-    return replace(status, observed_at=NEVER, services=services)
+    return replace(status, observed_at=NEVER, services=tuple(_news_of(one) for one in status.services))
+
+
+def _news_of(status: ServiceStatus) -> ServiceStatus:
+    if not (status.replicas or status.in_flight or status.waiting_requests):
+        return status
+    replicas = tuple(replace(one, in_flight=0) for one in status.replicas)
+    return replace(status, in_flight=0, waiting_requests=0, replicas=replicas)

@@ -76,6 +76,7 @@ class Unit:
         self.may_run = False
         self.makes_way = False
         self.protocol = revision.protocol
+        self.looks = 0
         self._last_failure: datetime | None = None
         self._retired_at = tools.clock.now() if role is Role.RETIRED else None
         self._dismissed = False
@@ -239,6 +240,7 @@ class Unit:
 
     def look(self) -> None:
         """Decide and order, from what is known now."""
+        self.looks += 1
         now = self._tools.clock.now()
         target = self._target(now)
         exclusive = self.revision.port is not None
@@ -376,6 +378,12 @@ class Unit:
         """A new rollout tries this revision: what failed before does not count."""
         self._forgive()
         self.look()
+
+    def first_byte(self, wake: WakeId, at: float) -> bool:
+        """The gateway's log tells when a waking's first answer began. Whether it was one of these, and news."""
+        news = self.wakes.first_byte(wake, at)
+        self.looks += news
+        return news
 
     def last_words(self) -> tuple[str, ...]:
         """The last lines of the replica that ended last."""
