@@ -6,6 +6,7 @@ With the control plane away the agent goes on from its ledger; what it could not
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,15 @@ import structlog
 
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.meter import Meter
-from kasbah.api.agent import IDENTITY, MAX_WAIT_SECONDS, PROTOCOL_HEADER, SIGNATURE_HEADER, SITE_STATUS, USAGE_BATCH
+from kasbah.api.agent import (
+    IDENTITY,
+    MAX_WAIT_SECONDS,
+    PROTOCOL_HEADER,
+    SIGNATURE_HEADER,
+    SITE_STATUS,
+    STATUS_HEADER,
+    USAGE_BATCH,
+)
 from kasbah.domain.desired import PROTOCOL
 from kasbah.domain.observed import ServiceStatus, SiteStatus
 from kasbah.errors import KasbahError, Unavailable
@@ -26,6 +35,8 @@ log = structlog.get_logger()
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 CALL_DEADLINE = 10.0
 HEARTBEAT = timedelta(seconds=2)
+UNKNOWN_STATUS = (404, 409)
+"""The answers to `still` that ask for the whole status."""
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -52,6 +63,7 @@ class Link:
         self._client = httpx.AsyncClient(timeout=CALL_DEADLINE, trust_env=False, transport=transport)
         self._sent: SiteStatus | None = None
         self._sent_at = NEVER
+        self._mark = ""
 
     async def introduce(self) -> None:
         """Learn who we are from the control plane, and pin its key, if that was not done before. Waits for it."""
@@ -90,10 +102,27 @@ class Link:
 
     async def tell(self, status: SiteStatus) -> None:
         """Send what is seen, if it says something new or the last word is old."""
-        if _news(status) == self._sent and status.observed_at - self._sent_at < HEARTBEAT:
+        news = _news(status)
+        if news == self._sent and status.observed_at - self._sent_at < HEARTBEAT:
+            self._mark = ""  # what it counts is not told: the next word must be a whole one
             return
-        await self._call("POST", "/agent/v1/status", body=SITE_STATUS.dump_json(status))
-        self._sent, self._sent_at = _news(status), status.observed_at
+        body = SITE_STATUS.dump_json(status)
+        self._mark, mark = "", hashlib.sha256(body).hexdigest()[:32]
+        await self._call("POST", "/agent/v1/status", body=body, mark=mark)
+        self._sent, self._sent_at, self._mark = news, status.observed_at, mark
+
+    async def still(self, now: datetime) -> bool:
+        """Tell that the status told last is still true to its last count. False: it has to be told whole."""
+        if not self._mark:
+            return False
+        if now - self._sent_at < HEARTBEAT:
+            return True
+        answer = await self._call("POST", "/agent/v1/still", mark=self._mark, expected=UNKNOWN_STATUS)
+        if answer.status_code in UNKNOWN_STATUS:
+            self._mark = ""
+            return False
+        self._sent_at = now
+        return True
 
     async def tell_usage(self) -> None:
         """Send the usage not yet acknowledged, a batch at a time."""
@@ -108,13 +137,21 @@ class Link:
         await self._client.aclose()
 
     async def _call(
-        self, method: str, path: str, *, body: bytes | None = None, patience: float = CALL_DEADLINE
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        mark: str = "",
+        expected: tuple[int, ...] = (),
+        patience: float = CALL_DEADLINE,
     ) -> httpx.Response:
         try:
             headers = {
                 "authorization": f"Bearer {self._token_file.read_text().strip()}",
                 "content-type": "application/json",
                 PROTOCOL_HEADER: str(PROTOCOL),
+                **({STATUS_HEADER: mark} if mark else {}),
             }
             answer = await self._client.request(
                 method, self._url + path, content=body, headers=headers, timeout=patience
@@ -122,7 +159,7 @@ class Link:
         except (httpx.HTTPError, OSError) as error:
             self.connected = False
             raise Unavailable(f"the control plane does not answer: {type(error).__name__}") from error
-        if answer.status_code >= 300:
+        if answer.status_code >= 300 and answer.status_code not in expected:
             self.connected = False
             raise Unavailable(f"the control plane answered {answer.status_code} to {method} {path.partition('?')[0]}")
         self.connected = True
