@@ -25,7 +25,7 @@ from kasbah.agent.gateway.protos import envoy_binary
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / ".kasbah" / "bench"
 INSTALL_SECONDS = 300.0
-LITELLM_SECONDS = 90.0
+LITELLM_SECONDS = 240.0
 LITELLM = "litellm[proxy]"
 
 
