@@ -14,7 +14,7 @@ PIP_INSTALL := $(CLEAN_ENV) .venv/bin/python -m pip install --quiet
 COMPILE := $(CLEAN_ENV) .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup setup-dev test soak check lint demo lock clean FORCE
+.PHONY: help setup setup-dev test soak check lint demo bench lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,13 +42,16 @@ lint: .venv/installed-dev ## ruff, mypy and import-linter
 demo: .venv/installed ## start Kasbah, deploy the examples, call them; ONESHOT=1 ends by itself
 	.venv/bin/python -m demo $(if $(filter-out 0,$(ONESHOT)),--oneshot)
 
+bench: .venv/installed ## measure beside Envoy by hand, nginx and LiteLLM; QUICK=1 ends within five minutes, ONLY=GROUP
+	.venv/bin/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(foreach group,$(ONLY),--only $(group))
+
 lock: .venv/installed-dev ## resolve the dependencies again into both lock files; UPGRADE=1 takes newer ones
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group build -o requirements.lock
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove .venv and what the tools cache; Kasbah's own data folders are left alone
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
-	find kasbah tests demo -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find kasbah tests demo bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A virtual environment holds absolute paths: one that was made elsewhere, or by other means, is made again.
 ifneq ($(shell cat .venv/made-at 2>/dev/null),$(CURDIR))

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -48,7 +49,7 @@ def from_json(text: str) -> tuple[Row, ...]:
     return tuple(_row({key: value for key, value in found.items() if key in known}) for found in json.loads(text))
 
 
-def _row(found: dict) -> Row:
+def _row(found: dict[str, Any]) -> Row:
     spread = found.get("spread")
     return Row(**{**found, "spread": None if spread is None else (float(spread[0]), float(spread[1]))})
 

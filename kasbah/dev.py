@@ -33,7 +33,7 @@ from kasbah.agent.paths import Paths
 from kasbah.agent.reconciler import Parts, Reconciler
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.starting import Starter
-from kasbah.agent.unit import Tools
+from kasbah.agent.tools import Tools
 from kasbah.clock import Clock
 from kasbah.control.app import Control, build
 from kasbah.domain.ids import Digest, ReplicaId, RevisionId, SecretId, WakeId, make_id

@@ -40,7 +40,7 @@ from kasbah.agent.runner.launch import ensure_runner, process_driver
 from kasbah.agent.serving import serve_tcp, serve_unix
 from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
-from kasbah.agent.unit import Tools
+from kasbah.agent.tools import Tools
 from kasbah.clock import SystemClock
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
@@ -109,6 +109,7 @@ class Agent:
         self._tasks: asyncio.TaskGroup | None = None
         self._ending = asyncio.Event()
         self._status_due = asyncio.Event()
+        self._acted_on: tuple[object, str] | None = None
         self._prober = NetworkProber()
         self._ports = Ports()
         self._ledger = Ledger(paths.ledger)
@@ -168,7 +169,7 @@ class Agent:
 
     def _make_reconciler(self, driver: Driver) -> Reconciler:
         builder = Builder(self._paths, self._settings.limits, self._blobs, clock=self._clock)
-        self._revisions = Revisions(self._paths, builder, self._blobs, self._spawn, lambda: self._reconciling.nudge())
+        self._revisions = Revisions(self._paths, builder, self._blobs, self._spawn, self._build_moved)
         self._builder = builder
         self._keyring = Keyring(self._paths.secrets, self._link.secret, self._spawn, lambda: self._reconciling.nudge())
         identity = self._ledger.identity
@@ -269,6 +270,14 @@ class Agent:
 
     async def _reconcile(self) -> None:
         await self._reconciler.reconcile()
+        desired = self._ledger.desired
+        acted_on = (desired.version if desired else None, self._gateway.error)
+        if acted_on != self._acted_on:
+            self._acted_on = acted_on
+            self._changed()
+
+    def _build_moved(self) -> None:
+        self._reconciling.nudge()
         self._changed()
 
     async def _hear_endings(self, driver: Driver) -> None:
@@ -283,11 +292,13 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STATUS_PERIOD.total_seconds()):
                     await self._status_due.wait()
+            due = self._status_due.is_set()
             self._status_due.clear()
             if any(unit.steers_the_gateway for unit in self._reconciler.units):
                 self._reconciling.nudge()
             with contextlib.suppress(Exception):
-                await self._link.tell(self._reporter.status())
+                if due or not await self._link.still(self._clock.now()):
+                    await self._link.tell(self._reporter.status())
             await asyncio.sleep(STATUS_PAUSE)
 
     async def _count(self) -> None:
@@ -321,7 +332,7 @@ class Agent:
         await self._revisions.prune(kept, frozenset(one.source for one in wanted), self._clock.now())
 
     def _note_first_byte(self, wake: WakeId, at: float) -> None:
-        if any(unit.wakes.first_byte(wake, at) for unit in self._reconciler.units):
+        if any(unit.first_byte(wake, at) for unit in self._reconciler.units):
             self._changed()
 
 

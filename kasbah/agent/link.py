@@ -6,6 +6,7 @@ With the control plane away the agent goes on from its ledger; what it could not
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,18 @@ import structlog
 
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.meter import Meter
-from kasbah.api.agent import IDENTITY, MAX_WAIT_SECONDS, PROTOCOL_HEADER, SIGNATURE_HEADER, SITE_STATUS, USAGE_BATCH
+from kasbah.api.agent import (
+    IDENTITY,
+    MAX_WAIT_SECONDS,
+    PROTOCOL_HEADER,
+    SIGNATURE_HEADER,
+    SITE_STATUS,
+    STATUS_HEADER,
+    USAGE_BATCH,
+)
 from kasbah.domain.desired import PROTOCOL
 from kasbah.domain.ids import SecretId
-from kasbah.domain.observed import SiteStatus
+from kasbah.domain.observed import ServiceStatus, SiteStatus
 from kasbah.errors import KasbahError, Unavailable
 
 log = structlog.get_logger()
@@ -27,6 +36,8 @@ log = structlog.get_logger()
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 CALL_DEADLINE = 10.0
 HEARTBEAT = timedelta(seconds=2)
+UNKNOWN_STATUS = (404, 409)
+"""The answers to `still` that ask for the whole status."""
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -53,6 +64,7 @@ class Link:
         self._client = httpx.AsyncClient(timeout=CALL_DEADLINE, trust_env=False, transport=transport)
         self._sent: SiteStatus | None = None
         self._sent_at = NEVER
+        self._mark = ""
 
     async def introduce(self) -> None:
         """Learn who we are from the control plane, and pin its key, if that was not done before. Waits for it."""
@@ -91,11 +103,27 @@ class Link:
 
     async def tell(self, status: SiteStatus) -> None:
         """Send what is seen, if it says something new or the last word is old."""
-        since = abs(status.observed_at - self._sent_at)  # the clock may have been set back
-        if _news(status) == self._sent and since < HEARTBEAT:
+        news = _news(status)
+        if news == self._sent and _apart(status.observed_at, self._sent_at) < HEARTBEAT:
+            self._mark = ""  # what it counts is not told: the next word must be a whole one
             return
-        await self._call("POST", "/agent/v1/status", body=SITE_STATUS.dump_json(status))
-        self._sent, self._sent_at = _news(status), status.observed_at
+        body = SITE_STATUS.dump_json(status)
+        self._mark, mark = "", hashlib.sha256(body).hexdigest()[:32]
+        await self._call("POST", "/agent/v1/status", body=body, mark=mark)
+        self._sent, self._sent_at, self._mark = news, status.observed_at, mark
+
+    async def still(self, now: datetime) -> bool:
+        """Tell that the status told last is still true to its last count. False: it has to be told whole."""
+        if not self._mark:
+            return False
+        if _apart(now, self._sent_at) < HEARTBEAT:
+            return True
+        answer = await self._call("POST", "/agent/v1/still", mark=self._mark, expected=UNKNOWN_STATUS)
+        if answer.status_code in UNKNOWN_STATUS:
+            self._mark = ""
+            return False
+        self._sent_at = now
+        return True
 
     async def tell_usage(self) -> None:
         """Send the usage not yet acknowledged, a batch at a time."""
@@ -114,13 +142,21 @@ class Link:
         await self._client.aclose()
 
     async def _call(
-        self, method: str, path: str, *, body: bytes | None = None, patience: float = CALL_DEADLINE
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        mark: str = "",
+        expected: tuple[int, ...] = (),
+        patience: float = CALL_DEADLINE,
     ) -> httpx.Response:
         try:
             headers = {
                 "authorization": f"Bearer {self._token_file.read_text().strip()}",
                 "content-type": "application/json",
                 PROTOCOL_HEADER: str(PROTOCOL),
+                **({STATUS_HEADER: mark} if mark else {}),
             }
             answer = await self._client.request(
                 method, self._url + path, content=body, headers=headers, timeout=patience
@@ -128,7 +164,7 @@ class Link:
         except (httpx.HTTPError, OSError) as error:
             self.connected = False
             raise Unavailable(f"the control plane does not answer: {type(error).__name__}") from error
-        if answer.status_code >= 300:
+        if answer.status_code >= 300 and answer.status_code not in expected:
             self.connected = False
             raise Unavailable(f"the control plane answered {answer.status_code} to {method} {path.partition('?')[0]}")
         self.connected = True
@@ -143,8 +179,16 @@ class Link:
 
 def _news(status: SiteStatus) -> SiteStatus:
     """A status without what changes all the time."""
-    services = tuple(
-        replace(one, in_flight=0, waiting_requests=0, replicas=tuple(replace(r, in_flight=0) for r in one.replicas))
-        for one in status.services
-    )
-    return replace(status, observed_at=NEVER, services=services)
+    return replace(status, observed_at=NEVER, services=tuple(_news_of(one) for one in status.services))
+
+
+def _news_of(status: ServiceStatus) -> ServiceStatus:
+    if not (status.replicas or status.in_flight or status.waiting_requests):
+        return status
+    replicas = tuple(replace(one, in_flight=0) for one in status.replicas)
+    return replace(status, in_flight=0, waiting_requests=0, replicas=replicas)
+
+
+def _apart(one: datetime, other: datetime) -> timedelta:
+    """How far apart two times are, whichever is later: the clock may have been set back."""
+    return abs(one - other)

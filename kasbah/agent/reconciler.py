@@ -7,7 +7,7 @@ is the slow half, and it never stands between a caller and a replica.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,8 @@ from kasbah.agent.live import Replicas
 from kasbah.agent.ports import SiteGateway
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.starting import Starter
-from kasbah.agent.unit import Role, Tools, Unit
+from kasbah.agent.tools import Role, Tools, roles_of
+from kasbah.agent.unit import Unit
 from kasbah.agent.waiting import Answer
 from kasbah.decide import routing
 from kasbah.decide.activation import UNKNOWN
@@ -63,9 +64,12 @@ class Reconciler:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._units: dict[Place, Unit] = {}
+        self._units_of: dict[ServiceId, list[Unit]] = {}
         self._trials: dict[Place, RevisionStatus] = {}
         self._examined: set[Place] = set()
         self._proving: set[RevisionId] = set()
+        self._routed: tuple[object, Gateway] | None = None
+        self._told: dict[ServiceId, tuple[object, ServiceStatus]] = {}
 
     # --- what others ask ------------------------------------------------------------------------------------------
 
@@ -107,8 +111,8 @@ class Reconciler:
         if unit is not None:
             unit.replicas.driver_says_ended(running)
 
-    def _of(self, service: ServiceId) -> Iterator[Unit]:
-        return (unit for (owner, _), unit in self._units.items() if owner == service)
+    def _of(self, service: ServiceId) -> tuple[Unit, ...]:
+        return tuple(self._units_of.get(service, ()))
 
     # --- starting up ----------------------------------------------------------------------------------------------
 
@@ -168,7 +172,7 @@ class Reconciler:
     def _assign_roles(self, desired: DesiredState) -> None:
         wanted: dict[Place, tuple[Service, Revision, Role]] = {}
         for service in desired.services:
-            for revision, role in _wanted(service):
+            for revision, role in roles_of(service):
                 wanted[service.id, revision.id] = (service, revision, role)
         for place, (service, revision, role) in wanted.items():
             unit = self._unit(service, revision, role)
@@ -210,22 +214,32 @@ class Reconciler:
         if place not in self._units:
             parts = self._parts
             replicas = Replicas(revision, parts.driver, parts.starter, parts.gateway, parts.tools.clock, parts.spawn)
-            self._units[place] = Unit(service, revision, role, replicas, parts.tools)
+            unit = self._units[place] = Unit(service, revision, role, replicas, parts.tools)
+            self._units_of.setdefault(service.id, []).append(unit)
         return self._units[place]
 
     def _drop_what_is_over(self) -> None:
         for place in [place for place, unit in self._units.items() if unit.over]:
-            self._units.pop(place).close()
+            unit = self._units.pop(place)
+            self._units_of[place[0]].remove(unit)
+            if not self._units_of[place[0]]:
+                del self._units_of[place[0]]
+            unit.close()
             self._examined.discard(place)
+            self._parts.tools.changed()
 
     def _route(self, desired: DesiredState) -> Gateway:
-        retired = [unit for unit in self.units if unit.role is Role.RETIRED]
-        return routing.route(
-            desired,
-            protocols=self._parts.ledger.memory.proven,
-            lingering=[(unit.service, unit.revision) for unit in retired],
-            listen=self._parts.gateway.listen,
-        )
+        """The same answer as before while nothing that it is made from has changed: a pass over thousands of services
+        that sleep costs little."""
+        lingering = [(unit.service, unit.revision) for unit in self.units if unit.role is Role.RETIRED]
+        protocols = dict(self._parts.ledger.memory.proven)
+        made_from = (desired.version, protocols, lingering)
+        if self._routed is None or self._routed[0] != made_from:
+            gateway = routing.route(
+                desired, protocols=protocols, lingering=lingering, listen=self._parts.gateway.listen
+            )
+            self._routed = (made_from, gateway)
+        return self._routed[1]
 
     # --- trials and orders ----------------------------------------------------------------------------------------
 
@@ -300,6 +314,7 @@ class Reconciler:
             return
         obeyed[service.id] = order.number
         self._parts.ledger.remember()
+        self._parts.tools.changed()
         for unit in self._of(service.id):
             if unit.role is Role.SERVING and (unit.percent > 0 or order.command is not Command.WAKE):
                 unit.command(order.command)
@@ -311,10 +326,32 @@ class Reconciler:
         desired = self._parts.ledger.desired
         services = {unit.service.id: unit.service for unit in self.units}
         services |= {service.id: service for service in desired.services} if desired else {}
-        return tuple(self._status(service) for service in services.values())
+        self._told = {service: told for service, told in self._told.items() if service in services}
+        return tuple(self._status_or_told(service) for service in services.values())
+
+    def _status_or_told(self, service: Service) -> ServiceStatus:
+        """A service that sleeps and of which nothing has changed is as it was last told: of thousands, few change."""
+        units = self._of(service.id)
+        memory = self._parts.ledger.memory
+        made_from = (
+            service,
+            [unit.looks for unit in units],
+            memory.obeyed.get(service.id),
+            [
+                (self._parts.revisions.status(one.id), self._trials.get((service.id, one.id)), one.id in memory.proven)
+                for one in service.revisions
+            ],
+        )
+        told = self._told.get(service.id)
+        if told is not None and told[0] == made_from:
+            return told[1]
+        status = self._status(service)
+        if units and not any(len(unit.replicas) or len(unit.queue) for unit in units):
+            self._told[service.id] = (made_from, status)
+        return status
 
     def _status(self, service: Service) -> ServiceStatus:
-        units = list(self._of(service.id))
+        units = self._of(service.id)
         serving = [unit for unit in units if unit.role is Role.SERVING and unit.percent > 0]
         revisions = tuple(self._revision_status(service, revision.id) for revision in service.revisions)
         state, reason = summarise(
@@ -349,16 +386,6 @@ class Reconciler:
         trouble = unit.trouble
         tail = unit.last_words() if trouble else status.tail
         return replace(status, ready=len(unit.replicas.ready), trouble=trouble, tail=tail)
-
-
-def _wanted(service: Service) -> Iterator[tuple[Revision, Role]]:
-    """The revisions this site must be able to run now, and as what."""
-    shared = {share.revision for share in service.shares}
-    for revision in service.revisions:
-        if revision.id in shared:
-            yield revision, Role.SERVING
-        elif service.trial is not None and service.trial.revision == revision.id:
-            yield revision, Role.TRIAL
 
 
 async def _state_of(running: Running, answers: Callable[[str], Coroutine[Any, Any, bool]]) -> ReplicaState:

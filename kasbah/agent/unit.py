@@ -8,10 +8,8 @@ time runs as a task and comes back with another event. So two events never see h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -20,8 +18,8 @@ from kasbah.agent.gateway import names
 from kasbah.agent.gateway.load import LoadReport
 from kasbah.agent.live import Replicas
 from kasbah.agent.live_replica import IN_LINE, LiveReplica
+from kasbah.agent.tools import Role, Tools
 from kasbah.agent.waiting import Answer, Held, OpenWake, Queue, Released, Wakes
-from kasbah.clock import Clock
 from kasbah.decide.activation import UNKNOWN, Candidate, Forward, Refuse, Waiting, activate, start_failed, too_late
 from kasbah.decide.allowance import asked_for, scaling_of, sleep_of
 from kasbah.decide.reconcile import Freeze, Resume, Start, Step, Stop, Thaw, back_off, reconcile
@@ -44,28 +42,6 @@ FORGIVEN_ENDS = 3
 start that fails is not, since the next one will mostly fail too."""
 
 
-class Role(StrEnum):
-    """`serving` has a part of the traffic, be it 0; `trial` must show that it starts; `retired` only finishes what it
-    has, those who wait for it included."""
-
-    SERVING = "serving"
-    TRIAL = "trial"
-    RETIRED = "retired"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What units act through. `site_waiting` counts the callers held at the whole site."""
-
-    clock: Clock
-    spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-    site_waiting: Callable[[], int]
-    holding_per_service: int
-    holding_per_site: int
-    new_wake_id: Callable[[], WakeId]
-    changed: Callable[[], None]
-
-
 class Unit:
     """See the module. `replicas` carries out what is ordered."""
 
@@ -82,6 +58,7 @@ class Unit:
         self._was_ready = False
         self.makes_way = False
         self.protocol = revision.protocol
+        self.looks = 0
         self._last_failure: datetime | None = None
         self._retired_at = tools.clock.even() if role is Role.RETIRED else None
         self._dismissed = False
@@ -251,6 +228,7 @@ class Unit:
 
     def look(self) -> None:
         """Decide and order, from what is known now."""
+        self.looks += 1
         now = self._tools.clock.even()
         target = self._target(now)
         exclusive = self.revision.port is not None
@@ -390,6 +368,12 @@ class Unit:
         """A new rollout tries this revision: what failed before does not count."""
         self._forgive()
         self.look()
+
+    def first_byte(self, wake: WakeId, at: float) -> bool:
+        """The gateway's log tells when a waking's first answer began. Whether it was one of these, and news."""
+        news = self.wakes.first_byte(wake, at)
+        self.looks += news
+        return news
 
     def last_words(self) -> tuple[str, ...]:
         """The last lines of the replica that ended last."""

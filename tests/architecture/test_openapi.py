@@ -34,6 +34,6 @@ def test_every_api_operation_answers_errors_in_our_shape_and_asks_for_a_token() 
 
 def test_only_the_agent_s_side_is_left_out() -> None:
     hidden = {route.path for route in agent.router.routes if isinstance(route, APIRoute)}
-    known = ("desired", "status", "usage", "identity", "secrets/{secret}/{version}")
+    known = ("desired", "status", "still", "usage", "identity", "secrets/{secret}/{version}")
     assert hidden == {f"/agent/v1/{one}" for one in known}
     assert not hidden & make_application().openapi()["paths"].keys()

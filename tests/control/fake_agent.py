@@ -12,6 +12,7 @@ from kasbah.api.agent import (
     PROTOCOL_HEADER,
     SIGNATURE_HEADER,
     SITE_STATUS,
+    STATUS_HEADER,
     USAGE_BATCH,
     Identity,
 )
@@ -77,7 +78,7 @@ class FakeAgent:
                 return found[0]
         raise AssertionError(f"the site is never told of {name}")
 
-    async def report(self) -> httpx.Response:
+    async def report(self, *, mark: str = "") -> httpx.Response:
         """Tell what it says it saw."""
         identity = self.identity or await self.introduce()
         status = SiteStatus(
@@ -91,7 +92,13 @@ class FakeAgent:
             runtimes=self.runtimes,
             services=tuple(self.statuses.values()),
         )
-        return await self.client.post("/agent/v1/status", content=SITE_STATUS.dump_json(status), headers=self.headers)
+        headers = {**self.headers, STATUS_HEADER: mark}
+        return await self.client.post("/agent/v1/status", content=SITE_STATUS.dump_json(status), headers=headers)
+
+    async def confirm(self, mark: str) -> int:
+        """Tell that what it told under this mark is still true; the answer's status."""
+        headers = {**self.headers, STATUS_HEADER: mark}
+        return (await self.client.post("/agent/v1/still", headers=headers)).status_code
 
     async def send_usage(self, batch: UsageBatch) -> httpx.Response:
         return await self.client.post("/agent/v1/usage", content=USAGE_BATCH.dump_json(batch), headers=self.headers)

@@ -141,6 +141,27 @@ async def test_only_what_means_something_is_a_new_version(installed: Installed) 
     assert (await installed.get("/services/web"))["state"] == "waiting"
 
 
+async def test_a_report_that_is_confirmed_keeps_the_site_connected(installed: Installed) -> None:
+    await installed.serving()
+    await installed.agent.report(mark="first")
+    version = (await installed.get("/services/web"))["version"]
+    for _ in range(3):
+        installed.clock.advance(timedelta(seconds=9))
+        assert await installed.agent.confirm("first") == 204
+    assert (await installed.get("/sites"))["items"][0]["connected"] is True
+    assert (await installed.get("/services/web"))["version"] == version
+
+
+async def test_only_the_last_report_can_be_confirmed(installed: Installed) -> None:
+    assert await installed.agent.confirm("") == 409
+    await installed.agent.report(mark="first")
+    await installed.agent.report(mark="second")
+    assert await installed.agent.confirm("first") == 409
+    assert await installed.agent.confirm("second") == 204
+    await installed.agent.report()
+    assert await installed.agent.confirm("second") == 409, "an agent that marks nothing took over"
+
+
 async def test_replicas_are_shown_with_how_they_ended(installed: Installed) -> None:
     await installed.serving()
     web = await installed.agent.service("web")

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from kasbah.agent.ledger import Ledger
 from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
 from kasbah.api.agent import IDENTITY, SITE_STATUS, USAGE_BATCH
-from kasbah.domain.observed import SiteStatus, UsageBatch
+from kasbah.domain.ids import ServiceId
+from kasbah.domain.observed import ServiceStatus, SiteStatus, UsageBatch
+from kasbah.domain.service import ServiceState
 from kasbah.domain.site import Isolation
 from kasbah.errors import Conflict, KasbahError, Unavailable
 
@@ -41,6 +43,9 @@ class Control:
     generation: int = 1
     fails: int | None = None
     forgets_answers: bool = False
+    knows_still: bool = True
+    mark: str = ""
+    confirmed: int = 0
     asked: list[dict[str, str]] = field(default_factory=list)
     statuses: list[SiteStatus] = field(default_factory=list)
     usage: list[UsageBatch] = field(default_factory=list)
@@ -68,7 +73,12 @@ class Control:
                 await answer(send, IDENTITY.dump_json(self.owner.identity))
             case "status":
                 self.statuses.append(SITE_STATUS.validate_json(body))
+                self.mark = headers_of(scope)["x-kasbah-status"]
                 await answer(send, b"", 204)
+            case "still":
+                same = headers_of(scope)["x-kasbah-status"] == self.mark
+                self.confirmed += same and self.knows_still
+                await answer(send, b"", 404 if not self.knows_still else 204 if same else 409)
             case "usage":
                 self.usage.append(batch := USAGE_BATCH.validate_json(body))
                 told = -1 if self.forgets_answers else batch.sequence
@@ -260,6 +270,42 @@ async def test_a_status_that_did_not_arrive_is_told_again(agent: Agent) -> None:
         agent.control.fails = None
         await link.tell(STATUS)
     assert agent.control.statuses == [STATUS]
+
+
+async def test_what_has_not_changed_is_confirmed_and_not_told_again(agent: Agent) -> None:
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        assert not await link.still(NOW), "nothing was told yet"
+        await link.tell(STATUS)
+        assert await link.still(NOW + timedelta(seconds=1))
+        assert agent.control.confirmed == 0, "the last word is not old"
+        assert await link.still(NOW + timedelta(seconds=3))
+        assert await link.still(NOW + timedelta(seconds=4))
+    assert (len(agent.control.statuses), agent.control.confirmed) == (1, 1)
+
+
+async def test_a_control_plane_that_lost_the_status_is_told_it_whole(agent: Agent) -> None:
+    later = NOW + timedelta(seconds=3)
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        await link.tell(STATUS)
+        agent.control.mark = "that of another process"
+        assert not await link.still(later)
+        assert link.connected
+        await link.tell(replace(STATUS, observed_at=later))
+        agent.control.knows_still = False
+        assert not await link.still(later + timedelta(seconds=3)), "an older control plane"
+    assert (len(agent.control.statuses), agent.control.confirmed) == (2, 0)
+
+
+async def test_counts_that_were_not_told_are_not_confirmed(agent: Agent) -> None:
+    service = ServiceStatus(service=ServiceId("sv-a"), state=ServiceState.RUNNING, in_flight=3)
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        await link.tell(replace(STATUS, services=(service,)))
+        await link.tell(replace(STATUS, services=(replace(service, in_flight=0),)))
+        assert not await link.still(NOW + timedelta(seconds=3))
+    assert len(agent.control.statuses) == 1
 
 
 async def test_usage_is_acknowledged_once(agent: Agent) -> None:

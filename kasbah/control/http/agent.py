@@ -9,13 +9,13 @@ from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from kasbah.api.agent import IDENTITY, PROTOCOL_HEADER, SIGNATURE_HEADER, SITE_STATUS, USAGE_BATCH
+from kasbah.api.agent import IDENTITY, PROTOCOL_HEADER, SIGNATURE_HEADER, SITE_STATUS, STATUS_HEADER, USAGE_BATCH
 from kasbah.control.access.authenticate import authenticate_site
 from kasbah.control.http.call import office_of
 from kasbah.control.http.waiting import Wait, until
 from kasbah.control.store.records import DesiredDocument, SiteRecord
 from kasbah.control.usecases.fetch_desired import desired_topic, fetch_desired, identify
-from kasbah.control.usecases.report_status import report_status
+from kasbah.control.usecases.report_status import report_status, still_so
 from kasbah.control.usecases.report_usage import report_usage
 from kasbah.control.usecases.secrets import give_secret
 from kasbah.domain.desired import PROTOCOL
@@ -69,9 +69,17 @@ async def status(request: Request, site: Caller) -> Response:
     office = office_of(request)
 
     def take() -> None:
-        report_status(office, site, _parse(SITE_STATUS, body))
+        report_status(office, site, _parse(SITE_STATUS, body), mark=request.headers.get(STATUS_HEADER, ""))
 
     await run_in_threadpool(take)
+    return Response(status_code=204)
+
+
+@router.post("/still")
+async def still(request: Request, site: Caller) -> Response:
+    """Take it that what the site told last, under the mark it names, is still true."""
+    office, mark = office_of(request), request.headers.get(STATUS_HEADER, "")
+    await run_in_threadpool(still_so, office, site, mark)
     return Response(status_code=204)
 
 

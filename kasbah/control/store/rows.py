@@ -35,7 +35,9 @@ class Rows:
         return None if row is None else kind(**row)
 
     def _all(self, kind: type[R], query: Select[Any]) -> tuple[R, ...]:
-        return tuple(kind(**row) for row in self._connection.execute(query).mappings())
+        found = self._connection.execute(query)
+        names = tuple(found.keys())  # once, and not for each of thousands of rows
+        return tuple(kind(**dict(zip(names, row, strict=True))) for row in found)
 
     def _add(self, table: Table, record: Record) -> None:
         self._connection.execute(table.insert().values(values(record)))

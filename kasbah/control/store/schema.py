@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -61,7 +61,20 @@ class Shaped(TypeDecorator[Any]):
         return None if value is None else adapter(self.shape).dump_json(value).decode()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else adapter(self.shape).validate_json(value)
+        if value is None or len(value) > LONGEST_REMEMBERED:
+            return None if value is None else adapter(self.shape).validate_json(value)
+        return _parsed(self.shape, value)
+
+
+LONGEST_REMEMBERED = 2_000
+"""Characters: what is longer (reports, for one) changes more often than it is read."""
+
+
+@lru_cache(maxsize=20_000)
+def _parsed(shape: Any, text: str) -> Any:
+    """What a short text says. Our values are frozen, and of thousands of services most are as they were when they were
+    read last."""
+    return adapter(shape).validate_json(text)
 
 
 class Instant(TypeDecorator[datetime]):

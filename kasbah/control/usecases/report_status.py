@@ -13,7 +13,7 @@ from kasbah.control.store.records import Difference, SiteRecord, WakeRecord
 from kasbah.control.usecases.work import Office, Work, service_topic
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.observed import ServiceStatus, SiteStatus
-from kasbah.errors import Denied
+from kasbah.errors import Conflict, Denied
 
 WAKES_KEPT = 20
 
@@ -23,15 +23,28 @@ FRESH = timedelta(seconds=3)
 """A report that changes nothing is written only if the last one is older: an idle site costs the disk little."""
 
 
-def report_status(office: Office, site: SiteRecord, status: SiteStatus) -> None:
-    """Take the site's report."""
+def report_status(office: Office, site: SiteRecord, status: SiteStatus, *, mark: str = "") -> None:
+    """Take the site's report; `mark` names it from now on."""
     if status.site != site.id:
         raise Denied("a site reports for itself only", hint="give the agent its own site.token")
+    office.marks.pop(site.id, None)
     with office.read() as work:
-        if not _news(work, site, status):
-            return
-    with office.note() as work:
-        _take(work, site.id, status)
+        news = _news(work, site, status)
+    if news:
+        with office.note() as work:
+            _take(work, site.id, status)
+    if mark:
+        office.marks[site.id] = mark
+
+
+def still_so(office: Office, site: SiteRecord, mark: str) -> None:
+    """Take it that the report with this mark is still true. Raises Conflict where it is not the last one taken here."""
+    if not mark or office.marks.get(site.id) != mark:
+        raise Conflict("that report is not the last one known here", code="status_unknown", hint="send it whole")
+    if site.seen_at is None or office.clock.now() - site.seen_at > FRESH:
+        with office.note() as work:
+            record = next(one for one in work.tx.sites.all() if one.id == site.id)
+            work.tx.sites.save(replace(record, seen_at=work.now))
 
 
 def _news(work: Work, site: SiteRecord, status: SiteStatus) -> bool:

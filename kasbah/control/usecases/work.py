@@ -20,7 +20,7 @@ from kasbah.control.changes import Changes
 from kasbah.control.store.interface import Store, Transaction
 from kasbah.control.store.records import Project, RevisionRecord, ServiceRecord
 from kasbah.control.usecases.publish import publish
-from kasbah.domain.ids import RolloutId, ServiceId, make_id
+from kasbah.domain.ids import RolloutId, ServiceId, SiteId, make_id
 from kasbah.errors import Conflict, NotFound
 from kasbah.settings import Limits
 
@@ -62,6 +62,8 @@ class Office:
     key: Ed25519PrivateKey
     vault: Vault
     changes: Changes
+    marks: dict[SiteId, str] = field(default_factory=dict)
+    """By site, the mark of the report taken last in this process."""
 
     @contextmanager
     def read(self) -> Iterator[Work]:
