@@ -211,7 +211,7 @@ class SimulatedSite:
             new_id=lambda: ReplicaId(self._draw("replica")),
             take_port=lambda: next(ports),
             give_port=lambda _: None,
-            secrets=self.keyring.environment,
+            secrets=self.keyring,
             site="local",
         )
         tools = Tools(

@@ -180,7 +180,7 @@ class Agent:
             new_id=lambda: ReplicaId(make_id("replica", secrets.token_bytes(10))),
             take_port=self._ports.take,
             give_port=self._ports.give_back,
-            secrets=self._keyring.environment,
+            secrets=self._keyring,
             site=identity.site_name,
         )
         tools = Tools(

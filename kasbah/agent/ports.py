@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -60,6 +60,14 @@ class Sources(Protocol):
     def has(self, digest: Digest) -> bool: ...
 
     def prune(self, keep: Collection[Digest], *, before: float) -> int: ...
+
+
+class Secrets(Protocol):
+    """The secrets of a revision, by the variable that brings each; see `keyring.py`."""
+
+    def environment(self, revision: Revision) -> Mapping[str, str]: ...
+
+    def files(self, revision: Revision) -> Mapping[str, bytes]: ...
 
 
 class Prober(Protocol):

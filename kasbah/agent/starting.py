@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kasbah.agent.ports import NewReplicaId, Prober
+from kasbah.agent.ports import NewReplicaId, Prober, Secrets
 from kasbah.api.quantities import format_duration
 from kasbah.domain.ids import ReplicaId
 from kasbah.domain.revision import Probe, Protocol, Revision
@@ -58,7 +58,7 @@ class Starter:
         new_id: NewReplicaId,
         take_port: Callable[[], int],
         give_port: Callable[[int], None],
-        secrets: Callable[[Revision], Mapping[str, str]],
+        secrets: Secrets,
         site: str,
     ) -> None:
         self._prober = prober
@@ -77,6 +77,7 @@ class Starter:
         """Everything needed to start one more replica of this revision. Raises OSError where no port is free."""
         built = self._prepared(revision)
         port = revision.port or self._take_port()
+        env = {**dict(built.env), "HOST": LOOPBACK, **dict(revision.env), **self._secrets.environment(revision)}
         given = {
             "PORT": str(port),
             "KASBAH_SERVICE": service.name,
@@ -88,11 +89,12 @@ class Starter:
             service=service.id,
             revision=revision.id,
             argv=built.argv,
-            env={**dict(built.env), "HOST": LOOPBACK, **dict(revision.env), **self._secrets(revision), **given},
+            env={**env, **given},
             app=built.app,
             port=port,
             readable=built.readable,
             resources=revision.resources,
+            files=self._secrets.files(revision),
             egress=revision.egress,
         )
 

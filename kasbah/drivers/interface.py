@@ -7,7 +7,7 @@ that is gone succeeds. Replicas outlive the agent: a new agent's driver lists wh
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +38,8 @@ class StartOrder:
     readable: tuple[Path, ...] = ()
     resources: Resources = Resources()
     egress: tuple[str, ...] | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Files it gets in its private folder, by the variable that holds the path of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

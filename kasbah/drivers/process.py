@@ -7,6 +7,7 @@ Each call has a connection of its own from a small pool and a deadline. Where no
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -255,6 +256,7 @@ def _fields(order: StartOrder) -> Mapping[str, object]:
         "readable": [str(path) for path in order.readable],
         "cpu": order.resources.cpu,
         "memory": order.resources.memory,
+        "files": {name: base64.b64encode(contents).decode() for name, contents in order.files.items()},
     }
 
 

@@ -17,6 +17,7 @@ import http.server, json, os
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         told = {name: os.environ.get(name) for name in ("TOKEN", "GREETING")}
+        told["file"] = open(os.environ["TOKEN_FILE"]).read()
         body = json.dumps(told).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
@@ -37,7 +38,7 @@ services:
     access: public
     data: {level: public}
     env: {GREETING: hello}
-    secrets: {TOKEN: upstream-token}
+    secrets: {TOKEN: upstream-token, TOKEN_FILE: {name: upstream-token, deliver: file}}
     rollout: {watch: 0s}
 """
 
@@ -58,14 +59,16 @@ def test_a_secret_reaches_the_app_and_nothing_else(site: Site, tmp_path: Path) -
     assert "kasbah secrets set upstream-token" in missing.err
     assert set_secret(site, "upstream-token", first + b"\n").code == 0
     site.deploy(folder)
-    assert site.get("tells").json() == {"TOKEN": first.decode(), "GREETING": "hello"}
+    assert site.get("tells").json() == {"TOKEN": first.decode(), "GREETING": "hello", "file": first.decode()}
 
     rolled = set_secret(site, "upstream-token", second, "--roll", "-o", "json")
     assert json.loads(rolled.out)["outdated"] == ["tells"]
     assert site.get("tells").json()["TOKEN"] == second.decode()
 
     site.ok("env", "set", "tells", "GREETING=good evening")
-    assert site.get("tells").json() == {"TOKEN": second.decode(), "GREETING": "good evening"}
+    assert site.get("tells").json() == {
+        "TOKEN": second.decode(), "GREETING": "good evening", "file": second.decode()
+    }  # fmt: skip
 
     shown = site.ok("describe", "tells", "-o", "json") + site.ok("secrets", "list") + site.ok("logs", "tells")
     kept = [path for path in site.data_dir.rglob("*") if path.is_file() and "replicas" not in path.parts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) 
 def _order(fields: Mapping[str, object]) -> Order:
     argv, env, readable = fields["argv"], fields["env"], fields["readable"]
     cpu, memory, port = fields["cpu"], fields["memory"], fields["port"]
+    files = fields.get("files", {})
     if not isinstance(argv, list) or not argv or not isinstance(env, dict) or not isinstance(readable, list):
         raise ValueError("an order has a list `argv` that is not empty, an object `env` and a list `readable`")
     return Order(
@@ -88,8 +90,15 @@ def _order(fields: Mapping[str, object]) -> Order:
         readable=tuple(Path(str(path)) for path in readable),
         cpu=None if cpu is None else float(str(cpu)),
         memory=None if memory is None else int(str(memory)),
+        files={str(name): base64.b64decode(str(contents)) for name, contents in _object(files).items()},
         calls=None if fields.get("egress") is None else _calls(fields["egress"]),
     )
+
+
+def _object(found: object) -> Mapping[str, object]:
+    if not isinstance(found, dict):
+        raise ValueError("an order's `files` are an object")
+    return found
 
 
 def _calls(fields: Any) -> Calls:

@@ -19,7 +19,7 @@ import signal
 import stat
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,6 +64,7 @@ class Order:
     readable: tuple[Path, ...] = ()
     cpu: float | None = None
     memory: int | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
     calls: Calls | None = None
 
 
@@ -142,7 +143,7 @@ def _become(plan: Plan, outputs: list[int], go: int, says: int) -> NoReturn:
         if not os.read(go, 1):
             os._exit(1)
         os.umask(0o077)
-        plan.workdir.fill(plan.order.app)
+        plan.workdir.fill(plan.order.app, plan.order.files)
         for group in plan.groups:
             (group / "cgroup.procs").write_text("0")
         _arrange_files(outputs, (says, *plan.confinement.files))
@@ -164,7 +165,8 @@ def _become(plan: Plan, outputs: list[int], go: int, says: int) -> NoReturn:
 def environment(order: Order, workdir: Workdir) -> dict[str, str]:
     """The order's own environment, the marks the runner finds its replicas by, and homes where none are given."""
     own = {"HOME": str(workdir.home), "TMPDIR": str(workdir.tmp), "PATH": DEFAULT_PATH}
-    return {**own, **order.env, "PWD": str(workdir.app), MARK: order.replica, SCRATCH: str(workdir.root)}
+    files = {name: str(workdir.secret(name)) for name in order.files}
+    return {**own, **order.env, **files, "PWD": str(workdir.app), MARK: order.replica, SCRATCH: str(workdir.root)}
 
 
 def _reset_signals() -> None:

@@ -3,6 +3,7 @@
     REPLICA/app    the working copy, where it starts; what it writes there is its own and gone with it
     REPLICA/home   HOME
     REPLICA/tmp    TMPDIR, and its /tmp where the kernel lets it have one
+    REPLICA/secrets    what it was given as files; nobody else may read them
     REPLICA/etc    files that stand in for the machine's own, where the replica has a user of its own
 
 The folder itself is the site's; where the replica has a user of its own, the first three inside are that user's.
@@ -80,6 +81,16 @@ class Workdir:
         hosts.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *lines, ""]))  # in place: it is mounted
         hosts.chmod(0o644)
 
+    def _keep(self, files: Mapping[str, bytes]) -> None:
+        folder = self.root / "secrets"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for name, contents in files.items():
+            with open(self.secret(name), "wb", opener=_private) as file:
+                file.write(contents)
+        if self.owner is not None:
+            os.chown(folder, self.owner, self.owner)
+            _give(folder, self.owner)
+
     def _name(self, owner: int) -> None:
         """Give the user a name: programs that look up who they are fail where there is none."""
         folder = self.root / "etc"
@@ -89,8 +100,14 @@ class Workdir:
         for path in (folder, folder / "passwd", folder / "group"):
             path.chmod(0o755 if path == folder else 0o644)
 
-    def fill(self, source: Path) -> None:
-        """Make the working copy of `source`."""
+    def secret(self, name: str) -> Path:
+        """Where the file that a variable names is."""
+        return self.root / "secrets" / name
+
+    def fill(self, source: Path, files: Mapping[str, bytes]) -> None:
+        """Make the working copy of `source`, and the files that the replica alone may read."""
+        if files:
+            self._keep(files)
         _copy_folder(str(source), str(self.app), copied=_is_small(source))
         if self.owner is not None:
             _give(self.app, self.owner)
@@ -161,3 +178,7 @@ def _loosen(_function: object, path: str, _error: object) -> None:
     for folder in (os.path.dirname(path), path):
         if os.path.isdir(folder) and not os.path.islink(folder):
             os.chmod(folder, 0o700)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_EXCL, 0o400)
