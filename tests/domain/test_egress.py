@@ -27,7 +27,7 @@ def test_what_an_entry_means(text: str, means: Destination) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("https://api.example.com", "//api.example.com"),
+        ("https://api.example.com", "api.example.com:443"),
         ("api.example.com:0", "ports are 1 to 65535"),
         ("api.example.com:65536", "ports are 1 to 65535"),
         ("api.example.com:", "ports are 1 to 65535"),
