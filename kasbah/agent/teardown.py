@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from kasbah.agent.gateway import process
 from kasbah.agent.paths import Paths
-from kasbah.agent.runner.launch import process_driver
+from kasbah.agent.runner.launch import ensure_runner, layout_of, process_driver
 
 DRAIN = timedelta(seconds=10)
 
@@ -24,5 +24,7 @@ def teardown(paths: Paths) -> None:
 
 async def _end_replicas(paths: Paths) -> None:
     driver = process_driver(paths)
+    if layout_of(paths).process.exists():  # a runner that was killed could not clear up: the next one does
+        await ensure_runner(paths)
     await driver.shutdown(drain=DRAIN)
     await driver.close()

@@ -27,9 +27,11 @@ from kasbah.cli.options import DataDir, OutputOption
 from kasbah.cli.processes import bind_error, listener
 from kasbah.cli.record import DataFolder, data_folder
 from kasbah.cli.render import Output
+from kasbah.domain.site import ENFORCED, OPEN
 from kasbah.errors import KasbahError
 from kasbah.settings import DEFAULT_API, DEFAULT_GATEWAY
 
+NETWORK_PROGRAMS = (("ip", "iproute2"), ("nft", "nftables"))
 LITTLE_DISK = 2 * 2**30
 NO_DISK = 200 * 2**20
 PROGRAM_SECONDS = 10
@@ -68,6 +70,7 @@ def _checks(folder: DataFolder) -> Iterator[Check]:
     yield _python()
     yield _uv()
     yield from (_program("node", "Node apps"), _program("npm", "Node apps"))
+    yield from _network_programs()
     yield _envoy()
     yield _disk(folder)
     yield _names()
@@ -112,6 +115,22 @@ def _program(name: str, use: str) -> Check:
     if path is None:
         return Check(name, "warn", f"not there: {use} cannot be built here", f"install {name} to deploy {use}")
     return _version(name, path, f"{use} cannot be built here")
+
+
+def _network_programs() -> Iterator[Check]:
+    """What own networks for replicas are made with; only root can make them."""
+    if os.getuid() != 0:
+        yield Check(
+            "privileges", "warn", "not root: replicas share this user and the machine's network, and egress stays open",
+            "run Kasbah as root to keep replicas further apart, or give strangers a machine each",
+        )  # fmt: skip
+        return
+    absent = [package for name, package in NETWORK_PROGRAMS if shutil.which(name) is None]
+    if absent:
+        use = "replicas share the machine's network, and egress stays open"
+        yield Check("networks", "warn", f"{' and '.join(absent)} not there: {use}", f"install {' and '.join(absent)}")
+    else:
+        yield Check("networks", "ok", "ip and nft are there")
 
 
 def _version(name: str, path: str, otherwise: str) -> Check:
@@ -186,5 +205,10 @@ def _site(site: Document) -> Iterator[Check]:
     yield Check(f"{name}: isolation", "ok", ", ".join(site["isolation"]) or "none")
     for mechanism, reason in site["isolation_missing"].items():
         yield Check(f"{name}: {mechanism}", "warn", f"not in force: {reason}", "replicas are kept apart without it")
-    if site["egress"] == "open":
-        yield Check(f"{name}: egress", "warn", "open: replicas may call out freely", "mind it for sensitive data")
+    if site["egress"] == ENFORCED:
+        yield Check(f"{name}: egress", "ok", "enforced: replicas call what the egress of their service names")
+    elif site["egress"] == OPEN:
+        yield Check(
+            f"{name}: egress", "warn", "open: replicas may call out freely, and a service with egress is refused",
+            "run the agent as root with iproute2 and nftables to have it kept",
+        )  # fmt: skip

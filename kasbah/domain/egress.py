@@ -29,6 +29,8 @@ def destination(text: str) -> Destination:
     """The destination that an entry means. Raises ValueError, which says what is wrong with it."""
     if text.startswith(SERVICE):
         return Destination(service=_matching(NAME, text.removeprefix(SERVICE), text, "service:NAME"))
+    if "://" in text:
+        raise ValueError(f"{text!r} is the address of a page; write the host and its port, like api.example.com:443")
     if _is_ipv6(text):
         raise ValueError(f"{text!r}: replicas call the outside by IPv4; write a host's name or an IPv4 address")
     where, colon, port = text.partition(":")

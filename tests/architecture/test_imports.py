@@ -14,8 +14,20 @@ ROOT = Path(__file__).parents[2]
 
 PURE = frozenset(
     {"__future__", "abc", "base64", "bisect", "collections", "collections.abc", "dataclasses", "datetime", "enum"}
-    | {"functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "statistics", "string"}
-    | {"ast", "tomllib", "typing", "warnings", "zlib"}
+    | {
+        "functools",
+        "hashlib",
+        "heapq",
+        "ipaddress",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "re",
+        "statistics",
+        "string",
+    }
+    | {"ast", "ipaddress", "tomllib", "typing", "warnings", "zlib"}
 )
 """What `domain` and `decide` may import beside themselves: nothing that waits, touches the machine or draws lots."""
 

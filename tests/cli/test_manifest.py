@@ -45,6 +45,7 @@ BAD = {
     "services empty": ("services: {}\n", "1: services: there is no service"),
     "services nothing": ("services:\n", "1: services: a mapping"),
     "services a list": ("services:\n  - name: web\n", "2: services: a mapping"),
+    "no destination": (service("egress: [tcp://db]"), "3: services.web.egress[0]: 'tcp://"),
     "unknown key": (service("acess: key"), "3: services.web.acess: unknown key; did you mean access?"),
     "unknown key with a dash": (
         service("sleep: {stop-after: 1m}"),

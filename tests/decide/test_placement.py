@@ -37,6 +37,7 @@ def needs(runtime: Runtime = Runtime.PYTHON, cpu: float | None = None, memory: i
         (PYTHON, replace(HERE, runtimes=()), "cannot build python", "install uv"),
         (needs(cpu=8), HERE, "asks for 8 CPUs and it has 4", "resources.cpu"),
         (needs(memory=16 * 2**30), HERE, "asks for 16384 MiB and it has 8192 MiB", "resources.memory"),
+        (replace(PYTHON, limits_egress=True), HERE, "egress is limited, which it cannot keep", "remove egress"),
     ],
 )
 def test_a_site_that_cannot_is_refused_with_the_reason_and_what_would_change_it(wanted, site, reason, hint) -> None:
@@ -53,6 +54,11 @@ def test_a_site_that_cannot_is_refused_with_the_reason_and_what_would_change_it(
 )
 def test_a_site_that_can_is_chosen(wanted) -> None:
     assert place(SERVICE, wanted, (HERE,)).chosen == (HERE.site,)
+
+
+def test_a_site_that_keeps_egress_takes_who_limits_it() -> None:
+    keeps = replace(HERE, keeps_egress=True)
+    assert place(SERVICE, replace(PYTHON, limits_egress=True), (keeps,)).chosen == (HERE.site,)
 
 
 def test_a_plain_command_needs_nothing_there() -> None:

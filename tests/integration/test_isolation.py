@@ -11,6 +11,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -27,8 +28,10 @@ from kasbah.agent import confine
 from kasbah.agent.confine import pids, programs
 from kasbah.agent.confine.network import FORWARDING
 from kasbah.agent.runner import claims
+from kasbah.agent.teardown import teardown
 from kasbah.domain.ids import ReplicaId
 from kasbah.drivers.interface import Running
+from kasbah.settings import Limits
 
 pytestmark = [
     pytest.mark.real,
@@ -371,6 +374,20 @@ async def test_nothing_is_left_on_the_machine() -> None:
         await until(lambda: _traces() == before)
 
 
+async def test_what_a_killed_runner_left_is_cleared_by_the_teardown() -> None:
+    before = _traces()
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="kasbah-test-") as root:
+        site = Site(Path(root), Limits())
+        await site.ensure()
+        running = await serving(site)
+        assert running.pid is not None
+        await site.kill_runner()
+        os.kill(running.pid, signal.SIGKILL)
+        await asyncio.to_thread(teardown, site.paths)
+        await site.driver.close()
+        await until(lambda: _traces() == before)
+
+
 async def _ran(*argv: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
@@ -405,5 +422,6 @@ def _traces() -> dict[str, object]:
         "devices": {name for _, name in socket.if_nameindex() if name.startswith("ksb")},
         "tables": {line for line in programs.told(programs.NFT, "list", "tables").splitlines() if "kasbah" in line},
         "claims": {file.name for file in claims.FOLDER.iterdir()} if claims.FOLDER.exists() else set(),
+        "routes": programs.told(programs.IP, "-4", "route", "show", "type", "unreachable").split(),
         "forwarding": FORWARDING.read_text(),
     }

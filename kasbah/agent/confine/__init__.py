@@ -106,6 +106,7 @@ class Confiner:
             hidden=(*closed, *self._hidden),
             replaced=stand_ins,
             own_processes=OWN_PROCESSES in self._mechanisms,
+            own_network=OWN_NETWORK in self._mechanisms,
         )
 
     def _ruleset(self, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> landlock.Ruleset:

@@ -29,6 +29,7 @@ TEMPORARY = Path("/tmp")
 PROCESSES = Path("/proc")
 RUN = Path("/run")
 RESOLVER = Path("/etc/resolv.conf")
+BEHIND_THE_STUB = Path("/run/systemd/resolve/resolv.conf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class View:
     """What a replica sees instead. `private/tmp` becomes its /tmp; `hidden` are covered; `private` and what is
     `readable` stay where they are, even below something that is covered. `replaced` are files that another's contents
     stand in for. `own_processes`: it is in a pid namespace, whose /proc it gets; other users' processes are not in it.
+    `own_network`: what listens on the machine's loopback, name servers too, is not there for it.
     """
 
     private: Path
@@ -43,6 +45,7 @@ class View:
     hidden: tuple[Path, ...]
     replaced: tuple[tuple[Path, Path], ...] = ()
     own_processes: bool = False
+    own_network: bool = False
 
 
 def closed_parents(paths: Iterable[Path]) -> tuple[Path, ...]:
@@ -74,7 +77,7 @@ def enter(view: View) -> None:
 def _look_different(view: View) -> None:
     kept = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in _covered(view) if path.is_dir()]
     replaced = [(target, os.open(source, os.O_PATH | os.O_CLOEXEC)) for target, source in view.replaced]
-    resolver = _resolver()
+    resolver = _resolver(view.own_network)
     _mount(view.private / "tmp", TEMPORARY, None, BIND)
     _cover(SHARED_MEMORY, "mode=1777")
     for folder in (RUN, *view.hidden):
@@ -127,11 +130,13 @@ def _flags(path: Path) -> int:
     return os.statvfs(path).f_flag & (NO_SETUID | NO_DEVICES | NO_EXECUTION)
 
 
-def _resolver() -> tuple[Path, bytes] | None:
-    """The resolver's configuration where it lives below /run, as it does under systemd."""
+def _resolver(own_network: bool) -> tuple[Path, bytes] | None:
+    """The resolver's configuration where it lives below /run, as it does under systemd; from a network of its own not
+    the stub that listens on the machine's loopback, but the servers behind it."""
     try:
         target = RESOLVER.resolve(strict=True)
-        return (target, target.read_bytes()) if target.is_relative_to(RUN) else None
+        source = BEHIND_THE_STUB if own_network and BEHIND_THE_STUB.exists() else target
+        return (target, source.read_bytes()) if target.is_relative_to(RUN) else None
     except OSError:
         return None
 

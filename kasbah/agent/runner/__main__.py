@@ -143,6 +143,7 @@ def _serve(layout: Layout, news: int) -> None:
     reactor.run()
     server.flush()
     _give_back(claim, street, keeper)
+    layout.process.unlink(missing_ok=True)
 
 
 def _numbers(layout: Layout) -> tuple[claims.Claim | None, network.Street | None, dict[str, str]]:

@@ -30,7 +30,7 @@ def process_driver(paths: Paths, limits: Limits = Limits()) -> ProcessDriver:  #
     return ProcessDriver(layout.socket, layout.token, revive=lambda: ensure_runner(paths, limits))
 
 
-def layout_of(paths: Paths, limits: Limits) -> Layout:
+def layout_of(paths: Paths, limits: Limits = Limits()) -> Layout:  # noqa: B008 frozen
     """Where the runner of an agent with these paths keeps things."""
     return Layout(
         home=paths.runner,

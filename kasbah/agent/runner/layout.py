@@ -35,7 +35,7 @@ class Layout:
 
     @property
     def process(self) -> Path:
-        """JSON: the runner's pid, start time and protocol."""
+        """JSON: the runner's pid, start time and protocol. One that ends by itself removes it last."""
         return self.home / "runner.json"
 
     @property

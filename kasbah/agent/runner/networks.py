@@ -26,6 +26,7 @@ from kasbah.agent.runner.spawn import Failed
 
 MOST_AT_ONCE = 16
 HELPER_SECONDS = 20
+REFILL_AFTER_SECONDS = 0.5
 HINT = "the runner's log says more; `kasbah doctor` looks at what is in force on this machine"
 
 
@@ -67,9 +68,11 @@ class Networks:
         """Give `taker` a namespace, now where one is ready, else once one is made, or why there is none."""
         if self._ready:
             taker(self._ready.popleft())
+            # Not now: what wakes has the processor first.
+            self.reactor.after(REFILL_AFTER_SECONDS, self.refill)
         else:
             self._takers.append(taker)
-        self.refill()
+            self.refill()
 
     def refill(self) -> None:
         """Have as many ready as there should be, beside those that are waited for."""
