@@ -34,7 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        body = str(os.getpid()).encode()
+        body = os.environ["KASBAH_REPLICA"].encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -102,14 +102,18 @@ async def _cycle(site: Site, names: list[str], count: int) -> list[Outcome]:
             outcome = await call(site.target(name), Request())
             if outcome.fault is not None:
                 failed.append(outcome)
-            elif not await _asleep(int(outcome.body)):
+            elif not await _asleep(site, outcome.body.decode()):
                 failed.append(Outcome(milliseconds=0, detail=f"{name} did not fall asleep"))
 
     await asyncio.gather(*(use(name) for name in names))
     return failed
 
 
-async def _asleep(pid: int) -> bool:
+async def _asleep(site: Site, replica: str) -> bool:
+    try:
+        pid = site.process_of(replica)
+    except FileNotFoundError:  # it has been stopped and forgotten already
+        return True
     with suppress(TimeoutError):
         async with asyncio.timeout(60):
             while True:

@@ -182,6 +182,11 @@ class Site:
         record = {"agent": "agent/endpoint.json", "control": "control/endpoint.json", "envoy": "agent/envoy/envoy.json"}
         return int(json.loads((self.data_dir / record[part]).read_text())["pid"])
 
+    def process_of(self, replica: str) -> int:
+        """The process of a replica, which may know itself by another number."""
+        record = self.data_dir / f"agent/runner/{replica}.replica"
+        return int(json.loads(record.read_text())["pid"])
+
     def processes(self) -> dict[int, str]:
         """Every process on this machine that carries the data folder's mark: in its arguments, its environment, its
         folder or its program."""

@@ -28,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         print("x" * 4000, flush=True)
-        body = ('{"pid": %d}' % os.getpid()).encode()
+        body = ('{"replica": "%s"}' % os.environ["KASBAH_REPLICA"]).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -88,16 +88,16 @@ def sound(site: Apart) -> bool:
 
 
 def test_what_serves_keeps_serving_and_a_deploy_says_why_it_cannot(site: Apart) -> None:
-    pid = site.get("steady").json()["pid"]
+    replica = site.get("steady").json()["replica"]
     fill(site)
     try:
         for _ in range(20):
-            assert site.get("steady").json()["pid"] == pid
+            assert site.get("steady").json()["replica"] == replica
         refused = site.run("deploy", source(site.home / "another", "another", padding=2 * MEBIBYTE))
         assert refused.code != 0
         assert "bug" not in refused.said
         assert any(word in refused.said for word in ("No space left", "disk is full", "disk")), refused.said
-        assert site.get("steady").json()["pid"] == pid
+        assert site.get("steady").json()["replica"] == replica
     finally:
         make_room(site)
     site.deploy(site.home / "another")
@@ -116,15 +116,15 @@ def test_it_sleeps_and_wakes_on_a_full_disk(site: Apart) -> None:
 
 @pytest.mark.parametrize("part", ["agent", "control"])
 def test_a_part_that_is_killed_on_a_full_disk_is_back_once_there_is_room(site: Apart, part: str) -> None:
-    pid = site.get("steady").json()["pid"]
+    replica = site.get("steady").json()["replica"]
     fill(site)
     try:
         site.kill(part)
-        assert site.get("steady").json()["pid"] == pid
+        assert site.get("steady").json()["replica"] == replica
     finally:
         make_room(site)
     site.start(part)
-    assert site.get("steady").json()["pid"] == pid
+    assert site.get("steady").json()["replica"] == replica
     assert sound(site)
     seen = site.describe("steady")["usage"]["requests"]
     site.get("steady")

@@ -51,6 +51,6 @@ async def test_back_to_a_backup_under_load(apart: Apart) -> None:
 def _made_later(site: Apart) -> int:
     """Deploy a service that the backup does not know; its process."""
     site.deploy(probe(site.home / "later", {"later": AWAKE}))
-    pid = int(site.get("later").json()["pid"])
+    pid = site.process_of(site.get("later").json()["replica"])
     assert runs(pid)
     return pid

@@ -44,7 +44,7 @@ class Installed:
         """The process that answers for a service."""
         answer = self.site.get(name)
         assert answer.status_code == 200, answer.text
-        return int(answer.json()["pid"])
+        return self.site.process_of(answer.json()["replica"])
 
     @property
     def runner(self) -> int:
@@ -90,11 +90,11 @@ async def test_the_control_plane(installed: Installed, tmp_path: Path) -> None:
         sleeper = await asyncio.to_thread(installed.pid_of, "drowsy")
         assert await asyncio.to_thread(installed.pid_of, "drowsy") == sleeper
         await seen.reaches(3, "get", "slow", "upload", "events", "socket", "sleeper")
-        answering: set[int] = set()
+        answering: set[str] = set()
         while len(answering) < 2:
             outcomes = await asyncio.gather(*(call(site.target("growing"), SLOW) for _ in range(20)))
             assert not [one for one in outcomes if one.fault], outcomes
-            answering = {json.loads(one.body)["pid"] for one in outcomes}
+            answering = {json.loads(one.body)["replica"] for one in outcomes}
         await asyncio.to_thread(site.start, "control")
         await asyncio.to_thread(site.deploy, probe(tmp_path, {"afterwards": AWAKE}))
         assert (await call(site.target("afterwards"), Request())).fault is None
@@ -222,7 +222,7 @@ class Counted:
 
     def pid_of(self, name: str) -> int:
         self.sent += 1
-        return int(self.site.get(name).json()["pid"])
+        return self.site.process_of(self.site.get(name).json()["replica"])
 
     def all_counted(self) -> bool:
         return sum(one["usage"]["requests"] for one in map(self.site.describe, EVERYTHING)) == self.sent
@@ -239,6 +239,16 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
         yield Counted(site)
 
 
+def lineage(pid: int) -> Iterator[int]:
+    """A process, its parent, and so on."""
+    while pid > 1:
+        yield pid
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return
+
+
 @pytest.mark.parametrize("replicas_too", [False, True])
 async def test_everything_at_once(own: Counted, replicas_too: bool) -> None:
     """The next `up` returns to what was asked for: nothing acknowledged is lost, nothing is left that nobody owns."""
@@ -247,7 +257,8 @@ async def test_everything_at_once(own: Counted, replicas_too: bool) -> None:
     eventually(own.all_counted, lambda: f"{own.sent} requests, counted {list(map(site.describe, EVERYTHING))}")
     key = site.json("keys", "create", f"made{replicas_too}")["key"]
     site.ok("scale", "first", "--min", "1", "--max", str(3 + replicas_too))
-    doomed = site.processes().keys() - (set() if replicas_too else set(serving.values()))
+    spared = frozenset() if replicas_too else frozenset(serving.values())
+    doomed = {pid for pid in site.processes() if not spared & set(lineage(pid))}
     for pid in doomed:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
