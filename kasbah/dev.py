@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -72,11 +72,8 @@ class SimulatedBuilds:
         made = Built(app=Path("/app"), argv=revision.command, env={}, readable=())
         return self._built.setdefault(revision.id, made)
 
-    async def prune(self, keep: Collection[RevisionId]) -> tuple[RevisionId, ...]:
-        gone = tuple(one for one in self._built if one not in keep)
-        for revision in gone:
-            del self._built[revision]
-        return gone
+    async def remove(self, revision: RevisionId) -> None:
+        self._built.pop(revision, None)
 
 
 class SimulatedSources(set[Digest]):
@@ -84,10 +81,6 @@ class SimulatedSources(set[Digest]):
 
     def has(self, digest: Digest) -> bool:
         return digest in self
-
-    def prune(self, keep: Collection[Digest], *, before: float) -> int:
-        self.intersection_update(keep)
-        return 0
 
 
 class SimulatedProber:

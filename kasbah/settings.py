@@ -50,6 +50,19 @@ class Limits:
     access_log_bytes: int = 32 * 2**20
     """The gateway's access log is rotated at this size."""
 
+    builds_bytes: int = 20 * 2**30
+    """Builds kept, in all. Past it, those that nothing runs on go, the longest unused first: they are built again
+    when they are wanted."""
+
+    blobs_bytes: int = 10 * 2**30
+    """Sources kept, in all. Past it, those of revisions without a part of the traffic go, the longest unused first."""
+
+    logs_bytes: int = 2 * 2**30
+    """Logs kept, in all. Past it, those of ended replicas and of builds go, the oldest first."""
+
+    cache_bytes: int = 10 * 2**30
+    """The package managers' caches, in all. Past it, the longest unused goes, whole, while nothing is built."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:

@@ -21,7 +21,6 @@ from typing import Any
 import structlog
 import uvloop
 
-from kasbah.agent import logs
 from kasbah.agent.activator import open_gate
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder
@@ -38,10 +37,12 @@ from kasbah.agent.reconciler import Parts, Reconciler
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.runner.launch import ensure_runner, process_driver
 from kasbah.agent.serving import serve_tcp, serve_unix
+from kasbah.agent.space import Housekeeper
 from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
 from kasbah.agent.tools import Tools
 from kasbah.clock import SystemClock
+from kasbah.decide.keeping import AtWork
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
 from kasbah.drivers.ports import Ports
@@ -172,6 +173,14 @@ class Agent:
         self._revisions = Revisions(self._paths, builder, self._blobs, self._spawn, self._build_moved)
         self._builder = builder
         self._keyring = Keyring(self._paths.secrets, self._link.secret, self._spawn, lambda: self._reconciling.nudge())
+        self._housekeeper = Housekeeper(
+            self._paths,
+            self._settings.limits,
+            self._revisions,
+            self._clock,
+            desired=lambda: self._ledger.desired,
+            at_work=self._at_work,
+        )
         identity = self._ledger.identity
         assert identity is not None
         starter = Starter(
@@ -225,7 +234,7 @@ class Agent:
             await driver.lead_to(self._gateway.listen)
         closing.push_async_callback(self._gateway.close)
         self._reconciler.go_on()
-        door = Door(self._paths, self._ledger, self._blobs, self._clock, self._reconciling.nudge)
+        door = Door(self._paths, self._ledger, self._blobs, self._clock, self._reconciling.nudge, self._housekeeper)
         self._spawn(serve_unix(door.app(), self._paths.door_socket))
         await self._gateway.live()
         await self._start_loops(driver)
@@ -311,25 +320,19 @@ class Agent:
             await self._link.tell_usage()
 
     async def _keep_house(self) -> None:
-        folders = tuple(self._paths.logs.iterdir())
+        await self._housekeeper.tidy(anew=False)
         desired, units = self._ledger.desired, self._reconciler.units
-        if desired is None:
-            return
-        wanted = [revision for service in desired.services for revision in service.revisions]
-        kept = frozenset(one.id for one in wanted) | {unit.revision.id for unit in units}
-        services = {service.id for service in desired.services} | {unit.service.id for unit in units}
-        alive = {replica.id for unit in units for replica in unit.replicas.alive}
-        await asyncio.to_thread(
-            logs.tidy,
-            folders,
-            services,
-            kept,
-            paths=self._paths,
-            ended=self._settings.limits.ended_replicas,
-            spare=alive.__contains__,
+        if desired is not None:
+            wanted = [revision for service in desired.services for revision in service.revisions]
+            self._keyring.keep([*wanted, *(unit.revision for unit in units)])
+
+    def _at_work(self) -> AtWork:
+        units = self._reconciler.units
+        return AtWork(
+            services=frozenset(unit.service.id for unit in units),
+            revisions=frozenset(unit.revision.id for unit in units) | self._revisions.building,
+            replicas=frozenset(replica.id for unit in units for replica in unit.replicas.alive),
         )
-        self._keyring.keep([*wanted, *(unit.revision for unit in units)])
-        await self._revisions.prune(kept, frozenset(one.source for one in wanted), self._clock.now())
 
     def _note_first_byte(self, wake: WakeId, at: float) -> None:
         if any(unit.first_byte(wake, at) for unit in self._reconciler.units):

@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -90,19 +90,17 @@ class BlobStore:
 
     def size(self) -> int:
         """The bytes all bundles take."""
-        return sum(path.stat().st_size for path in self._folder.glob(f"*{SUFFIX}"))
+        return sum(path.stat().st_size for path in stored(self._folder))
 
-    def prune(self, keep: Collection[Digest], *, before: float) -> int:
-        """Remove every bundle not in `keep` that arrived before `before` (seconds since the epoch); the bytes this
-        freed. A bundle may arrive a moment before the desired state that wants it."""
-        kept = {self.path(digest) for digest in keep}
-        freed = 0
-        for path in self._folder.glob(f"*{SUFFIX}"):
-            facts = path.stat()
-            if path not in kept and facts.st_mtime < before:
-                freed += facts.st_size
-                path.unlink(missing_ok=True)
-        return freed
+
+def stored(folder: Path) -> list[Path]:
+    """The bundles in a store's folder."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def digest_of(path: Path) -> Digest:
+    """The digest of the bundle that is kept there."""
+    return Digest(f"sha256:{path.name.removesuffix(SUFFIX)}")
 
 
 class _Arriving:

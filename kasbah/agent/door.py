@@ -1,4 +1,5 @@
-"""The site's own door, behind its gateway: sources come in and logs go out here, past the control plane.
+"""The site's own door, behind its gateway: sources come in and logs go out here, past the control plane; and who
+administers it sees what the site keeps, and has it remove what it does not need.
 
 Each request carries a ticket of the control plane's, for one act on one object at this site.
 """
@@ -21,7 +22,9 @@ from kasbah.agent import logs
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.paths import Paths
-from kasbah.api.signing import Ticket, parse_public, read_ticket
+from kasbah.agent.space import Housekeeper, Space
+from kasbah.api.projects import SpaceView
+from kasbah.api.signing import FREE, Ticket, parse_public, read_ticket
 from kasbah.clock import Clock
 from kasbah.domain.ids import Digest, ReplicaId, ServiceId
 from kasbah.drivers.interface import LogLine
@@ -36,13 +39,20 @@ class Door:
     """The requests the door answers. `stored` is called when a source has arrived."""
 
     def __init__(
-        self, paths: Paths, ledger: Ledger, blobs: BlobStore, clock: Clock, stored: Callable[[], None]
+        self,
+        paths: Paths,
+        ledger: Ledger,
+        blobs: BlobStore,
+        clock: Clock,
+        stored: Callable[[], None],
+        housekeeper: Housekeeper,
     ) -> None:
         self._paths = paths
         self._ledger = ledger
         self._blobs = blobs
         self._clock = clock
         self._stored = stored
+        self._housekeeper = housekeeper
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -51,6 +61,8 @@ class Door:
                 Route("/v1/blobs/{digest}", _answering(self._has_blob), methods=["HEAD"]),
                 Route("/v1/blobs/{digest}", _answering(self._put_blob), methods=["PUT"]),
                 Route("/v1/services/{service}/logs", _answering(self._read_logs), methods=["GET"]),
+                Route("/v1/gc", _answering(self._look_at_space), methods=["GET"]),
+                Route("/v1/gc", _answering(self._free_space), methods=["POST"]),
             ]
         )
 
@@ -77,6 +89,20 @@ class Door:
             return StreamingResponse(_written(source), media_type="application/x-ndjson")
         found = await asyncio.to_thread(logs.tail, self._paths, service, replica, lines)
         return StreamingResponse(_from(found), media_type="application/x-ndjson")
+
+    async def _look_at_space(self, request: Request) -> Response:
+        everything = self._admit_housekeeping(request)
+        return _told(await self._housekeeper.look(everything=everything))
+
+    async def _free_space(self, request: Request) -> Response:
+        everything = self._admit_housekeeping(request)
+        return _told(await self._housekeeper.tidy(everything=everything))
+
+    def _admit_housekeeping(self, request: Request) -> bool:
+        """Whether everything is meant that can be made again."""
+        identity = self._ledger.identity
+        self._admit(request, FREE, identity.site if identity else "")
+        return _number(request.query_params.get("everything", "0"), "everything", most=1) == 1
 
     def _admit(self, request: Request, act: str, wanted: str) -> Ticket:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
@@ -127,6 +153,14 @@ def _whose(replica: str | None, build: str | None) -> ReplicaId | None:
     if wanted is not None and not ID.fullmatch(wanted):
         raise Invalid(f"{replica or build!r} is no id", hint="kasbah describe NAME lists replicas and revisions")
     return None if wanted is None else ReplicaId(wanted)
+
+
+def _told(spaces: tuple[Space, ...]) -> Response:
+    views = [
+        SpaceView(kind=one.kind, count=one.count, bytes=one.size, freed=one.freed, freed_bytes=one.freed_size)
+        for one in spaces
+    ]
+    return JSONResponse({"items": [view.model_dump(mode="json") for view in views]})
 
 
 def _number(text: str, name: str, *, most: int) -> int:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from heapq import merge
 from pathlib import Path
 
 from kasbah.agent.paths import Paths
 from kasbah.agent.runner import journal
-from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
+from kasbah.domain.ids import ReplicaId, ServiceId
 from kasbah.drivers.interface import LogLine
 
 LOOK_EVERY = timedelta(milliseconds=200)
@@ -56,38 +55,6 @@ async def follow(paths: Paths, service: ServiceId, replica: ReplicaId | None, ta
         for line in await asyncio.to_thread(followed.look):
             yield line
         await asyncio.sleep(LOOK_EVERY.total_seconds())
-
-
-def prune(
-    paths: Paths, service: ServiceId, keep: int, spare: Callable[[ReplicaId], bool] = lambda _replica: False
-) -> None:
-    """Delete the logs of all but the `keep` replicas that wrote last, and of those that `spare` answers for."""
-    files = [path for path in _files(paths, service, None) if not spare(ReplicaId(path.stem))]
-    for path in sorted(files, key=_last_written, reverse=True)[keep:]:
-        for file in journal.chain(path):
-            file.unlink(missing_ok=True)
-
-
-def tidy(
-    folders: Iterable[Path],
-    services: Collection[ServiceId],
-    builds: Collection[RevisionId],
-    *,
-    paths: Paths,
-    ended: int,
-    spare: Callable[[ReplicaId], bool],
-) -> None:
-    """Of the services' `folders`: delete those of services that are gone, in the others the logs of builds that are
-    gone, and prune those of replicas. The folders were listed before the services were: a new one is not among them."""
-    for folder in folders:
-        service = ServiceId(folder.name)
-        if service not in services:
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
-        prune(paths, service, ended, spare)
-        for log in folder.glob("build-*.log"):
-            if RevisionId(log.stem.removeprefix("build-")) not in builds:
-                log.unlink(missing_ok=True)
 
 
 class Followed:
@@ -192,13 +159,6 @@ def _inode(file: Path) -> int | None:
         return file.stat().st_ino
     except FileNotFoundError:
         return None
-
-
-def _last_written(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _when(line: LogLine) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -51,15 +51,13 @@ class Builds(Protocol):
 
     async def build(self, revision: Revision, *, report: Callable[[str], None], log: Path) -> Built: ...
 
-    async def prune(self, keep: Collection[RevisionId]) -> tuple[RevisionId, ...]: ...
+    async def remove(self, revision: RevisionId) -> None: ...
 
 
 class Sources(Protocol):
     """The source bundles that are here; see `blobs.py`."""
 
     def has(self, digest: Digest) -> bool: ...
-
-    def prune(self, keep: Collection[Digest], *, before: float) -> int: ...
 
 
 class Secrets(Protocol):

@@ -6,9 +6,8 @@ A build that failed is not tried again until a new rollout asks for it. One whos
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from kasbah.agent.build import Built
 from kasbah.agent.paths import Paths
 from kasbah.agent.ports import Builds, Sources
 from kasbah.agent.starting import Prepared
-from kasbah.domain.ids import Digest, RevisionId, ServiceId
+from kasbah.domain.ids import RevisionId, ServiceId
 from kasbah.domain.observed import BuildState, RevisionStatus
 from kasbah.domain.revision import Revision
 from kasbah.domain.service import Service
@@ -27,8 +26,6 @@ from kasbah.errors import BuildFailed, KasbahError
 log = structlog.get_logger()
 
 TAIL = 30
-SPARED = timedelta(hours=1)
-"""Sources that arrived so recently are kept though no desired state wants them yet."""
 
 
 class Revisions:
@@ -51,6 +48,7 @@ class Revisions:
         self._status: dict[RevisionId, RevisionStatus] = {}
         self._failed_for: dict[RevisionId, str] = {}
         self._building: dict[RevisionId, asyncio.Task[None]] = {}
+        self._removing: set[RevisionId] = set()
 
     def status(self, revision: RevisionId) -> RevisionStatus:
         """How far the build of a revision is."""
@@ -65,7 +63,7 @@ class Revisions:
         """Whether the revision is built; a build is begun where one is missing and its source is here."""
         if revision.id in self._built:
             return True
-        if revision.id in self._building:
+        if revision.id in self._building or revision.id in self._removing:
             return False
         if (built := self._builder.built(revision)) is not None:
             self._built[revision.id] = built
@@ -77,13 +75,28 @@ class Revisions:
         self._building[revision.id] = self._spawn(self._build(service.id, revision, rollout))
         return False
 
-    async def prune(self, revisions: frozenset[RevisionId], sources: frozenset[Digest], now: datetime) -> None:
-        """Remove the builds and sources of revisions that nobody wants any more."""
-        wanted = revisions | self._building.keys()
-        for revision in await self._builder.prune(wanted):
+    @property
+    def building(self) -> frozenset[RevisionId]:
+        """The revisions being built."""
+        return frozenset(self._building)
+
+    def remove(self, revisions: Iterable[RevisionId]) -> Awaitable[None]:
+        """Remove builds that nothing runs on. From now on they are not there; awaited, their files are gone too."""
+        going = frozenset(revisions) - self._building.keys()
+        self._removing |= going
+        for revision in going:
             self._built.pop(revision, None)
             self._status.pop(revision, None)
-        self._blobs.prune(sources, before=(now - SPARED).timestamp())
+        return self._remove(going)
+
+    async def _remove(self, going: frozenset[RevisionId]) -> None:
+        try:
+            for revision in sorted(going):
+                await self._builder.remove(revision)
+        finally:
+            self._removing -= going
+            if going:
+                self._changed()
 
     def log_file(self, service: ServiceId, revision: RevisionId) -> Path:
         """Where the build of a revision writes."""

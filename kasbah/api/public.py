@@ -248,14 +248,23 @@ class DeployAnswer(Shape):
     upload: Door | None
 
 
+class QuotaRefusal(Shape):
+    """A quota that refuses a deploy (services, replicas, cpu, memory or disk), why, and the next step."""
+
+    quota: str
+    reason: str
+    hint: str
+
+
 class PlanAnswer(Shape):
-    """What a deploy would do; nothing was changed."""
+    """What a deploy would do; nothing was changed. `refused`: the quotas that do not allow it."""
 
     service: str
     revision: str
     action: str = Field(description="create, update or none")
     changes: list[str]
     sites: list[SiteVerdictView]
+    refused: list[QuotaRefusal] = []
 
 
 class ScaleRequest(Shape):

@@ -23,6 +23,9 @@ from kasbah.errors import Denied
 DESIRED = b"kasbah desired state v1\n"
 TICKET = b"kasbah ticket v1\n"
 
+FREE = "site.free"
+"""The act of seeing what a site keeps and removing what it does not need; the object is the site."""
+
 
 def load_or_make_key(path: Path) -> Ed25519PrivateKey:
     """The private key in `path` (PEM, 0600), made there if there is none."""
@@ -69,7 +72,8 @@ def verify(key: Ed25519PublicKey, context: bytes, body: bytes, signature: str) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """Leave to do one thing at one site: `act` is `blob.put` (object: a digest) or `logs.read` (object: a service id).
+    """Leave to do one thing at one site: `act` is `blob.put` (object: a digest), `logs.read` (object: a service id) or
+    `site.free` (object: the site's id).
 
     `limit` bounds the bytes that may be sent.
     """

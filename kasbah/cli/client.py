@@ -40,6 +40,9 @@ TIMEOUT = httpx.Timeout(connect=5, read=WAIT_SECONDS + 40, write=30, pool=5)
 PAUSE_SECONDS = 0.2
 SECRET = re.compile(r"[a-z][a-z0-9-]{0,59}")
 BUSY = frozenset({502, 503, 504})
+OF_A_PROJECT = ("/services", "/keys", "/secrets")
+"""Paths below which names belong to a project."""
+
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _KINDS: dict[int, type[KasbahError]] = {
     400: Invalid,
@@ -55,11 +58,12 @@ _KINDS: dict[int, type[KasbahError]] = {
 
 
 class Client:
-    """The API of one installation. `patience` is for how many seconds a server that does not answer, or says it
-    is busy, is asked again."""
+    """The API of one installation, and the project that names of services and keys belong to. `patience` is for how
+    many seconds a server that does not answer, or says it is busy, is asked again."""
 
-    def __init__(self, context: Context, *, patience: float = 0) -> None:
+    def __init__(self, context: Context, *, project: str | None = None, patience: float = 0) -> None:
         self.url = context.url
+        self._project = project
         self._patience = patience
         self._http = plain_http(context.url, headers={"authorization": f"Bearer {context.token}"})
 
@@ -105,6 +109,8 @@ class Client:
         patience: float | None = None,
     ) -> Document:
         headers = {} if method in ("GET", "PUT") else {"idempotency-key": str(uuid.uuid4())}
+        if self._project is not None and path.startswith(OF_A_PROJECT):
+            query = {"project": self._project, **(query or {})}
         give_up = time.monotonic() + (self._patience if patience is None else patience)
         while True:
             try:

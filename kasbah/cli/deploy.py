@@ -20,7 +20,7 @@ from kasbah.api.quantities import format_size, parse_duration
 from kasbah.cli import context, door, render, rollouts
 from kasbah.cli.application import Candidate, load
 from kasbah.cli.client import Client, Document, service_path
-from kasbah.cli.options import OutputOption
+from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption
 from kasbah.cli.progress import Progress, progress
 from kasbah.cli.render import Output
 from kasbah.errors import Invalid, Unavailable
@@ -42,6 +42,7 @@ def deploy(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the source is there.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; as `kasbah plan`.")] = False,
     timeout: Annotated[str, typer.Option("--timeout", help="How long to wait for each service.")] = "30m",
+    project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Deploy a folder, or the services of a kasbah.yaml.
@@ -49,11 +50,11 @@ def deploy(
     A folder needs no file if it has a pyproject.toml, requirements.txt or package.json; what is found out is shown.
     """
     if dry_run:
-        plan(path, name=name, service=service, output=output)
+        plan(path, name=name, service=service, project=project, output=output)
         return
     seconds = _seconds(timeout)
     candidates = load(path, name=name, only=service)
-    with Client(context.find(), patience=PATIENCE_SECONDS) as client, progress(output) as steps:
+    with Client(context.find(), project=project, patience=PATIENCE_SECONDS) as client, progress(output) as steps:
         results = []
         for candidate in candidates:
             results.append(_deploy(client, candidate, steps, seconds=None if no_wait else seconds))
@@ -67,11 +68,12 @@ def plan(
     path: PathArgument = Path(),
     name: NameOption = None,
     service: ServiceOption = None,
+    project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what a deploy would do, and change nothing."""
     candidates = load(path, name=name, only=service)
-    with Client(context.find()) as client, progress(output) as steps:
+    with Client(context.find(), project=project) as client, progress(output) as steps:
         plans = []
         for candidate in candidates:
             with _packed(candidate, steps) as bundle:
@@ -213,7 +215,8 @@ def _print(result: Document) -> None:
     host = shlex.quote(f"Host: {service['host']}")
     render.say(f"  or, where that name is not known:  curl{header} -H {host} {shlex.quote(address + '/')}")
     if keyed:
-        render.say(f"  make a KEY:  kasbah keys create NAME --service {name}")
+        whose = "" if service["project"] == DEFAULT_PROJECT else f" --project {service['project']}"
+        render.say(f"  make a KEY:  kasbah keys create NAME --service {name}{whose}")
     if not service["data_declared"]:
         render.say(f"  no label is declared for its data, so it counts as {service['data']['level']}")
 
@@ -226,6 +229,8 @@ def _print_plan(plan: Document) -> None:
     for site in plan["sites"]:
         render.fields({f"  site {site['site']}": f"{site['verdict']}: {site['reason']}"})
         render.fields({"    hint": site["hint"]})
+    for one in plan.get("refused", ()):
+        render.fields({f"  quota {one['quota']}": f"refused: {one['reason']}", "    hint": one["hint"]})
 
 
 def _seconds(text: str) -> float:

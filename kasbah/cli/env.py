@@ -9,7 +9,7 @@ import typer
 from kasbah.cli import context, render
 from kasbah.cli import rollouts as rolling
 from kasbah.cli.client import Client, service_path
-from kasbah.cli.options import OutputOption, ServiceName
+from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption, ServiceName
 from kasbah.cli.progress import progress
 from kasbah.cli.render import Output
 from kasbah.errors import Invalid
@@ -37,6 +37,7 @@ def set_(
         list[str], typer.Argument(metavar="VARIABLE=VALUE...", help="VARIABLE- removes a variable.", show_default=False)
     ],
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return at once.")] = False,
+    project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Change a service's environment: a new revision of what serves, and its rollout.
@@ -45,7 +46,7 @@ def set_(
     `kasbah secrets`.
     """
     added, removed = _read(changes)
-    with Client(context.find()) as client, progress(output) as steps:
+    with Client(context.find(), project=project) as client, progress(output) as steps:
         rollout = client.post(service_path(name, "env"), {"set": added, "unset": removed}) or None
         if rollout is not None and not no_wait:
             rollout = rolling.follow(client, rollout, name, steps, seconds=ROLL_SECONDS, look=lambda _: None)

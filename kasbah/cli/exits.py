@@ -9,7 +9,7 @@ import json
 from enum import IntEnum
 
 from kasbah.cli.text import clean
-from kasbah.errors import Conflict, Denied, Invalid, KasbahError, NotFound, Unauthenticated, Unavailable
+from kasbah.errors import Conflict, Denied, Invalid, KasbahError, NotFound, QuotaExceeded, Unauthenticated, Unavailable
 
 
 class ExitCode(IntEnum):
@@ -30,7 +30,7 @@ MEANINGS = {
     ExitCode.FAILED: "the operation failed: a build, a rollout, a check of `doctor`",
     ExitCode.USAGE: "wrong usage, or an invalid file",
     ExitCode.UNREACHABLE: "Kasbah is not running, not reachable, or cannot answer now",
-    ExitCode.REFUSED: "the token is missing, unknown, or not allowed to do this",
+    ExitCode.REFUSED: "the token is missing, unknown, or not allowed to do this, or a quota does not allow it",
     ExitCode.NOT_FOUND: "no such service, key, token or rollout",
     ExitCode.CONFLICT: "it changed meanwhile, or something else is in the way",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
@@ -40,6 +40,7 @@ _BY_ERROR: tuple[tuple[type[KasbahError], ExitCode], ...] = (
     (Invalid, ExitCode.USAGE),
     (Unauthenticated, ExitCode.REFUSED),
     (Denied, ExitCode.REFUSED),
+    (QuotaExceeded, ExitCode.REFUSED),
     (NotFound, ExitCode.NOT_FOUND),
     (Conflict, ExitCode.CONFLICT),
     (Unavailable, ExitCode.UNREACHABLE),

@@ -9,7 +9,7 @@ import typer
 
 from kasbah.cli import context, render
 from kasbah.cli.client import Client, Document
-from kasbah.cli.options import OutputOption, RevokedOption
+from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption, RevokedOption
 from kasbah.cli.render import Output
 
 app = typer.Typer(
@@ -28,10 +28,11 @@ def create(
         list[str] | None,
         typer.Option("--service", "-s", help="A service that it opens, as often as needed; none: all."),
     ] = None,
+    project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a key. It is shown this once only."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         made = client.post("/keys", {"name": name, "services": service or []})
     if output is not Output.TABLE:
         render.document(made, output)
@@ -41,9 +42,11 @@ def create(
 
 
 @app.command("list")
-def list_(revoked: RevokedOption = False, output: OutputOption = Output.TABLE) -> None:
+def list_(
+    revoked: RevokedOption = False, project: ProjectOption = DEFAULT_PROJECT, output: OutputOption = Output.TABLE
+) -> None:
     """List the keys, without the keys themselves."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         keys = list(client.pages("/keys", revoked=str(revoked).lower()))
     if output is not Output.TABLE:
         render.document(keys, output)
@@ -53,9 +56,12 @@ def list_(revoked: RevokedOption = False, output: OutputOption = Output.TABLE) -
 
 
 @app.command()
-def revoke(key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its name.")]) -> None:
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its name.")],
+    project: ProjectOption = DEFAULT_PROJECT,
+) -> None:
     """Make a key open nothing any more."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         client.delete(f"/keys/{quote(key, safe='')}")
     render.say(f"{key} is revoked")
 

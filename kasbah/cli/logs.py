@@ -11,7 +11,7 @@ import typer
 
 from kasbah.cli import context, door
 from kasbah.cli.client import Client, Document, read_answer, service_path
-from kasbah.cli.options import ServiceName
+from kasbah.cli.options import DEFAULT_PROJECT, ProjectOption, ServiceName
 from kasbah.cli.render import Output, say
 from kasbah.cli.text import clean, clean_json
 from kasbah.errors import Invalid, NotFound, Unavailable
@@ -28,6 +28,7 @@ def logs(
     replica: Annotated[str | None, typer.Option("--replica", help="Only this replica.")] = None,
     tail: Annotated[int, typer.Option("--tail", help="So many of the last lines.", min=0, max=100_000)] = 200,
     build: Annotated[bool, typer.Option("--build", help="What the last build said.")] = False,
+    project: ProjectOption = DEFAULT_PROJECT,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="Plain lines, or a JSON object each.")
     ] = Output.TABLE,
@@ -37,7 +38,7 @@ def logs(
         raise Invalid("logs are lines or json", where="--output", code="usage")
     if build and replica:
         raise Invalid("give either --build or --replica", code="usage")
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         query: dict[str, str | int] = {"tail": tail, "follow": int(follow)}
         if replica:
             query["replica"] = replica

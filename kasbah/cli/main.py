@@ -63,7 +63,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "secrets": Entry("secrets:app", "Secrets that services use."),
         "keys": Entry("keys:app", "Keys that open services."),
         "tokens": Entry("tokens:app", "Tokens that open this API."),
+        "projects": Entry("projects:app", "Projects, and how much each may have."),
         "sites": Entry("sites:app", "The places that run services."),
+        "gc": Entry("gc:gc", "Show what is kept, and free what is not needed."),
     },
     "This program": {
         "completion": Entry("about:completion", "Print the completion script of a shell."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +18,22 @@ DataDir = Annotated[
     ),
 ]
 
+DEFAULT_PROJECT = "default"
+ProjectOption = Annotated[
+    str, typer.Option("--project", "-p", envvar="KASBAH_PROJECT", help="The project that the name belongs to.")
+]
 RevokedOption = Annotated[bool, typer.Option("--revoked", help="Those that open nothing any more, too.")]
 
 
-def _service_names() -> list[str]:
-    """The names of the services, for the shell's completion; none where nothing answers."""
+def _service_names(typed: typer.Context) -> list[str]:
+    """The names of the project's services, for the shell's completion; none where nothing answers."""
     from kasbah.cli import context
     from kasbah.cli.client import Client
     from kasbah.errors import KasbahError
 
     try:
-        with Client(context.find()) as client:
+        project = typed.params.get("project") or os.environ.get("KASBAH_PROJECT") or DEFAULT_PROJECT
+        with Client(context.find(), project=project) as client:
             return [service["name"] for service in client.pages("/services")]
     except KasbahError:
         return []

@@ -12,7 +12,7 @@ from kasbah.api.quantities import format_size
 from kasbah.cli import context, render
 from kasbah.cli import rollouts as rolling
 from kasbah.cli.client import Client, Document, secret_path, service_path
-from kasbah.cli.options import OutputOption
+from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption
 from kasbah.cli.progress import progress
 from kasbah.cli.render import Output
 from kasbah.domain.secret import LARGEST
@@ -36,6 +36,7 @@ def set_(
     name: SecretName,
     raw: Annotated[bool, typer.Option("--raw", help="Keep a line end at the end of the value.")] = False,
     roll: Annotated[bool, typer.Option("--roll", help="Bring it to the services that use it, by a rollout.")] = False,
+    project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Set a secret, from standard input.
@@ -44,7 +45,7 @@ def set_(
     --roll.
     """
     encoded = base64.b64encode(_value(raw=raw)).decode()
-    with Client(context.find()) as client, progress(output) as steps:
+    with Client(context.find(), project=project) as client, progress(output) as steps:
         made = client.put(secret_path(name), {"value_base64": encoded})
         for service in made["outdated"] if roll else ():
             rollout = client.post(service_path(service, "env"), {})
@@ -60,9 +61,9 @@ def set_(
 
 
 @app.command("list")
-def list_(output: OutputOption = Output.TABLE) -> None:
+def list_(project: ProjectOption = DEFAULT_PROJECT, output: OutputOption = Output.TABLE) -> None:
     """List the secrets, without their values."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         found = list(client.pages("/secrets"))
     if output is not Output.TABLE:
         render.document(found, output)
@@ -72,9 +73,9 @@ def list_(output: OutputOption = Output.TABLE) -> None:
 
 
 @app.command()
-def delete(name: SecretName) -> None:
+def delete(name: SecretName, project: ProjectOption = DEFAULT_PROJECT) -> None:
     """Remove a secret that nothing uses."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         client.delete(secret_path(name))
     render.say(f"{name} is removed")
 

@@ -10,26 +10,30 @@ import typer
 from kasbah.cli import context, describing, render
 from kasbah.cli.client import Client, Document, service_path
 from kasbah.cli.exits import Failed
-from kasbah.cli.options import OutputOption, ServiceName
+from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption, ServiceName
 from kasbah.cli.render import Output
 from kasbah.errors import Invalid
 
 
-def ps(output: OutputOption = Output.TABLE) -> None:
+def ps(
+    all_projects: Annotated[bool, typer.Option("--all-projects", "-A", help="Those of every project.")] = False,
+    project: ProjectOption = DEFAULT_PROJECT,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """List the services."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=None if all_projects else project) as client:
         services = list(client.pages("/services"))
     if output is not Output.TABLE:
         render.document(services, output)
         return
-    rows = [_row(service) for service in services]
-    headers = ("NAME", "STATE", "READY", "ACCESS", "DATA", "URL", "REASON")
+    rows = [(service["project"],) * all_projects + _row(service) for service in services]
+    headers = ("PROJECT",) * all_projects + ("NAME", "STATE", "READY", "ACCESS", "DATA", "URL", "REASON")
     render.table(headers, rows, empty="no services yet: deploy one with `kasbah deploy FOLDER`")
 
 
-def describe(name: ServiceName, output: OutputOption = Output.TABLE) -> None:
+def describe(name: ServiceName, project: ProjectOption = DEFAULT_PROJECT, output: OutputOption = Output.TABLE) -> None:
     """Show everything known about a service."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         detail = client.get(service_path(name))
     if output is not Output.TABLE:
         render.document(detail, output)
@@ -44,37 +48,40 @@ def scale(
     ] = None,
     least: Annotated[int | None, typer.Option("--min", help="The least; 0 lets it sleep.", min=0, max=100)] = None,
     most: Annotated[int | None, typer.Option("--max", help="The most.", min=1, max=100)] = None,
+    project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Change how many replicas a service has."""
     bounds = _bounds(replicas, least, most)
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         _changed(client.post(service_path(name, "scale"), bounds), output, "has new bounds")
 
 
 def sleep(
     name: ServiceName,
     stop: Annotated[bool, typer.Option("--stop", help="Stop it; without this it is frozen.")] = False,
+    project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Put a service to sleep now."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         rung = {"rung": "stopped" if stop else "frozen"}
         _changed(client.post(service_path(name, "sleep"), rung), output, "is going to sleep")
 
 
-def wake(name: ServiceName, output: OutputOption = Output.TABLE) -> None:
+def wake(name: ServiceName, project: ProjectOption = DEFAULT_PROJECT, output: OutputOption = Output.TABLE) -> None:
     """Wake a service now."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         _changed(client.post(service_path(name, "wake")), output, "is waking")
 
 
 def delete(
     name: ServiceName,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    project: ProjectOption = DEFAULT_PROJECT,
 ) -> None:
     """Remove a service and everything made from it."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         if not yes:
             client.get(service_path(name))
             _ask(name)

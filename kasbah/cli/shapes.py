@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from kasbah.api.credentials import KeyMade, KeyView, SecretView, TokenMade, TokenView
+from kasbah.api.projects import ProjectView, SpaceView
 from kasbah.api.public import (
     ErrorBody,
     PlanAnswer,
@@ -81,6 +82,12 @@ class Finding(Shape):
     next: str = ""
 
 
+class Kept(SpaceView):
+    """What is kept at one place (`control`, or a site's name) of one kind, and what `gc` freed, or would."""
+
+    where: str
+
+
 class Versions(Shape):
     """The client's version, and the installation's, null where none is reachable."""
 
@@ -122,7 +129,11 @@ OUTPUTS: dict[str, Any] = {
     "secrets list": list[SecretView],
     "tokens create": TokenMade,
     "tokens list": list[TokenView],
+    "projects list": list[ProjectView],
+    "projects create": ProjectView,
+    "projects quota": ProjectView,
     "sites list": list[SiteView],
+    "gc": list[Kept],
     "version": Versions,
     "any error, on standard error": ErrorBody,
 }

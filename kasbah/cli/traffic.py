@@ -9,7 +9,7 @@ import typer
 from kasbah.cli import context, render
 from kasbah.cli import rollouts as rolling
 from kasbah.cli.client import Client, Document, service_path
-from kasbah.cli.options import OutputOption, ServiceName
+from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption, ServiceName
 from kasbah.cli.progress import progress
 from kasbah.cli.render import Output
 from kasbah.errors import Invalid
@@ -23,6 +23,7 @@ def traffic(
         list[str] | None,
         typer.Argument(metavar="[REVISION=PERCENT...]", help="In all 100; a revision with 0 is kept at hand."),
     ] = None,
+    project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show or divide a service's traffic between its revisions.
@@ -30,7 +31,7 @@ def traffic(
     A revision can be given by the beginning of its id. Dividing by hand ends a rollout that is under way.
     """
     divided = [_share(one) for one in shares or []]
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         if divided:
             client.post(service_path(name, "traffic"), {"shares": divided})
         detail = client.get(service_path(name))
@@ -48,13 +49,14 @@ def rollback(
         str | None, typer.Option("--to", metavar="REVISION", help="This one. [default: what served before]")
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return at once.")] = False,
+    project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Return a service to a revision that served before.
 
     At once, while its build is kept. In the middle of a rollout, without --to, traffic returns to where it was.
     """
-    with Client(context.find()) as client, progress(output) as steps:
+    with Client(context.find(), project=project) as client, progress(output) as steps:
         rollout = client.post(service_path(name, "rollback"), {} if to is None else {"to": to})
         back = rollout["state"] == "superseded"
         if not back and not no_wait:
@@ -66,9 +68,9 @@ def rollback(
     render.say(_returned(name, rollout, back=back))
 
 
-def rollouts(name: ServiceName, output: OutputOption = Output.TABLE) -> None:
+def rollouts(name: ServiceName, project: ProjectOption = DEFAULT_PROJECT, output: OutputOption = Output.TABLE) -> None:
     """List a service's rollouts, the last first."""
-    with Client(context.find()) as client:
+    with Client(context.find(), project=project) as client:
         found = list(client.pages(service_path(name, "rollouts")))
     if output is not Output.TABLE:
         render.document(found, output)

@@ -1,4 +1,4 @@
-"""From what is known to what is shown: every public shape of /api/v1 is made here, and nowhere else."""
+"""From what is known to what is shown: every public shape of /api/v1 is made here, or in `project_views`."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def rollout(record: RolloutRecord, owner: ServiceRecord) -> public.RolloutView:
     )
 
 
-def plan(made: Plan, sites: Mapping[str, str]) -> public.PlanAnswer:
+def plan(made: Plan, sites: Mapping[str, str], refused: list[public.QuotaRefusal]) -> public.PlanAnswer:
     """A plan; `sites` are names by id."""
     return public.PlanAnswer(
         service=made.service.name,
@@ -287,6 +287,7 @@ def plan(made: Plan, sites: Mapping[str, str]) -> public.PlanAnswer:
             )
             for one in made.placement.verdicts
         ],
+        refused=refused,
     )
 
 

@@ -208,7 +208,7 @@ def spoken() -> dict[str, set[str]]:
         for block in blocks(page):
             for line in (command.text for command in block.commands) if block.info == "console" else ():
                 for words in re.findall(
-                    r"(?<![\w/-])kasbah ((?:[a-z]+ ?)(?:(?:create|list|revoke)\b)?)([^|;&)\n]*)", line
+                    r"(?<![\w/-])kasbah ((?:[a-z]+ ?)(?:(?:create|list|revoke|quota|delete)\b)?)([^|;&)\n]*)", line
                 ):
                     said.setdefault(words[0].strip(), set()).update(re.findall(r"(?<!\S)--[a-z-]+", words[1]))
     return said

@@ -112,17 +112,6 @@ def test_leftovers_go_at_the_next_start(store: BlobStore, paths: Paths) -> None:
     assert held(paths) == []
 
 
-async def test_prune_keeps_what_it_is_told(store: BlobStore) -> None:
-    other = gzip.compress(b"other")
-    kept = Digest("sha256:" + hashlib.sha256(b"other").hexdigest())
-    await store.put(DIGEST, chunks(BODY), limit=LIMIT)
-    await store.put(kept, chunks(other), limit=LIMIT)
-    assert store.prune({kept}, before=0.0) == 0, "what has just arrived is spared"
-    assert store.prune({kept}, before=float("inf")) == len(BODY)
-    assert store.has(kept)
-    assert not store.has(DIGEST)
-
-
 @pytest.mark.parametrize("text", ["", "sha256:abc", "sha256:" + "A" * 64, "sha256:" + "../" * 21 + "a", DIGEST + "\n"])
 def test_what_is_no_digest_has_no_path(store: BlobStore, text: str) -> None:
     with pytest.raises(Invalid):

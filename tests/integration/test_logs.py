@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC
@@ -14,7 +13,7 @@ import pytest
 from kasbah.agent import logs
 from kasbah.agent.paths import Paths
 from kasbah.agent.runner.journal import LONGEST_LINE, Journal, chain, last_lines, split
-from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
+from kasbah.domain.ids import ReplicaId, ServiceId
 from kasbah.drivers.interface import LogLine
 
 SERVICE = ServiceId("sv-a")
@@ -163,29 +162,6 @@ def test_a_look_is_bounded(paths: Paths) -> None:
         counts.append(len(found))
     assert sum(counts) == 300
     assert max(counts) * 10_000 <= logs.MOST_PER_LOOK
-
-
-def test_pruning_keeps_the_newest_and_the_spared(paths: Paths) -> None:
-    for number in range(6):
-        replica = ReplicaId(f"rp-{number}")
-        log = journal(paths, replica, file_bytes=100)
-        for _ in range(3):
-            log.take("stdout", b"x" * 60 + b"\n")
-    for number in range(6):
-        os.utime(paths.logs / SERVICE / f"rp-{number}.log", (number, number))
-    logs.prune(paths, SERVICE, 2, spare=lambda replica: replica == "rp-0")
-    left = {path.name.split(".")[0] for path in (paths.logs / SERVICE).iterdir()}
-    assert left == {"rp-0", "rp-4", "rp-5"}
-
-
-def test_tidying_removes_what_belongs_to_nobody(paths: Paths) -> None:
-    kept, gone = RevisionId("rv-kept"), RevisionId("rv-gone")
-    for service in (SERVICE, ServiceId("sv-gone")):
-        for name in ("rp-a", "rp-b", f"build-{kept}", f"build-{gone}"):
-            (paths.logs / service).mkdir(parents=True, exist_ok=True)
-            (paths.logs / service / f"{name}.log").touch()
-    logs.tidy(tuple(paths.logs.iterdir()), {SERVICE}, {kept}, paths=paths, ended=0, spare=lambda one: one == "rp-b")
-    assert sorted(path.name for path in paths.logs.glob("*/*")) == [f"build-{kept}.log", "rp-b.log"]
 
 
 def test_a_full_disk_is_told_once_it_has_room(paths: Paths) -> None:

@@ -10,17 +10,21 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from owner import NOW, Owner
+from owner import NOW, SITE, Owner
 from real_gateway import Site
 from site_runner import DEADLINE, until
 
 from kasbah.agent.blobs import BlobStore
+from kasbah.agent.build import Builder
 from kasbah.agent.door import Door
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.paths import Paths
+from kasbah.agent.revisions import Revisions
 from kasbah.agent.serving import serve_unix
+from kasbah.agent.space import Housekeeper
 from kasbah.api.bundle import pack
 from kasbah.clock import ManualClock
+from kasbah.decide.keeping import AtWork
 from kasbah.domain.ids import Digest, SiteId
 from kasbah.settings import Limits
 
@@ -40,6 +44,7 @@ class Opened:
     blobs: BlobStore
     clock: ManualClock
     client: httpx.AsyncClient
+    ledger: Ledger
     digest: Digest
     source: bytes
     stored: list[str]
@@ -67,13 +72,16 @@ async def door(gateway: Site, tmp_path_factory: pytest.TempPathFactory) -> Async
     ledger = Ledger(paths.ledger)
     ledger.pin(owner.identity)
     blobs = BlobStore(paths, Limits())
-    door = Door(paths, ledger, blobs, clock, lambda: stored.append("stored"))
+    builder = Builder(paths, Limits(), blobs)
+    revisions = Revisions(paths, builder, blobs, asyncio.create_task, lambda: None)
+    keeper = Housekeeper(paths, Limits(), revisions, clock, lambda: ledger.desired, AtWork)
+    door = Door(paths, ledger, blobs, clock, lambda: stored.append("stored"), keeper)
     serving = asyncio.create_task(serve_unix(door.app(), paths.door_socket))
     await until(paths.door_socket.exists)
     async with gateway.client("kasbah") as client:
         source = bundle.path.read_bytes()
         bundle.path.unlink()
-        yield Opened(owner, paths, blobs, clock, client, bundle.digest, source, stored)
+        yield Opened(owner, paths, blobs, clock, client, ledger, bundle.digest, source, stored)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -213,3 +221,34 @@ async def test_a_ticket_for_one_services_logs_opens_no_others(door: Opened) -> N
     ticket = door.owner.ticket("logs.read", SERVICE)
     for service in ("sv-0000000000000009", ".."):
         assert (await door.ask("GET", f"/v1/services/{service}/logs", ticket)).status_code in (403, 404)
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_kept_is_told_and_freed(door: Opened) -> None:
+    door.ledger.accept(*door.owner.desired(1))
+    build = door.paths.builds / REVISION
+    build.mkdir()
+    (build / "left").write_text("behind")
+    ticket = door.owner.ticket("site.free", SITE)
+    looked = await door.ask("GET", "/v1/gc", ticket)
+    kinds = {one["kind"]: (one["count"], one["freed"]) for one in looked.json()["items"]}
+    assert kinds == {"builds": (0, 1), "sources": (0, 0), "logs": (0, 0), "caches": (0, 0)}
+    assert build.exists()
+    freed = await door.ask("POST", "/v1/gc", ticket)
+    assert freed.json() == looked.json()
+    assert not build.exists()
+
+
+async def test_what_does_not_open_what_is_kept(door: Opened) -> None:
+    for ticket in (
+        "",
+        door.owner.ticket("site.free", "st-else"),
+        door.owner.ticket("logs.read", SITE),
+        door.owner.ticket("blob.put", door.digest),
+    ):
+        for method in ("GET", "POST"):
+            assert (await door.ask(method, "/v1/gc", ticket)).status_code in (401, 403)
+    good = door.owner.ticket("site.free", SITE)
+    assert (await door.ask("POST", "/v1/gc?everything=2", good)).status_code == 400

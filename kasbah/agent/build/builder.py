@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar, assert_never
@@ -94,17 +94,6 @@ class Builder:
         async with lock:
             await _in_thread(partial(_remove, self._folder(revision)))
 
-    async def prune(self, keep: Collection[RevisionId]) -> tuple[RevisionId, ...]:
-        """Remove every build not in `keep` and not being worked on; those removed."""
-        gone = [
-            RevisionId(folder.name)
-            for folder in sorted(self._paths.builds.iterdir())
-            if NAME.fullmatch(folder.name) and folder.name not in keep and folder.name not in self._busy
-        ]
-        for revision in gone:
-            await self.remove(revision)
-        return tuple(gone)
-
     async def recover(self) -> None:
         """End the processes of builds that an earlier agent was killed in, and remove what they made."""
         for folder in self._paths.builds.iterdir():
@@ -169,7 +158,7 @@ def _prepare(shop: Workshop) -> None:
 def _take_locks(builds: Path, folder: Path, source: Digest) -> None:
     """Take the versions that another build of the same source resolved: with another environment, say, it is the same
     app. A build that resolved its own already keeps them."""
-    for marker in sorted(builds.glob(f"rv-*/{MARKER}"), key=lambda path: path.stat().st_mtime, reverse=True):
+    for marker in sorted(builds.glob(f"rv-*/{MARKER}"), key=_made_at, reverse=True):
         with contextlib.suppress(OSError, ValueError):
             if json.loads(marker.read_text()).get("source") != source:
                 continue
@@ -177,6 +166,13 @@ def _take_locks(builds: Path, folder: Path, source: Digest) -> None:
                 if (marker.parent / name).is_file() and not (folder / name).exists():
                     shutil.copyfile(marker.parent / name, folder / name)
             return
+
+
+def _made_at(marker: Path) -> float:
+    """When a build was done; one that is being removed counts as the oldest."""
+    with contextlib.suppress(OSError):
+        return marker.stat().st_mtime
+    return 0.0
 
 
 def _finish(shop: Workshop, launch: Launch, source: Digest) -> None:

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from kasbah import __version__
 from kasbah.api.public import ErrorBody
-from kasbah.control.http import agent, errors, health, keys, rollouts, secrets, services, sites
+from kasbah.control.http import agent, errors, gc, health, keys, projects, rollouts, secrets, services, sites
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "What is wrong, where, and the next step."},
@@ -29,7 +29,7 @@ def make_application() -> FastAPI:
         generate_unique_id_function=_operation,
         redirect_slashes=False,
     )
-    for part in (sites, services, rollouts, secrets, keys):
+    for part in (sites, services, rollouts, projects, secrets, keys, gc):
         app.include_router(part.router, responses=RESPONSES)
     app.include_router(health.router)
     app.include_router(agent.router)

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from kasbah.api import public
-from kasbah.control import views
+from kasbah.control import project_views, views
 from kasbah.control.http import paging
 from kasbah.control.http.call import Deployer, Reader, render
 from kasbah.control.http.waiting import After, Wait, until
@@ -25,7 +25,7 @@ from kasbah.control.usecases.scale import scale
 from kasbah.control.usecases.send_source import send_source
 from kasbah.control.usecases.sleep_wake import sleep, wake
 from kasbah.control.usecases.traffic import set_traffic
-from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, service_named, service_topic
+from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, project_named, service_named, service_topic
 from kasbah.domain.ids import RolloutId
 
 router = APIRouter(prefix="/api/v1/services", tags=["services"])
@@ -80,7 +80,9 @@ def make_plan(name: str, body: public.DeployRequest, call: Reader, project: Proj
 
     def look(work: Work) -> BaseModel:
         sites = {site.id: site.name for site in work.tx.sites.all()}
-        return views.plan(plan(work, project, name, body), {str(site): text for site, text in sites.items()})
+        made = plan(work, project, name, body)
+        refused = project_views.refusals(project_named(work.tx, project), made.refused)
+        return views.plan(made, {str(site): text for site, text in sites.items()}, refused)
 
     return call.read(look)
 

@@ -24,6 +24,7 @@ from kasbah.domain.ids import (
 from kasbah.domain.label import Label
 from kasbah.domain.observed import ServiceStatus, SiteStatus, Wake
 from kasbah.domain.placement import Placement
+from kasbah.domain.project import UNLIMITED, Quota
 from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import Cause, Rollout, RolloutRules, RolloutState
 from kasbah.domain.service import Access, Order, Scaling, Share, Sleep, Trial
@@ -41,10 +42,12 @@ class Installation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A tenant."""
+    """A tenant, and the most it may have. When it is deleted its row stays, its id for a name: names are unique."""
 
     id: ProjectId
     name: str
+    quota: Quota = UNLIMITED
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ from kasbah.domain.ids import ServiceId
 from kasbah.domain.label import Label
 from kasbah.domain.observed import ServiceStatus, SiteStatus, Wake
 from kasbah.domain.placement import Placement
+from kasbah.domain.project import Quota
 from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
 from kasbah.domain.service import Access, Order, Scaling, Share, Sleep, Trial
@@ -117,6 +118,8 @@ project = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("name", String(40), nullable=False, unique=True),
+    Column("quota", Shaped(Quota), nullable=False),
+    Column("deleted_at", Instant),
 )
 
 site = Table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import RevisionRecord, RolloutRecord, ServiceRecord
@@ -56,9 +56,14 @@ class SqlRevisions(Rows):
     """Revisions; see `interface.Revisions`."""
 
     def all(self) -> tuple[RevisionRecord, ...]:
+        return self._where(service_table.c.deleted_at.is_(None))
+
+    def of_deleted(self) -> tuple[RevisionRecord, ...]:
+        return self._where(service_table.c.deleted_at.is_not(None))
+
+    def _where(self, service: ColumnElement[bool]) -> tuple[RevisionRecord, ...]:
         t = revision_table
-        live = t.join(service_table, service_table.c.id == t.c.service)
-        query = select(t).select_from(live).where(service_table.c.deleted_at.is_(None))
+        query = select(t).select_from(t.join(service_table, service_table.c.id == t.c.service)).where(service)
         return self._all(RevisionRecord, query.order_by(t.c.service, t.c.number))
 
     def of(self, service: ServiceId) -> tuple[RevisionRecord, ...]:

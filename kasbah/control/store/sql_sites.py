@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Table, Text, delete, func, select, type_coerce
 
+from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import (
     DesiredDocument,
     Difference,
@@ -17,7 +18,7 @@ from kasbah.control.store.records import (
     SiteRecord,
     WakeRecord,
 )
-from kasbah.control.store.rows import Rows
+from kasbah.control.store.rows import Rows, page_of
 from kasbah.control.store.schema import adapter, service_report, usage_minute, usage_total
 from kasbah.control.store.schema import desired as desired_table
 from kasbah.control.store.schema import installation as installation_table
@@ -42,10 +43,17 @@ class SqlInstallations(Rows):
         self._add(installation_table, installation)
 
     def projects(self) -> tuple[Project, ...]:
-        return self._all(Project, select(project_table).order_by(project_table.c.name))
+        live = select(project_table).where(project_table.c.deleted_at.is_(None))
+        return self._all(Project, live.order_by(project_table.c.name))
+
+    def page_of_projects(self, after: Cursor | None, limit: int) -> tuple[Project, ...]:
+        return self._all(Project, page_of(project_table, after, limit).where(project_table.c.deleted_at.is_(None)))
 
     def add_project(self, project: Project) -> None:
         self._add(project_table, project)
+
+    def save_project(self, project: Project) -> None:
+        self._save(project_table, project)
 
 
 class SqlSites(Rows):

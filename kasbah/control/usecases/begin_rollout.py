@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from kasbah.control.store.records import RolloutRecord, ServiceRecord
 from kasbah.control.usecases.advance import commit, decide, snapshot
+from kasbah.control.usecases.quotas import REVISIONS_KEPT
 from kasbah.control.usecases.work import Work, new_id
+from kasbah.decide.keeping import surplus_revisions
 from kasbah.domain.ids import RevisionId, RolloutId
 from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
 
-REVISIONS_KEPT = 10
 ROLLOUTS_KEPT = 20
 
 
@@ -40,8 +41,7 @@ def begin_rollout(
 def _prune(work: Work, rollout: RolloutRecord) -> None:
     """Keep the newest revisions, those with a share, and those that this rollout is between."""
     service = work.tx.services.get(rollout.service)
-    used = {share.revision for share in (*rollout.before, *(service.shares if service else ()))}
-    revisions = work.tx.revisions.of(rollout.service)
-    stale = [one.id for one in revisions[:-REVISIONS_KEPT] if one.id not in used and one.id != rollout.revision]
-    work.tx.revisions.drop(rollout.service, stale)
+    used = {share.revision for share in (*rollout.before, *(service.shares if service else ()))} | {rollout.revision}
+    revisions = [one.id for one in work.tx.revisions.of(rollout.service)]
+    work.tx.revisions.drop(rollout.service, surplus_revisions(revisions, used, keep=REVISIONS_KEPT))
     work.tx.rollouts.trim(rollout.service, ROLLOUTS_KEPT)

@@ -10,6 +10,7 @@ from kasbah.api.manifest import RESERVED_ENV
 from kasbah.api.public import EnvRequest
 from kasbah.control.store.records import RevisionRecord, RolloutRecord
 from kasbah.control.usecases.begin_rollout import begin_rollout
+from kasbah.control.usecases.quotas import allow
 from kasbah.control.usecases.revision_of import identified
 from kasbah.control.usecases.secrets import newest
 from kasbah.control.usecases.supersede import supersede, under_way
@@ -31,6 +32,7 @@ def change_env(work: Work, project: str, name: str, request: EnvRequest) -> Roll
     if changed.id == current.id:
         return under_way(work, service)
     service = supersede(work, service, by=f"the environment of {name} was changed meanwhile")
+    allow(work, service, runs=changed)
     kept = work.tx.revisions.of(service.id)
     known = work.tx.revisions.get(service.id, changed.id)
     work.tx.revisions.put(

@@ -12,6 +12,7 @@ from kasbah.api.public import DeployRequest, Door
 from kasbah.control.store.records import RevisionRecord, RolloutRecord, ServiceRecord
 from kasbah.control.usecases.begin_rollout import begin_rollout
 from kasbah.control.usecases.plan import Plan, plan
+from kasbah.control.usecases.quotas import project_of, refusal
 from kasbah.control.usecases.send_source import door_for
 from kasbah.control.usecases.supersede import supersede
 from kasbah.control.usecases.work import Work, check_version, save_service
@@ -34,6 +35,8 @@ class Deployed:
 def deploy(work: Work, project: str, name: str, request: DeployRequest) -> Deployed:
     """Make the service what `request` says."""
     made = plan(work, project, name, request)
+    if made.refused:
+        raise refusal(project_of(work, made.service.project), made.refused)
     if made.existing is not None:
         check_version(made.existing, request.expected_version)
     elif request.expected_version is not None:

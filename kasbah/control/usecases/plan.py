@@ -13,10 +13,13 @@ from kasbah.api.public import DeployRequest
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.records import RolloutRecord, ServiceRecord
 from kasbah.control.usecases.differences import differences, revision_differences
+from kasbah.control.usecases.publish import host_error
+from kasbah.control.usecases.quotas import excesses
 from kasbah.control.usecases.revision_of import revision_of
 from kasbah.control.usecases.sites import facts
 from kasbah.control.usecases.work import Work, new_id, project_named
 from kasbah.decide.placement import Needs, place
+from kasbah.decide.quotas import Excess
 from kasbah.domain.ids import ServiceId
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
@@ -41,7 +44,7 @@ class Plan:
     """A deploy with nothing left to choose.
 
     `service` is the service as it will be, `existing` as it is. `starts`: a rollout is started; otherwise the
-    revision serves already, or `joins` is the rollout that brings it.
+    revision serves already, or `joins` is the rollout that brings it. `refused`: the quotas that do not allow it.
     """
 
     action: Action
@@ -52,12 +55,13 @@ class Plan:
     starts: bool
     joins: RolloutRecord | None
     placement: Placement
+    refused: tuple[Excess, ...] = ()
 
 
 def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
     """What deploying `request` as `name` would do now."""
-    _check(work, name, request)
     owner = project_named(work.tx, project)
+    _check(work, project, name, request)
     existing = work.tx.services.find(owner.id, name)
     config = request.config
     asked = ServiceRecord(
@@ -85,11 +89,12 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
         starts=starts,
         joins=joins,
         placement=place(service.id, needs, tuple(facts(site, work.now) for site in work.tx.sites.all())),
+        refused=excesses(work, service, runs=revision),
     )
 
 
-def _check(work: Work, name: str, request: DeployRequest) -> None:
-    if (problem := name_error(name)) is not None:
+def _check(work: Work, project: str, name: str, request: DeployRequest) -> None:
+    if (problem := name_error(name) or host_error(name, project)) is not None:
         raise Invalid(problem, where="name", code="invalid_name", hint="rename the service in kasbah.yaml")
     if request.config.image is not None:
         raise Invalid(

@@ -23,6 +23,7 @@ from kasbah.domain.ids import Digest, ProjectId, ServiceId
 from kasbah.domain.service import Key, Service
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_LABEL = 63
 
 
 def publish(tx: Transaction, key: Ed25519PrivateKey, base_domain: str, now: datetime) -> set[str]:
@@ -97,3 +98,11 @@ def _service(
 def host(name: str, project: str, base_domain: str) -> str:
     """Where a service answers: `NAME.BASE` in the project `default`, `NAME--PROJECT.BASE` in others."""
     return f"{name}.{base_domain}" if project == "default" else f"{name}--{project}.{base_domain}"
+
+
+def host_error(name: str, project: str) -> str | None:
+    """Why a service cannot answer at its host, or None where it can: resolvers refuse a longer label."""
+    label = host(name, project, "").removesuffix(".")
+    if len(label) <= LONGEST_LABEL:
+        return None
+    return f"{label!r}, where it would answer, has {len(label)} characters: a host's label may have {LONGEST_LABEL}"

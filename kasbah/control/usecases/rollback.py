@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from kasbah.control.store.records import RevisionRecord, RolloutRecord, ServiceRecord
 from kasbah.control.usecases.begin_rollout import begin_rollout
+from kasbah.control.usecases.quotas import allow
 from kasbah.control.usecases.supersede import supersede, under_way
 from kasbah.control.usecases.work import Work, check_version, revision_named, service_named
 from kasbah.domain.ids import RevisionId
@@ -34,6 +35,7 @@ def rollback(work: Work, project: str, name: str, *, to: str | None, expected_ve
             hint=f"`kasbah describe {name}` lists its revisions: name another with --to",
             code="already_serving",
         )
+    allow(work, service, runs=target.contents)
     return begin_rollout(work, service, target.id, rules=AT_ONCE, cause=Cause.ROLLBACK)
 
 

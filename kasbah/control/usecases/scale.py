@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from kasbah.api.public import ScaleRequest
 from kasbah.control.store.records import ServiceRecord
+from kasbah.control.usecases.quotas import allow
 from kasbah.control.usecases.work import Work, check_version, save_service, service_named
 from kasbah.domain.ids import RevisionId
 from kasbah.errors import Invalid
@@ -36,7 +37,9 @@ def scale(work: Work, project: str, name: str, request: ScaleRequest) -> Service
             where="max",
             hint="remove port from kasbah.yaml, listen on PORT, and deploy again",
         )
-    return save_service(work, replace(service, scaling=new))
+    scaled = replace(service, scaling=new)
+    allow(work, scaled)
+    return save_service(work, scaled)
 
 
 def _fixed_port(work: Work, service: ServiceRecord) -> int | None:

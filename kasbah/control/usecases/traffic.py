@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from kasbah.api.public import TrafficRequest
 from kasbah.control.store.records import RevisionRecord, ServiceRecord
+from kasbah.control.usecases.quotas import allow
 from kasbah.control.usecases.supersede import supersede
 from kasbah.control.usecases.work import Work, check_version, revision_named, save_service, service_named
 from kasbah.domain.service import Share
@@ -25,7 +26,9 @@ def set_traffic(work: Work, project: str, name: str, request: TrafficRequest) ->
     service = supersede(work, service, by="traffic was set by hand")
     if service.shares == shares:
         return service
-    return save_service(work, replace(service, shares=shares))
+    divided = replace(service, shares=shares)
+    allow(work, divided)
+    return save_service(work, divided)
 
 
 def _check(service: ServiceRecord, chosen: list[tuple[RevisionRecord, int]]) -> None:

@@ -99,7 +99,11 @@ def project_named(tx: Transaction, name: str) -> Project:
     for project in tx.installations.projects():
         if project.name == name:
             return project
-    raise NotFound(f"there is no project {name!r}", hint=f"leave project out: it is {DEFAULT_PROJECT!r} then")
+    raise NotFound(
+        f"there is no project {name!r}",
+        hint=f"`kasbah projects list` lists them; whoever names none means {DEFAULT_PROJECT!r}",
+        code="project_not_found",
+    )
 
 
 def service_named(work: Work, project: str, name: str) -> ServiceRecord:

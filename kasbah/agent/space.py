@@ -1,0 +1,320 @@
+"""What takes space at this site, and removing what is not needed: builds, sources, logs, the package managers' caches.
+
+What goes is `decide/keeping.py`'s to say; this counts, asks and removes. Each kind has a cap of its own
+(`settings.Limits`). Every pass looks first and decides on what is wanted at that moment, without a pause between the
+decision and the mark that keeps a build or a cache from being used: nothing is removed under whoever begins to need it.
+
+Builds share files with uv's cache (hard links). A file counts for each of its names in part, so the kinds add up to
+what is used; it is freed with its last name, and counted as freed only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from kasbah.agent.blobs import digest_of, stored
+from kasbah.agent.paths import Paths
+from kasbah.agent.revisions import Revisions
+from kasbah.agent.runner import journal
+from kasbah.clock import Clock
+from kasbah.decide.keeping import (
+    AtWork,
+    Kept,
+    Log,
+    Wants,
+    Worth,
+    surplus,
+    wants,
+    worth_of_build,
+    worth_of_logs,
+    worth_of_source,
+)
+from kasbah.domain.desired import DesiredState
+from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.settings import Limits
+
+CACHES = ("uv", "npm")
+GONE = ".gone-"
+"""A cache has such a name from the moment it is given up until it is removed."""
+
+FRESH = timedelta(hours=1)
+"""Sources that arrived so recently are kept though no desired state wants them yet."""
+
+
+class Kind(StrEnum):
+    """What takes space."""
+
+    BUILDS = "builds"
+    SOURCES = "sources"
+    LOGS = "logs"
+    CACHES = "caches"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Something that can be removed whole: its files or folders, the bytes they take, and when it was last of use."""
+
+    name: str
+    paths: tuple[Path, ...]
+    size: int
+    used: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """What is kept of one kind, and what was removed, or would be."""
+
+    kind: Kind
+    count: int
+    size: int
+    freed: int
+    freed_size: int
+
+
+Found = Mapping[Kind, Sequence[Item]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Going:
+    """What goes; and the builds and sources that are needed now."""
+
+    items: Found
+    needed: Sequence[Item]
+
+
+class Housekeeper:
+    """See the module. `desired` and `at_work` say what is wanted at the moment they are asked."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        limits: Limits,
+        revisions: Revisions,
+        clock: Clock,
+        desired: Callable[[], DesiredState | None],
+        at_work: Callable[[], AtWork],
+    ) -> None:
+        self._paths = paths
+        self._limits = limits
+        self._revisions = revisions
+        self._clock = clock
+        self._desired = desired
+        self._at_work = at_work
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._turn = asyncio.Lock()
+
+    async def look(self, *, everything: bool = False) -> tuple[Space, ...]:
+        """What is kept, and what would go. With `everything`, so would what can be made again and nothing runs on."""
+        async with self._turn:
+            self._sizes.clear()
+            found = await asyncio.to_thread(self._survey)
+            gone = self._going(found, everything=everything)
+            return await asyncio.to_thread(_told, found, gone.items)
+
+    async def tidy(self, *, everything: bool = False, anew: bool = True) -> tuple[Space, ...]:
+        """Remove what goes; what is kept then. Builds are measured once only, unless `anew`."""
+        async with self._turn:
+            if anew:
+                self._sizes.clear()
+            found = await asyncio.to_thread(self._survey)
+            told = await asyncio.to_thread(_told, found, self._going(found, everything=everything).items)
+            gone = self._going(found, everything=everything)  # decided again: counting took its time
+            removing = self._revisions.remove(RevisionId(item.name) for item in gone.items[Kind.BUILDS])
+            caches = [_set_aside(item) for item in gone.items[Kind.CACHES]]
+            await removing
+            await asyncio.to_thread(_remove, gone, [one for one in caches if one])
+            return told
+
+    def _survey(self) -> Found:
+        return {
+            Kind.BUILDS: [self._build(folder) for folder in _folders(self._paths.builds)],
+            Kind.SOURCES: [_file(path) for path in stored(self._paths.blobs)],
+            Kind.LOGS: [_log(path) for folder in _folders(self._paths.logs) for path in sorted(folder.glob("*.log"))],
+            Kind.CACHES: [_cache(path) for path in _folders(self._paths.cache) if _is_cache(path.name)],
+        }
+
+    def _build(self, folder: Path) -> Item:
+        """A build never changes: it is measured once."""
+        with suppress(OSError):
+            made = (folder / "build.json").stat().st_mtime_ns
+            if folder.name not in self._sizes or self._sizes[folder.name][0] != made:
+                self._sizes[folder.name] = (made, size_of([folder]))
+            return Item(
+                name=folder.name, paths=(folder,), size=self._sizes[folder.name][1], used=folder.stat().st_mtime
+            )
+        return Item(name=folder.name, paths=(folder,), size=size_of([folder]), used=_mtime(folder))
+
+    def _going(self, found: Found, *, everything: bool) -> Going:
+        """What goes. Without a desired state nothing is known to be stale, and nothing goes."""
+        desired = self._desired()
+        if desired is None:
+            return Going(items={kind: [] for kind in Kind}, needed=[])
+        wanted, at_work = wants(desired, self._at_work()), self._revisions.building
+        caps = self._caps(everything=everything)
+        gone: dict[Kind, list[Item]] = {}
+        needed: list[Item] = []
+        for kind in Kind:
+            worths = self._worths(kind, found[kind], wanted, building=bool(at_work))
+            kept = [
+                Kept(name=str(place), size=item.size, used=item.used, worth=worth)
+                for place, (item, worth) in enumerate(zip(found[kind], worths, strict=True))
+            ]
+            gone[kind] = [found[kind][int(one.name)] for one in surplus(kept, cap=caps[kind])]
+            if kind in (Kind.BUILDS, Kind.SOURCES):
+                needed += [item for item, worth in zip(found[kind], worths, strict=True) if worth is Worth.NEEDED]
+        return Going(items=gone, needed=needed)
+
+    def _caps(self, *, everything: bool) -> dict[Kind, int]:
+        limits = self._limits
+        return {
+            Kind.BUILDS: 0 if everything else limits.builds_bytes,
+            Kind.SOURCES: limits.blobs_bytes,
+            Kind.LOGS: limits.logs_bytes,
+            Kind.CACHES: 0 if everything else limits.cache_bytes,
+        }
+
+    def _worths(self, kind: Kind, items: Sequence[Item], wanted: Wants, *, building: bool) -> list[Worth]:
+        match kind:
+            case Kind.BUILDS:
+                return [worth_of_build(RevisionId(item.name), wanted) for item in items]
+            case Kind.SOURCES:
+                since = (self._clock.now() - FRESH).timestamp()
+                return [worth_of_source(digest_of(item.paths[0]), wanted, fresh=item.used > since) for item in items]
+            case Kind.LOGS:
+                logs = [_as_log(item) for item in items]
+                worths = worth_of_logs(logs, wanted, ended=self._limits.ended_replicas)
+                return [worths[log] for log in logs]
+            case Kind.CACHES:
+                return [_worth_of_cache(item, building=building) for item in items]
+
+
+# --- looking --------------------------------------------------------------------------------------------------------
+
+
+def size_of(paths: Iterable[Path]) -> int:
+    """The bytes these files and folders take; of a file with several names, this name's part."""
+    return sum(taken if names == 1 else taken // names for taken, names, _ in _files(paths))
+
+
+def freed_by(paths: Iterable[Path], gone: Counter[tuple[int, int]]) -> int:
+    """The bytes that are free once these are gone too. `gone` counts the names that go, of files with several."""
+    freed = 0
+    for taken, names, identity in _files(paths):
+        gone[identity] += names > 1
+        if names == 1 or gone[identity] == names:
+            freed += taken
+    return freed
+
+
+def _files(paths: Iterable[Path]) -> Iterator[tuple[int, int, tuple[int, int]]]:
+    """Everything at and below `paths`: the bytes each takes, how many names it has, its identity. What vanishes
+    meanwhile is left out."""
+    todo = [os.fspath(path) for path in paths]
+    while todo:
+        path = todo.pop()
+        with suppress(OSError):
+            facts = os.lstat(path)
+            folder = (facts.st_mode & 0o170000) == 0o040000
+            yield facts.st_blocks * 512, 1 if folder else facts.st_nlink, (facts.st_dev, facts.st_ino)
+            if folder:
+                with os.scandir(path) as entries:
+                    todo += [entry.path for entry in entries]
+
+
+def _folders(parent: Path) -> list[Path]:
+    with suppress(OSError):
+        return sorted(one for one in parent.iterdir() if one.is_dir() and not one.is_symlink())
+    return []
+
+
+def _mtime(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def _file(path: Path) -> Item:
+    return Item(name=path.name, paths=(path,), size=size_of([path]), used=_mtime(path))
+
+
+def _log(path: Path) -> Item:
+    files = tuple(journal.chain(path))
+    return Item(name=path.stem, paths=(path, *files[:-1]), size=size_of(files), used=_mtime(path))
+
+
+def _as_log(item: Item) -> Log:
+    return Log(service=ServiceId(item.paths[0].parent.name), name=item.name, used=item.used)
+
+
+def _is_cache(name: str) -> bool:
+    return name in CACHES or name.startswith(GONE)
+
+
+def _cache(path: Path) -> Item:
+    return Item(name=path.name, paths=(path,), size=size_of([path]), used=_mtime(path))
+
+
+def _worth_of_cache(item: Item, *, building: bool) -> Worth:
+    """A build at work reads and writes the caches; what was given up is only still there."""
+    if item.name.startswith(GONE):
+        return Worth.STALE
+    return Worth.NEEDED if building else Worth.SPARE
+
+
+def _told(found: Found, gone: Found) -> tuple[Space, ...]:
+    names: Counter[tuple[int, int]] = Counter()
+    told = []
+    for kind in Kind:
+        going = gone[kind]
+        freed = freed_by([path for item in going for path in item.paths], names)
+        told.append(
+            Space(
+                kind=kind,
+                count=len(found[kind]) - len(going),
+                size=sum(item.size for item in found[kind]) - sum(item.size for item in going),
+                freed=len(going),
+                freed_size=freed,
+            )
+        )
+    return tuple(told)
+
+
+# --- removing -------------------------------------------------------------------------------------------------------
+
+
+def _set_aside(item: Item) -> Path | None:
+    """Take a cache out of use, at once; the next build makes a new one."""
+    path = item.paths[0]
+    if path.name.startswith(GONE):
+        return path
+    aside = path.with_name(f"{GONE}{path.name}-{os.urandom(4).hex()}")
+    with suppress(OSError):
+        path.rename(aside)
+        return aside
+    return None
+
+
+def _remove(gone: Going, folders: Iterable[Path]) -> None:
+    """Remove what no mark guards; and note that what is needed is of use now, so that it goes last once it is not."""
+    for item in gone.needed:
+        with suppress(OSError):
+            os.utime(item.paths[0])
+    for source in gone.items[Kind.SOURCES]:
+        if _mtime(source.paths[0]) <= source.used:  # else somebody has just relied on it
+            source.paths[0].unlink(missing_ok=True)
+    for log in gone.items[Kind.LOGS]:
+        for path in log.paths:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # the service's other logs are kept
+            log.paths[0].parent.rmdir()
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

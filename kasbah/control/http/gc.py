@@ -1,0 +1,34 @@
+"""Freeing what is kept and not needed: here, and through sites' doors."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from kasbah.api import projects as shapes
+from kasbah.api import public
+from kasbah.control.http.call import Administrator
+from kasbah.control.usecases.free import free, open_gc_door
+from kasbah.control.usecases.work import Work
+
+router = APIRouter(prefix="/api/v1")
+
+
+@router.post("/gc", response_model=shapes.SpaceView, tags=["installation"])
+def free_here(call: Administrator, body: shapes.FreeRequest | None = None) -> Response:
+    """Drop revisions that are not needed. Sites remove what was made from them when asked, or by themselves."""
+    asked = body or shapes.FreeRequest()
+
+    def act(work: Work) -> BaseModel:
+        found = free(work, keep=asked.keep, dry_run=asked.dry_run)
+        return shapes.SpaceView(kind="revisions", count=found.kept, bytes=None, freed=found.gone, freed_bytes=None)
+
+    return call.read(act) if asked.dry_run else call.write(act)
+
+
+@router.post("/sites/{name}/gc-door", response_model=public.Door, tags=["doors"])
+def open_free_door(name: str, call: Administrator) -> Response:
+    """Where a site says what it keeps (GET `/v1/gc`) and removes what it does not need (POST there), and the ticket for
+    both."""
+    return call.read(lambda work: open_gc_door(work, name))
