@@ -33,6 +33,8 @@ LARGEST_MANIFEST = 64 * 1024
 PIECE = 2**20
 BUSY_SECONDS = 10.0
 
+WITHOUT = {"signing.key": "no site trusts this control plane", "secrets.key": "no secret opens"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
@@ -207,7 +209,7 @@ def _check(folder: Folder, manifest: Manifest) -> None:
 def _check_key(path: Path, fingerprint: str, manifest: Manifest) -> None:
     if not path.exists():
         raise Conflict(
-            f"{path} is missing: no backup holds it, and without it no site trusts this control plane",
+            f"{path} is missing: no backup holds it, and without it {WITHOUT.get(path.name, 'nothing here opens')}",
             hint=f"put there the {path.name} of installation {manifest.installation} (mode 0600), and restore again",
             code="key_missing",
         )

@@ -94,11 +94,12 @@ def test_every_restore_raises_the_epoch_further(backed_up: tuple[Path, Path]) ->
 def test_into_an_empty_folder_it_needs_the_keys(backed_up: tuple[Path, Path], tmp_path: Path) -> None:
     data, file = backed_up
     empty = tmp_path / "empty"
-    with pytest.raises(Conflict, match=r"signing\.key is missing") as refused:
-        backup.restore(Folder(empty), file, START)
-    assert refused.value.code == "key_missing"
-    assert "put there the signing.key" in refused.value.hint
-    shutil.copy(data / "control/signing.key", empty / "control/signing.key")
+    for name in ("secrets.key", "signing.key"):
+        with pytest.raises(Conflict, match=rf"{name} is missing") as refused:
+            backup.restore(Folder(empty), file, START)
+        assert refused.value.code == "key_missing"
+        assert f"put there the {name}" in refused.value.hint
+        shutil.copy(data / "control" / name, empty / "control" / name)
     _, epoch = backup.restore(Folder(empty), file, START)
     again = start(empty)
     assert facts(again)[1:] == (epoch, {"first"})
