@@ -16,7 +16,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,8 +25,9 @@ from site_runner import Site, is_alive, site_in, until
 
 from kasbah.agent import confine
 from kasbah.agent.confine import pids, programs
-from kasbah.agent.confine.network import FORWARDING
+from kasbah.agent.confine.network import FORWARDING, GUARD, RANGES, SIZE, Street
 from kasbah.agent.runner import claims
+from kasbah.agent.runner.launch import layout_of
 from kasbah.agent.teardown import teardown
 from kasbah.domain.ids import ReplicaId
 from kasbah.drivers.interface import Running
@@ -361,31 +361,33 @@ async def test_two_installations_share_nothing(site: Site) -> None:
 
 
 async def test_nothing_is_left_on_the_machine() -> None:
-    before = _traces()
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="kasbah-test-") as root:
-        async with AsyncExitStack() as stack:
-            site = await stack.enter_async_context(site_in(Path(root)))
+        async with site_in(Path(root)) as site:
             await serving(site)
-            assert _traces() != before
+            block = _block(site)
+            assert len(_traces(site, block)) > 3
             await site.kill_runner()
             await site.ensure()
             # What stood ready at the first runner is gone: only what lives and what stands ready now remains.
-            await until(lambda: len(_devices(site)) == 1 + site.limits.ready_networks)
-        await until(lambda: _traces() == before)
+            await until(lambda: len(_devices(block)) == 1 + site.limits.ready_networks)
+        await until(lambda: not _traces(site, block))
+        _expect_no_forwarding()
 
 
 async def test_what_a_killed_runner_left_is_cleared_by_the_teardown() -> None:
-    before = _traces()
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="kasbah-test-") as root:
         site = Site(Path(root), Limits())
         await site.ensure()
         running = await serving(site)
+        block = _block(site)
         assert running.pid is not None
         await site.kill_runner()
         os.kill(running.pid, signal.SIGKILL)
+        assert _traces(site, block)
         await asyncio.to_thread(teardown, site.paths)
         await site.driver.close()
-        await until(lambda: _traces() == before)
+        await until(lambda: not _traces(site, block))
+        _expect_no_forwarding()
 
 
 async def _ran(*argv: str) -> tuple[int | None, str]:
@@ -411,17 +413,27 @@ def _in_namespaces(site: Site) -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and pids.name_of(int(name)) not in ("", ours)]
 
 
-def _devices(site: Site) -> list[str]:
-    block = next(file.name for file in claims.FOLDER.iterdir() if file.read_text() == str(site.paths.runner))
+def _block(site: Site) -> int:
+    """The block of users and addresses that the site's runner claimed."""
+    return next(int(file.name) for file in claims.FOLDER.iterdir() if file.read_text() == str(site.paths.runner))
+
+
+def _devices(block: int) -> list[str]:
     return [name for _, name in socket.if_nameindex() if name.startswith(f"ksb{block}-")]
 
 
-def _traces() -> dict[str, object]:
-    """What a machine shows of installations that give replicas networks."""
-    return {
-        "devices": {name for _, name in socket.if_nameindex() if name.startswith("ksb")},
-        "tables": {line for line in programs.told(programs.NFT, "list", "tables").splitlines() if "kasbah" in line},
-        "claims": {file.name for file in claims.FOLDER.iterdir()} if claims.FOLDER.exists() else set(),
-        "routes": programs.told(programs.IP, "-4", "route", "show", "type", "unreachable").split(),
-        "forwarding": FORWARDING.read_text(),
-    }
+def _traces(site: Site, block: int) -> list[str]:
+    """What the machine shows of an installation that gives replicas networks."""
+    tag = layout_of(site.paths).tag
+    tables = [line for line in programs.told(programs.NFT, "list", "tables").splitlines() if tag in line]
+    claimed = [file.name for file in claims.FOLDER.iterdir() if file.read_text() == str(site.paths.runner)]
+    routes = programs.told(programs.IP, "-4", "route", "show", "type", "unreachable").splitlines()
+    own = [line for line in routes if Street(block=block, base=RANGES[0][0] + block * SIZE, table="").network in line]
+    return [*_devices(block), *tables, *claimed, *own]
+
+
+def _expect_no_forwarding() -> None:
+    """The last to leave turns it off. Others may be there, or come."""
+    if not list(claims.FOLDER.iterdir()) and GUARD not in programs.told(programs.NFT, "list", "tables"):
+        return
+    assert FORWARDING.read_text().strip() == "1"

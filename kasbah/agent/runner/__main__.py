@@ -158,9 +158,9 @@ def _numbers(layout: Layout) -> tuple[claims.Claim | None, network.Street | None
         street = network.street(claim.block, f"kasbah_{layout.tag}")
         living = [one for one in Records(layout.home).load() if one.state != ENDED and one.slot]
         known = layout.gateway.read_text().split() if layout.gateway.exists() else None
-        network.open_street(
-            street, [(one.slot, one.egress) for one in living], (known[0], int(known[1])) if known else None
-        )
+        gateway = (known[0], int(known[1])) if known else None
+        with claims.alone():
+            network.open_street(street, [(one.slot, one.egress) for one in living], gateway)
     except OSError as problem:
         return claim, None, {confine.OWN_NETWORK: str(problem)}
     return claim, street, {}
@@ -170,9 +170,11 @@ def _give_back(claim: claims.Claim | None, street: network.Street | None, keeper
     """Leave nothing on the machine: every replica has ended."""
     if keeper.networks is not None:
         keeper.networks.close()
-    last = claim is not None and claim.release()
-    if street is not None:
-        network.close_street(street, last=last)
+    if claim is not None:
+        with claims.alone():
+            last = claim.release()
+            if street is not None:
+                network.close_street(street, last=last)
 
 
 def _facts(

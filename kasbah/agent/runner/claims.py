@@ -9,9 +9,11 @@ machine clears them, as it ends every replica.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +74,17 @@ class Claim:
         """Give the block back: nothing of this installation runs any more. Whether it was the machine's last."""
         self.file.unlink(missing_ok=True)
         return not any(FOLDER.iterdir())
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block no other installation comes or leaves: they share what the first to come sets up."""
+    folder = os.open(FOLDER, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def claim(home: Path, preferred: int) -> Claim:
