@@ -48,7 +48,8 @@ def replayed(trace: Trace, start_ms: int) -> Result:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the beginning of three traces, two start delays")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure beside its references")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows that say who wins")
+    parser.add_argument("--details", type=Path, metavar="FILE", help="write every figure beside its references")
     parser.add_argument(
         "--trace", type=Path, action="append", default=[], metavar="FILE",
         help="replay this instead: .csv with Azure's columns, or .jsonl with Mooncake's",
@@ -59,7 +60,9 @@ def main() -> None:
     results.show(found, console)
     rows.show(list(results.summary(found)), console)
     if options.json:
-        rows.write(options.json, [*results.summary(found), *results.details(found)])
+        rows.write(options.json, results.summary(found))
+    if options.details:
+        rows.write(options.details, results.details(found))
 
 
 if __name__ == "__main__":
