@@ -27,6 +27,9 @@ from kasbah.agent.runner.spawn import Failed
 MOST_AT_ONCE = 16
 HELPER_SECONDS = 20
 REFILL_AFTER_SECONDS = 0.5
+GIVES_WAY = 10
+"""How nice (see nice(2)) a helper is that makes what nobody waits for: it is set going by a wake, and would take the
+processor from the very app that wakes."""
 HINT = "the runner's log says more; `kasbah doctor` looks at what is in force on this machine"
 
 
@@ -87,7 +90,8 @@ class Networks:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._batch = batch = Batch(slots=slots, news=here)
         owner = os.getpid()
-        self._help(lambda: _make(self.street, slots, owner, there), news=there.fileno())
+        gives_way = 0 if self._takers else GIVES_WAY
+        self._help(lambda: _make(self.street, slots, owner, there, gives_way), news=there.fileno())
         there.close()
         self.reactor.watch(here.fileno(), lambda _events: self._hear(batch))
 
@@ -185,7 +189,8 @@ def _be_helper(work: Callable[[], None], news: int) -> None:
         os._exit(0)
 
 
-def _make(street: Street, slots: set[int], owner: int, news: socket.socket) -> None:
+def _make(street: Street, slots: set[int], owner: int, news: socket.socket, gives_way: int) -> None:
+    os.nice(gives_way)
     for slot, file in network.make(street, sorted(slots), owner).items():
         socket.send_fds(news, [str(slot).encode()], [file])
 
