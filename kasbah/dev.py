@@ -205,6 +205,7 @@ class SimulatedSite:
             take_port=lambda: next(ports),
             give_port=lambda _: None,
             secrets=self.keyring,
+            gateway=lambda: self.gateway.listen,
             site="local",
         )
         tools = Tools(

@@ -159,6 +159,7 @@ class Agent:
             report_interval=self._settings.load_report_interval,
             on_report=lambda report: self._reconciler.reported(report),
         )
+        self._gateway_for_replicas = _loopback(self._gateway.listen)
         await self._link.introduce()
         self._reconciler = self._make_reconciler(driver)
         await self._reconciler.adopt(lambda address: self._prober.tcp(address, ADOPTION_PROBE), self._ports.keep)
@@ -190,6 +191,7 @@ class Agent:
             take_port=self._ports.take,
             give_port=self._ports.give_back,
             secrets=self._keyring,
+            gateway=lambda: self._gateway_for_replicas,
             site=identity.site_name,
         )
         tools = Tools(
@@ -231,7 +233,7 @@ class Agent:
         gateway, endpoints = self._reconciler.first_gateway(desired)
         await self._gateway.open(gateway, endpoints)
         with contextlib.suppress(KasbahError):  # an older runner, which has no such door to lead to
-            await driver.lead_to(self._gateway.listen)
+            self._gateway_for_replicas = await driver.lead_to(self._gateway.listen)
         closing.push_async_callback(self._gateway.close)
         self._reconciler.go_on()
         door = Door(self._paths, self._ledger, self._blobs, self._clock, self._reconciling.nudge, self._housekeeper)
@@ -358,3 +360,9 @@ def _bound(address: str) -> socket.socket:
             f"the agent's status cannot listen on {address}: {error.strerror}", hint="choose another with --status"
         ) from error
     return bound
+
+
+def _loopback(listen: str) -> str:
+    """Where this machine's own processes reach what listens there."""
+    host, _, port = listen.rpartition(":")
+    return f"{'127.0.0.1' if host in ('0.0.0.0', 'localhost', '') else host}:{port}"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kasbah.agent.ports import NewReplicaId, Prober, Secrets
 from kasbah.api.quantities import format_duration
+from kasbah.domain.egress import SERVICE
 from kasbah.domain.ids import ReplicaId
 from kasbah.domain.revision import Probe, Protocol, Revision
 from kasbah.domain.service import Service
@@ -59,6 +60,7 @@ class Starter:
         take_port: Callable[[], int],
         give_port: Callable[[int], None],
         secrets: Secrets,
+        gateway: Callable[[], str],
         site: str,
     ) -> None:
         self._prober = prober
@@ -67,6 +69,7 @@ class Starter:
         self._take_port = take_port
         self._give_port = give_port
         self._secrets = secrets
+        self._gateway = gateway
         self._site = site
 
     def new_id(self) -> ReplicaId:
@@ -89,14 +92,23 @@ class Starter:
             service=service.id,
             revision=revision.id,
             argv=built.argv,
-            env={**env, **given},
+            env={**env, **given, **self._ways(service, revision)},
             app=built.app,
             port=port,
             readable=built.readable,
             resources=revision.resources,
             files=self._secrets.files(revision),
-            egress=revision.egress,
+            hosts={_host(service, name): self._gateway().rpartition(":")[0] for name in revision.calls},
+            egress=_egress(revision),
         )
+
+    def _ways(self, service: Service, revision: Revision) -> dict[str, str]:
+        """Where the services that it calls answer: through the gateway, which its key opens for it."""
+        port = self._gateway().rpartition(":")[2]
+        return {
+            f"KASBAH_URL_{name.upper().replace('-', '_')}": f"http://{_host(service, name)}:{port}"
+            for name in revision.calls
+        }
 
     def address(self, order: StartOrder) -> str:
         """Where the replica will be asked, unless the driver gives it an address of its own."""
@@ -166,6 +178,17 @@ class Starter:
         if path is not None and pid and int(port) in listening_ports(pid):
             return f"it listens, but GET {path} did not answer 2xx or 3xx within {within} (health.startup)"
         return f"it did not listen on port {port} (PORT) within {within} (deadlines.startup)"
+
+
+def _host(service: Service, other: str) -> str:
+    """Where another service of the project answers: its name in the place of ours."""
+    return other + service.hosts[0].removeprefix(service.name)
+
+
+def _egress(revision: Revision) -> tuple[str, ...] | None:
+    """What it may call, with the services that it says it calls."""
+    called = tuple(f"{SERVICE}{name}" for name in revision.calls)
+    return None if revision.egress is None else tuple(dict.fromkeys((*revision.egress, *called)))
 
 
 def _is_its_own(port: int | None, pid: int | None) -> bool:

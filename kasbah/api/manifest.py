@@ -91,6 +91,9 @@ Path = Annotated[str, Field(pattern=r"^/[^\s\x00]*$", max_length=2_000)]
 Argument = Annotated[str, Field(max_length=131_072, pattern=r"^[^\x00]*$")]
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
 
+ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=40)]
+"""A service of the project."""
+
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=60)]
 """How a secret is called: lower-case letters, digits and dashes."""
 
@@ -308,6 +311,8 @@ class ServiceSection(Section):
     """Limits per replica."""
     deadlines: DeadlinesSection = DeadlinesSection()
     """How long each thing may take."""
+    calls: tuple[ServiceName, ...] = Field(default=(), max_length=50)
+    """Other services of the project that it calls: each gets it KASBAH_URL_<NAME>, and all of them KASBAH_KEY."""
     egress: tuple[Egress, ...] | None = Field(
         default=None,
         max_length=100,

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from kasbah.errors import Invalid, Unavailable
 
@@ -25,7 +27,14 @@ class Vault:
     """Seals with `key`, 32 bytes."""
 
     def __init__(self, key: bytes) -> None:
+        self._key = key
         self._cipher = AESGCM(key)
+
+    def derive(self, context: str) -> bytes:
+        """32 bytes that belong to `context`, always the same, which tell nothing of each other or of the key."""
+        return HKDF(algorithm=SHA256(), length=KEY, salt=None, info=b"kasbah derived " + context.encode()).derive(
+            self._key
+        )
 
     def seal(self, value: bytes, context: str) -> bytes:
         """The value, sealed."""

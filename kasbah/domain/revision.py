@@ -79,7 +79,8 @@ class Deadlines:
 class Revision:
     """What to build and how to run it. `command` is an argument vector; one element containing spaces is a shell line.
 
-    `egress` is what its replicas may call (see `egress.py`); None: anything outside.
+    `calls` are other services of the project that it is given the way to; `egress` is what its replicas may call beside
+    them (see `egress.py`), None: anything outside.
 
     `port` None: each replica is given a port of its own in PORT. A fixed port means one replica at a time.
     """
@@ -96,6 +97,7 @@ class Revision:
     health: Health = Health()
     resources: Resources = Resources()
     deadlines: Deadlines = Deadlines()
+    calls: tuple[str, ...] = ()
     egress: tuple[str, ...] | None = None
 
 

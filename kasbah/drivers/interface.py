@@ -40,6 +40,8 @@ class StartOrder:
     egress: tuple[str, ...] | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Files it gets in its private folder, by the variable that holds the path of each."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Names that it finds at these addresses, whatever the machine's resolver knows; where its mounts are its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

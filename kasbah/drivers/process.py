@@ -256,6 +256,7 @@ def _fields(order: StartOrder) -> Mapping[str, object]:
         "readable": [str(path) for path in order.readable],
         "cpu": order.resources.cpu,
         "memory": order.resources.memory,
+        "hosts": dict(order.hosts),
         "files": {name: base64.b64encode(contents).decode() for name, contents in order.files.items()},
     }
 

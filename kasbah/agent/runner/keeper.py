@@ -273,8 +273,9 @@ class Keeper:
         groups = self.groups.make(order.replica, cpu=order.cpu, memory=order.memory)
         held.change(groups=tuple(str(folder) for folder in groups))
         held.workdir.make()
-        if order.calls is not None:
-            held.workdir.know(order.calls.names)
+        if order.calls is not None or order.hosts:
+            held.workdir.lead(order.hosts)
+            held.workdir.know(order.calls.names if order.calls is not None else {})
         pipes = self._layout.pipes(order.replica)
         user = held.workdir.owner
         for pipe in pipes:

@@ -91,13 +91,14 @@ def _order(fields: Mapping[str, object]) -> Order:
         cpu=None if cpu is None else float(str(cpu)),
         memory=None if memory is None else int(str(memory)),
         files={str(name): base64.b64decode(str(contents)) for name, contents in _object(files).items()},
+        hosts={str(name): str(address) for name, address in _object(fields.get("hosts", {})).items()},
         calls=None if fields.get("egress") is None else _calls(fields["egress"]),
     )
 
 
 def _object(found: object) -> Mapping[str, object]:
     if not isinstance(found, dict):
-        raise ValueError("an order's `files` are an object")
+        raise ValueError("an order's `files` and `hosts` are objects")
     return found
 
 

@@ -65,6 +65,7 @@ class Order:
     cpu: float | None = None
     memory: int | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
     calls: Calls | None = None
 
 

@@ -68,15 +68,20 @@ class Workdir:
     @property
     def stand_ins(self) -> tuple[tuple[Path, Path], ...]:
         """Files of the machine, each with the one of this folder that the replica sees instead."""
-        if self.owner is None:
-            return ()
         ours = ((Path("/etc") / name, self.root / "etc" / name) for name in ("passwd", "group", "hosts"))
         return tuple((theirs, own) for theirs, own in ours if own.exists())
+
+    def lead(self, hosts: Mapping[str, str]) -> None:
+        """Names that it is led to for as long as it lives, beside those that `know` tells it of."""
+        (self.root / "etc").mkdir(exist_ok=True)
+        (self.root / "etc" / "led").write_text("".join(f"{address} {name}\n" for name, address in hosts.items()))
 
     def know(self, names: Mapping[str, tuple[str, ...]]) -> None:
         """Tell it where these hosts are, in an /etc/hosts of its own. It sees later changes too."""
         lines = [f"{address} {name}" for name, addresses in names.items() for address in addresses]
         hosts = self.root / "etc" / "hosts"
+        led = hosts.with_name("led")
+        lines += led.read_text().splitlines() if led.exists() else []
         hosts.parent.mkdir(exist_ok=True)
         hosts.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *lines, ""]))  # in place: it is mounted
         hosts.chmod(0o644)

@@ -75,8 +75,8 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
         rollout_rules=config.rollout.to_domain(),
         created_at=work.now,
     )
-    revision = revision_of(work, owner.id, request)
     service = asked if existing is None else _updated(existing, asked)
+    revision = revision_of(work, owner.id, service.id, request)
     joins, starts = (None, True) if existing is None else _rollout(work.tx, existing, revision)
     changes = _changes(work.tx, existing, service, revision, starts=starts)
     needs = Needs(runtime=revision.runtime, resources=revision.resources, limits_egress=revision.egress is not None)

@@ -15,9 +15,11 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kasbah.api.agent import DESIRED_STATE
+from kasbah.api.sealing import Vault
 from kasbah.api.signing import DESIRED, sign
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.records import DesiredDocument, Installation, RevisionRecord, ServiceRecord, SiteRecord
+from kasbah.control.usecases.service_keys import callers_keys
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.ids import Digest, ProjectId, ServiceId
 from kasbah.domain.service import Key, Service
@@ -26,13 +28,13 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_LABEL = 63
 
 
-def publish(tx: Transaction, key: Ed25519PrivateKey, base_domain: str, now: datetime) -> set[str]:
+def publish(tx: Transaction, key: Ed25519PrivateKey, vault: Vault, base_domain: str, now: datetime) -> set[str]:
     """Give every site whose desired state changed its next generation; the topics to announce."""
     installation = tx.installations.get()
     assert installation is not None, "the installation is made before anything is written"
     touched = set()
     for site in tx.sites.all():
-        blank = _render(tx, installation, site, base_domain)
+        blank = _render(tx, installation, site, vault, base_domain)
         contents = Digest("sha256:" + hashlib.sha256(DESIRED_STATE.dump_json(blank)).hexdigest())
         last = tx.sites.desired(site.id)
         if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
@@ -53,13 +55,16 @@ def publish(tx: Transaction, key: Ed25519PrivateKey, base_domain: str, now: date
     return touched
 
 
-def _render(tx: Transaction, installation: Installation, site: SiteRecord, base_domain: str) -> DesiredState:
+def _render(
+    tx: Transaction, installation: Installation, site: SiteRecord, vault: Vault, base_domain: str
+) -> DesiredState:
     """The site's desired state without its place in history."""
     projects = {project.id: project.name for project in tx.installations.projects()}
     revisions: dict[ServiceId, list[RevisionRecord]] = defaultdict(list)
     for revision in tx.revisions.all():
         revisions[revision.service].append(revision)
-    here = [one for one in tx.services.all() if one.placement is not None and site.id in one.placement.chosen]
+    services = tx.services.all()
+    here = [one for one in services if one.placement is not None and site.id in one.placement.chosen]
     return DesiredState(
         installation=installation.id,
         epoch=installation.epoch,
@@ -68,8 +73,9 @@ def _render(tx: Transaction, installation: Installation, site: SiteRecord, base_
         issued_at=NEVER,
         base_domain=base_domain,
         services=tuple(_service(one, revisions[one.id], projects, base_domain) for one in here),
-        keys=tuple(
-            Key(id=one.id, project=one.project, sha256=one.sha256, services=one.services) for one in tx.keys.all()
+        keys=(
+            *(Key(id=one.id, project=one.project, sha256=one.sha256, services=one.services) for one in tx.keys.all()),
+            *callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()}),
         ),
     )
 

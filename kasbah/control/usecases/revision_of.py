@@ -15,8 +15,9 @@ from pydantic import TypeAdapter
 from kasbah.api.manifest import HealthSection
 from kasbah.api.public import DeployRequest
 from kasbah.control.usecases.secrets import uses_of
+from kasbah.control.usecases.service_keys import use_of_key
 from kasbah.control.usecases.work import Work
-from kasbah.domain.ids import Digest, ProjectId, RevisionId
+from kasbah.domain.ids import Digest, ProjectId, RevisionId, ServiceId
 from kasbah.domain.revision import BUILDER_VERSION, Deadlines, Health, Resources, Revision, Runtime, revision_id
 
 REVISION = TypeAdapter(Revision)
@@ -25,7 +26,7 @@ FOLLOWS = {"id", "source_size"}
 """What follows from the rest."""
 
 
-def revision_of(work: Work, project: ProjectId, request: DeployRequest) -> Revision:
+def revision_of(work: Work, project: ProjectId, service: ServiceId, request: DeployRequest) -> Revision:
     """The revision that is asked for, with the newest values of its secrets."""
     config = request.config
     return identified(
@@ -36,12 +37,13 @@ def revision_of(work: Work, project: ProjectId, request: DeployRequest) -> Revis
             runtime=Runtime(config.runtime),
             command=config.command,
             env=tuple(sorted(config.env.items())),
-            secrets=uses_of(work, project, config),
+            secrets=(*uses_of(work, project, config), *((use_of_key(service),) if config.calls else ())),
             port=config.port,
             protocol=config.protocol,
             health=_health(config.health),
             resources=Resources(cpu=config.resources.cpu, memory=config.resources.memory),
             deadlines=Deadlines(**{name: getattr(config.deadlines, name) for name in Deadlines.__dataclass_fields__}),
+            calls=tuple(sorted(set(config.calls))),
             egress=config.egress,
         )
     )

@@ -14,6 +14,7 @@ from kasbah.api.agent import DESIRED_STATE
 from kasbah.api.manifest import ResolvedService
 from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import SecretRecord, SecretValue, ServiceRecord, SiteRecord
+from kasbah.control.usecases.service_keys import is_key, key_of
 from kasbah.control.usecases.work import Work, new_id, project_named
 from kasbah.domain.ids import ProjectId, SecretId, ServiceId
 from kasbah.domain.secret import LARGEST, Delivery, SecretUse
@@ -112,6 +113,8 @@ def give_secret(work: Work, site: SiteRecord, secret: str, version: int) -> byte
     revisions = (revision for service in desired.services for revision in service.revisions) if desired else ()
     if not any((use.secret, use.version) == (secret, version) for one in revisions for use in one.secrets):
         raise NotFound("this site uses no such secret")
+    if is_key(secret):
+        return key_of(work.vault, secret).encode()
     return _value(work, SecretId(secret), version)
 
 

@@ -49,7 +49,7 @@ class Work:
 
     def publish(self) -> None:
         """Render every site's desired state."""
-        self.touched.update(publish(self.tx, self.key, self.rules.base_domain, self.now))
+        self.touched.update(publish(self.tx, self.key, self.vault, self.rules.base_domain, self.now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
