@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 FRESH_SECONDS = 60.0
 LOOKUP_SECONDS = 5.0
-MOST_ADDRESSES = 64
+MOST_ADDRESSES, MOST_NAMES = 64, 2_000
 DOOR = "door"
 """In place of a network: the gateway, as replicas reach it."""
 
@@ -62,6 +62,8 @@ class Lookup:
         except (OSError, TimeoutError) as error:
             log.warning("a host in egress could not be looked up", host=host, problem=str(error) or "no answer")
             return known
+        if len(self._found) >= MOST_NAMES:
+            self._found.clear()  # names of services that are long gone, mostly; the others are looked up again
         self._found[host] = (time.monotonic(), known)
         return known
 
