@@ -25,7 +25,9 @@ from site_runner import Site, is_alive, site_in, until
 
 from kasbah.agent import confine
 from kasbah.agent.confine import pids, programs
-from kasbah.agent.confine.network import FORWARDING, GUARD, RANGES, SIZE, Street
+from kasbah.agent.confine.kernel import number
+from kasbah.agent.confine.mounts import NEW_MOUNTS
+from kasbah.agent.confine.network import FORWARDING, GUARD, NEW_NETWORK, RANGES, SIZE, Street
 from kasbah.agent.runner import claims
 from kasbah.agent.runner.launch import layout_of
 from kasbah.agent.teardown import teardown
@@ -42,6 +44,7 @@ pytestmark = [
 
 A, B = ReplicaId("rp-a"), ReplicaId("rp-b")
 PORT = 8080
+PTRACE_SEIZE = 0x4206
 
 ATTACKS = """
 import ctypes, json, os, signal, socket, subprocess, sys
@@ -194,6 +197,10 @@ async def test_processes_of_others_are_out_of_reach(site: Site) -> None:
         f"memory({pid})",
         f"os.readlink('/proc/{pid}/fd/0')",
         f"os.sched_getaffinity({pid})",
+        f"call({number('ptrace')}, {PTRACE_SEIZE}, {pid}, 0, 0)",
+        f"call({number('unshare')}, {NEW_MOUNTS})",
+        f"call({number('unshare')}, {pids.NEW_PIDS})",
+        f"call({number('unshare')}, {NEW_NETWORK})",
     )
     seen = await site.run(
         "rp-c", "import os; print(*[name for name in os.listdir('/proc') if name.isdigit()], os.getpid())"
