@@ -21,7 +21,7 @@ log = structlog.get_logger()
 FRESH_SECONDS = 60.0
 LOOKUP_SECONDS = 5.0
 MOST_ADDRESSES, MOST_NAMES = 64, 2_000
-DOOR = "door"
+GATEWAY = "gateway"
 """In place of a network: the gateway, as replicas reach it."""
 
 
@@ -70,7 +70,7 @@ class Lookup:
 
 def _rules(one: Destination, found: dict[str, tuple[str, ...]]) -> Iterable[tuple[str, int | None]]:
     if one.service is not None:
-        return ((DOOR, None),)
+        return ((GATEWAY, None),)
     if one.network is not None:
         return ((one.network, one.port),)
     return ((f"{address}/32", one.port) for address in found[one.host or ""])
