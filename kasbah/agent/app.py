@@ -232,7 +232,7 @@ class Agent:
         closing.callback(gate.close)
         gateway, endpoints = self._reconciler.first_gateway(desired)
         await self._gateway.open(gateway, endpoints)
-        with contextlib.suppress(KasbahError):  # an older runner, which has no such door to lead to
+        with contextlib.suppress(KasbahError):  # an older runner knows no such request
             self._gateway_for_replicas = await driver.lead_to(self._gateway.listen)
         closing.push_async_callback(self._gateway.close)
         self._reconciler.go_on()

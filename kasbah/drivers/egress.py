@@ -20,8 +20,8 @@ log = structlog.get_logger()
 
 FRESH_SECONDS = 60.0
 LOOKUP_SECONDS = 5.0
-MOST_ADDRESSES = 64
-DOOR = "door"
+MOST_ADDRESSES, MOST_NAMES = 64, 2_000
+GATEWAY = "gateway"
 """In place of a network: the gateway, as replicas reach it."""
 
 
@@ -62,13 +62,15 @@ class Lookup:
         except (OSError, TimeoutError) as error:
             log.warning("a host in egress could not be looked up", host=host, problem=str(error) or "no answer")
             return known
+        if len(self._found) >= MOST_NAMES:
+            self._found.clear()  # names of services that are long gone, mostly; the others are looked up again
         self._found[host] = (time.monotonic(), known)
         return known
 
 
 def _rules(one: Destination, found: dict[str, tuple[str, ...]]) -> Iterable[tuple[str, int | None]]:
     if one.service is not None:
-        return ((DOOR, None),)
+        return ((GATEWAY, None),)
     if one.network is not None:
         return ((one.network, one.port),)
     return ((f"{address}/32", one.port) for address in found[one.host or ""])

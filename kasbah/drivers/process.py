@@ -90,7 +90,7 @@ class ProcessDriver:
         host, _, port = gateway.rpartition(":")
         host = HOST if host in ("0.0.0.0", "localhost", "") else host
         found = await self._call("gateway", host=host, port=int(port))
-        return f"{found['door'] or host}:{port}"
+        return f"{found['address'] or host}:{port}"
 
     async def freeze(self, replica: ReplicaId) -> None:
         await self._call("freeze", replica=replica)

@@ -142,8 +142,8 @@ async def test_limits_outlive_the_runner(site: Site) -> None:
 
 async def test_the_gateway_is_reached_by_those_who_may(site: Site) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gateway, socket.create_server(("127.0.0.1", 0)) as private:
-        door = await site.driver.lead_to(f"127.0.0.1:{gateway.getsockname()[1]}")
-        beside = f"{door.rpartition(':')[0]}:{private.getsockname()[1]}"
-        assert await calls(site, ("service:shop",), door, beside, FIRST) == ["reached", "refused", "refused"]
-        assert await calls(site, (), door, replica="rp-b") == ["refused"]
-        assert await calls(site, None, door, beside, replica="rp-c") == ["reached", "refused"]
+        called_at = await site.driver.lead_to(f"127.0.0.1:{gateway.getsockname()[1]}")
+        beside = f"{called_at.rpartition(':')[0]}:{private.getsockname()[1]}"
+        assert await calls(site, ("service:shop",), called_at, beside, FIRST) == ["reached", "refused", "refused"]
+        assert await calls(site, (), called_at, replica="rp-b") == ["refused"]
+        assert await calls(site, None, called_at, beside, replica="rp-c") == ["reached", "refused"]

@@ -50,12 +50,12 @@ class Street:
     table: str
 
     @property
-    def gateway(self) -> str:
+    def near_side(self) -> str:
         """The machine's side of every veth pair: what asks a replica asks from here, and nothing else does."""
         return _dotted(self.base + SIZE - 1)
 
     @property
-    def door(self) -> str:
+    def gateway(self) -> str:
         """The address at which replicas may call this machine, where they may."""
         return _dotted(self.base + SIZE - 2)
 
@@ -77,13 +77,13 @@ class Street:
         return f"{PREFIX}{self.block}-{slot}"
 
 
-DOOR = "door"
+GATEWAY = "gateway"
 """In place of a network: the gateway, where replicas reach it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Where a replica may call: a network (`1.2.3.4/32` for one address), on one port or on any, or the DOOR."""
+    """Where a replica may call: a network (`1.2.3.4/32` for one address), on one port or on any, or the GATEWAY."""
 
     network: str
     port: int | None = None
@@ -163,7 +163,7 @@ def _furnish(street: Street, slot: int, owner: int) -> None:
     (SYSCTL / "ipv4/ip_unprivileged_port_start").write_text("0")  # all its ports are its own
     with suppress(OSError):  # a machine without IPv6
         (SYSCTL / "ipv6/conf/default/disable_ipv6").write_text("1")
-    address, gateway = street.address(slot), street.gateway
+    address, gateway = street.address(slot), street.near_side
     programs.ip(
         f"link set lo up\nlink add eth0 type veth peer name {street.device(slot)} netns {owner}\n"
         f"addr add {address}/32 dev eth0\nlink set eth0 up\n"
@@ -182,9 +182,9 @@ def _furnish(street: Street, slot: int, owner: int) -> None:
 def _outside(street: Street, slot: int) -> str:
     device = street.device(slot)
     return (
-        f"link set {device} addrgenmode none\naddr add {street.gateway}/32 dev {device}\n"
-        f"addr add {street.door}/32 dev {device}\nlink set {device} up\n"
-        f"route add {street.address(slot)} dev {device} src {street.gateway}\n"
+        f"link set {device} addrgenmode none\naddr add {street.near_side}/32 dev {device}\n"
+        f"addr add {street.gateway}/32 dev {device}\nlink set {device} up\n"
+        f"route add {street.address(slot)} dev {device} src {street.near_side}\n"
     )
 
 
@@ -226,11 +226,11 @@ def close_street(street: Street, *, last: bool) -> None:
 def permit(street: Street, slot: int, before: Rules, allowed: tuple[Rule, ...]) -> str:
     """The nft commands that let a resident call these only, all at once; `before` is what it might until now."""
     table, address, chain = street.table, street.address(slot), _chain(slot)
-    through_door = any(one.network == DOOR for one in allowed)
+    calls_gateway = any(one.network == GATEWAY for one in allowed)
     lines = (
         f"add chain inet {table} {chain}\nflush chain inet {table} {chain}\n{_lines(table, chain, allowed)}"
         f"add element inet {table} callers {{ {address} }}\n"
-        f"{'' if through_door else f'delete element inet {table} callers {{ {address} }}'}\n"
+        f"{'' if calls_gateway else f'delete element inet {table} callers {{ {address} }}'}\n"
     )
     if before is not None:
         return lines
@@ -256,7 +256,7 @@ def _admit(street: Street, slot: int) -> str:
 
 
 def lead_to(street: Street, host: str, port: int) -> str:
-    """The nft commands by which the door leads to the gateway that listens there."""
+    """The nft commands that lead to the gateway that listens there."""
     table = street.table
     return f"flush map inet {table} gateway\nadd element inet {table} gateway {{ {port} : {host} }}\n"
 
@@ -270,7 +270,7 @@ def _lines(table: str, chain: str, allowed: tuple[Rule, ...]) -> str:
         f"add rule inet {table} {chain} ip daddr {one.network}"
         f"{'' if one.port is None else f' meta l4proto {{ tcp, udp }} th dport {one.port}'} accept\n"
         for one in allowed
-        if one.network != DOOR
+        if one.network != GATEWAY
     )
 
 
@@ -283,7 +283,7 @@ table inet {street.table} {{
  set callers {{ type ipv4_addr; }}
  map gateway {{ type inet_service : ipv4_addr; }}
  chain to_the_gateway {{ type nat hook prerouting priority dstnat;
-  iifname {ours} ip daddr {street.door} dnat ip to tcp dport map @gateway
+  iifname {ours} ip daddr {street.gateway} dnat ip to tcp dport map @gateway
  }}
  chain to_replicas {{ type filter hook output priority filter;
   oifname {ours} meta skuid != {us} {refuse}

@@ -30,8 +30,8 @@ def _try(street: Street, address: str, file: int, stranger: int) -> None:
     network.enter(home)
     port = inside.getsockname()[1]
     _expect(_reaches(socket.socket(), address, port), "the gateway's side cannot reach it")
-    with socket.create_server((street.door, 0)) as ours:
-        _expect(not _reaches(caller, street.door, ours.getsockname()[1]), "it reaches this machine")
+    with socket.create_server((street.gateway, 0)) as ours:
+        _expect(not _reaches(caller, street.gateway, ours.getsockname()[1]), "it reaches this machine")
     os.seteuid(stranger)
     try:
         _expect(not _reaches(socket.socket(), address, port), "users of this machine reach it past the gateway")

@@ -113,11 +113,11 @@ class Keeper:
     def lead_to(self, host: str, port: int, reply: Reply) -> None:
         """Lead replicas that may call the gateway to it; answers with the address they call it at ("": as others)."""
         if self.networks is None:
-            reply({"door": ""})
+            reply({"address": ""})
             return
         self._layout.gateway.write_text(f"{host} {port}")
         self.networks.lead_to(host, port)
-        reply({"door": self.networks.street.door})
+        reply({"address": self.networks.street.gateway})
 
     def thaw(self, replica: str, reply: Reply) -> None:
         """Put a replica back on the processor. What has left its process group follows after the answer."""

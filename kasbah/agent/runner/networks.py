@@ -114,7 +114,7 @@ class Networks:
         self.reactor.watch(reader, hear)
 
     def lead_to(self, host: str, port: int) -> None:
-        """Let the door lead to the gateway."""
+        """Lead those who call the gateway to where it listens."""
         text = network.lead_to(self.street, host, port)
         self._help(lambda: programs.nft(text), news=2)
 
