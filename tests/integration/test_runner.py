@@ -218,6 +218,18 @@ async def test_what_a_replica_left_running_ends_with_it(site: Site, kind: str) -
     assert not is_alive(daemon)
 
 
+async def test_that_a_replica_answers_nobody_is_told_before_its_end(site: Site) -> None:
+    pid = (await site.start(A, *SLEEPS)).pid
+    assert pid is not None
+    told: list[str] = []
+    site.driver.on_ending = lambda replica: told.append(f"ending {replica}")
+    events = await site.driver.events()
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        told.append(f"ended {await anext(events)}")
+    assert told == [f"ending {A}", f"ended {A}"]
+
+
 async def test_replicas_outlive_their_runner(site: Site) -> None:
     port = Ports().take()
     await site.python(A, SERVES, str(port), port=port)
