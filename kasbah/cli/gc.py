@@ -14,6 +14,7 @@ from kasbah.cli import context, door, render
 from kasbah.cli.client import Client, Document, read_answer
 from kasbah.cli.options import OutputOption
 from kasbah.cli.render import Output
+from kasbah.errors import Unavailable
 
 APPLIED_SECONDS = 10.0
 """How long a site is given to hear of the revisions that were dropped; what it has not heard, it removes later."""
@@ -43,10 +44,19 @@ def gc(
         dropped = client.post("/gc", {"keep": keep, "dry_run": dry_run})
         if not dry_run and dropped["freed"]:
             _wait_for_sites(client)
-        lines = [_line("control", dropped)]
+        lines, away = [_line("control", dropped)], list[Unavailable]()
         for site in client.pages("/sites"):
-            way = client.post(f"/sites/{quote(site['name'], safe='')}/gc-door")
-            lines += [_line(site["name"], one) for one in _ask(way, dry_run=dry_run, everything=everything)]
+            try:
+                way = client.post(f"/sites/{quote(site['name'], safe='')}/gc-door")
+                lines += [_line(site["name"], one) for one in _ask(way, dry_run=dry_run, everything=everything)]
+            except Unavailable as error:
+                away.append(error)
+    _show(lines, output, dry_run=dry_run)
+    if away:
+        raise away[0]
+
+
+def _show(lines: list[Document], output: Output, *, dry_run: bool) -> None:
     if output is not Output.TABLE:
         render.document(lines, output)
         return

@@ -92,7 +92,9 @@ def test_a_deploy_beyond_a_quota_is_refused_and_its_plan_says_so(control: Cli, a
 
 
 def test_gc_says_when_a_site_is_away(control: Cli) -> None:
-    assert "does not report" in control("gc", "--dry-run", code=3).err
+    answer = control("gc", "--dry-run", code=3)
+    assert "does not report" in answer.err
+    assert "control  revisions" in answer.out, "what could be asked is shown"
     control("gc", "--keep", "0", code=2)
 
 

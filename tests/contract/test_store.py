@@ -49,6 +49,7 @@ from kasbah.domain.ids import (
 from kasbah.domain.label import Label, Level
 from kasbah.domain.observed import BuildState, RevisionStatus, ServiceStatus, SiteStatus, Wake
 from kasbah.domain.placement import Placement, SiteVerdict, Verdict
+from kasbah.domain.project import UNLIMITED, Quota
 from kasbah.domain.replica import Exit, Replica, ReplicaState
 from kasbah.domain.revision import Health, Probe, Revision, Runtime
 from kasbah.domain.rollout import RolloutState
@@ -141,6 +142,35 @@ def test_a_service_comes_back_as_it_was_written(store: Store) -> None:
         assert tx.services.get(whole.id) == whole
         assert tx.services.find(PROJECT, "nobody") is None
         assert tx.services.find(ProjectId("pr-2"), "web") is None
+
+
+def test_projects_have_quotas_and_are_listed_until_they_are_deleted(store: Store) -> None:
+    quota = Quota(services=3, cpu=0.5, memory=2**40)
+    oud, ney = Project(id=ProjectId("pr-2"), name="oud", quota=quota), Project(id=ProjectId("pr-3"), name="ney")
+    with store.write() as tx:
+        tx.installations.add_project(oud)
+        tx.installations.add_project(ney)
+    with store.read() as tx:
+        default, *others = tx.installations.projects()
+        assert (default.quota, others) == (UNLIMITED, [ney, oud])
+        assert tx.installations.page_of_projects(("default", PROJECT), 1) == (ney,)
+    with store.write() as tx:
+        tx.installations.save_project(replace(ney, name=ney.id, deleted_at=NOW))
+        tx.installations.add_project(replace(ney, id=ProjectId("pr-4")))
+    with store.read() as tx:
+        assert [one.id for one in tx.installations.projects()] == [PROJECT, "pr-4", "pr-2"]
+        assert [one.id for one in tx.installations.page_of_projects(None, 10)] == [PROJECT, "pr-4", "pr-2"]
+
+
+def test_revisions_of_deleted_services_are_found_apart(store: Store) -> None:
+    live, dead = service("live"), service("dead", deleted_at=NOW)
+    add(store, live, dead)
+    with store.write() as tx:
+        for owner in (live, dead):
+            tx.revisions.put(revision(owner.id, 1))
+    with store.read() as tx:
+        assert [one.service for one in tx.revisions.all()] == [live.id]
+        assert [one.service for one in tx.revisions.of_deleted()] == [dead.id]
 
 
 def test_two_live_services_never_share_a_name(store: Store) -> None:
