@@ -70,7 +70,7 @@ class Replicas:
         return iter(self._all.values())
 
     def __len__(self) -> int:
-        return len(self.alive)
+        return len(self.alive) if self._all else 0
 
     # --- what there is --------------------------------------------------------------------------------------------
 

@@ -184,6 +184,7 @@ class Reconciler:
             if changed or place not in self._examined:
                 self._examined.add(place)
                 unit.assign(service, role)
+            unit.service = service  # equal at least: the same object is compared at once in the next pass
         for place in self._units.keys() - wanted.keys():
             unit = self._units[place]
             if unit.role is not Role.RETIRED:
@@ -196,8 +197,10 @@ class Reconciler:
     def _port_holder(self, unit: Unit) -> Unit | None:
         """Who has the fixed port that this unit needs, if somebody else has."""
         port = unit.revision.port
+        if port is None:  # thousands have none: they are not compared with each other
+            return None
         others = (one for one in self.units if one is not unit and one.revision.port == port)
-        return None if port is None else next((one for one in others if one.replicas.alive), None)
+        return next((one for one in others if one.replicas.alive), None)
 
     def _serving(self, service: ServiceId) -> Unit | None:
         """Who serves most of it."""
