@@ -16,6 +16,9 @@ from kasbah.domain.certificate import Certificate
 SOON = timedelta(days=14)
 """So long before it expires a certificate is told of; who renews by machine has done it by then."""
 
+MOST_HOSTS = 1_000
+"""Each host with a certificate costs the gateway some 0.4 MiB."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
@@ -37,8 +40,11 @@ def choose(found: Iterable[Certificate], before: Iterable[Certificate], now: dat
         good, note = _judge(one, last.get(one.file), now)
         kept += [] if good is None else [good]
         notes += [note] if note else []
-    hosts = _owners(kept)
-    serving = set(hosts.values())
+    owners = _owners(kept)
+    serving = set(owners.values())
+    hosts = dict(list(owners.items())[:MOST_HOSTS])
+    if len(owners) > MOST_HOSTS:
+        notes.append(f"{len(owners)} hosts have certificates, and {MOST_HOSTS} are served: use wildcards")
     notes += [f"{one.file}.crt serves nothing: other files are good for longer; remove it" for one in kept
               if one not in serving]  # fmt: skip
     return Choice(hosts=hosts, kept=tuple(kept), notes=tuple(notes))

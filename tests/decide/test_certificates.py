@@ -80,6 +80,13 @@ def test_of_two_for_one_host_the_one_that_lasts_longer_serves() -> None:
     assert dict(choose([wide, GOOD], [], NOW).hosts) == {"shop.example.org": GOOD, "www.example.org": wide}
 
 
+def test_only_so_many_hosts_are_served() -> None:
+    wide = replace(GOOD, names=tuple(f"s{number}.example.org" for number in range(1_001)))
+    chosen = choose([wide], [], NOW)
+    assert len(chosen.hosts) == 1_000
+    assert chosen.notes == ("1001 hosts have certificates, and 1000 are served: use wildcards",)
+
+
 @pytest.mark.parametrize(
     ("names", "host", "yes"),
     [

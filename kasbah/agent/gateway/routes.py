@@ -50,7 +50,7 @@ def virtual_hosts(gateway: Gateway) -> list[Json]:
 
 def service_host(host: VirtualHost) -> Json:
     """One service as callers see it."""
-    routes = [_to_tls(host)] if host.secure_hosts else []
+    routes = [_to_tls(name, host.secure_port) for name in host.secure_hosts]
     routes += [_ignored(path) for path in host.ignored_paths]
     routes += _to_replicas(host) if host.clusters else [_not_ready(host)]
     own = [name for one in host.clusters for name in host.revision_hosts(one.revision)]
@@ -108,19 +108,20 @@ def _weighted(share: WeightedCluster) -> Json:
     }
 
 
-def _to_tls(host: VirtualHost) -> Json:
+def _to_tls(host: str, port: int) -> Json:
     """Who comes without TLS is sent to it before anything else is asked, a key included. Envoy itself writes
     `x-forwarded-proto`, whatever a caller sends. What proves to an authority that a host is ours is asked for without
     TLS, before there is a certificate and after."""
-    hosts = "|".join(re.escape(name) for name in host.secure_hosts)
+    named = rf"(?i){re.escape(host)}(:\d+)?"
+    elsewhere = {} if port == 443 else {"port_redirect": port}
     return {
         "match": {"prefix": "/", "headers": [
             {"name": "x-forwarded-proto", "string_match": {"exact": "http"}},
-            {"name": ":authority", "string_match": {"safe_regex": {"regex": rf"(?i)({hosts})(:\d+)?"}}},
+            {"name": ":authority", "string_match": {"safe_regex": {"regex": named}}},
             {"name": ":path", "string_match": {"prefix": ACME}, "invert_match": True},
         ]},
         "redirect": {
-            "scheme_redirect": "https", "port_redirect": host.secure_port, "response_code": "PERMANENT_REDIRECT"
+            "scheme_redirect": "https", "host_redirect": host, "response_code": "PERMANENT_REDIRECT", **elsewhere
         },
         "typed_per_filter_config": {names.KEYS_FILTER: DISABLED},
     }  # fmt: skip
