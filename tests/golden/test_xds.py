@@ -166,7 +166,7 @@ def static(gateway: Gateway, wiring: Wiring) -> dict[str, Any]:
     whole = written(gateway, wiring)
     start = bootstrap(wiring)
     for name, one in whole[Kind.LISTENER].items():
-        for chain in one["filter_chains"] if name != names.COLD_LISTENER else ():
+        for chain in one["filter_chains"] if name in (names.GATEWAY_LISTENER, names.TLS_LISTENER) else ():
             manager = chain["filters"][0]["typed_config"]
             del manager["rds"]
             manager["route_config"] = whole[Kind.ROUTES][names.ROUTES]
