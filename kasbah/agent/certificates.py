@@ -69,6 +69,7 @@ class Certificates:
         self._pairs: dict[str, Pair] = {}
         self._refused: dict[str, str] = {}
         self._kept: tuple[Certificate, ...] | None = None
+        self._stored: tuple[Certificate, ...] | None = None
         self._served: dict[str, str] = {}
 
     async def renew(self, serve: Serve) -> bool:
@@ -81,9 +82,9 @@ class Certificates:
         choice = self._choose(found)
         while not await self._serve(choice, serve):
             choice = self._choose(found)
-        self._tell((*choice.notes, *warnings))
         self.hosts = frozenset(choice.hosts)
-        await asyncio.to_thread(self._keep, choice)
+        unkept = await asyncio.to_thread(self._keep, choice)
+        self._tell((*choice.notes, *warnings, *unkept))
         return (self.hosts, self.notes) != before
 
     def _choose(self, found: tuple[Certificate, ...]) -> Choice:
@@ -121,19 +122,18 @@ class Certificates:
     # --- files ----------------------------------------------------------------------------------------------------
 
     def _look(self) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
-        """What the folder holds now, and what must be said of the files themselves."""
+        """What the folder holds now, and what must be said of the files themselves. A folder that cannot be read takes
+        nothing away."""
         try:
-            files = sorted(islice(self._folder.glob("*.crt"), MOST_FILES + 1))
-            names = sorted({file.stem for file in (*files, *islice(self._folder.glob("*.key"), MOST_FILES + 1))})
+            names = _pairs_in(self._folder)
         except OSError as error:
-            return self._kept or (), (f"{self._folder} cannot be read: {error.strerror}",)
-        warnings: tuple[str, ...] = (
-            () if self._folder.is_dir() else (f"{self._folder} is not there: make it, and put certificates in",)
-        )
-        if len(names) > MOST_FILES:
-            warnings += (f"{self._folder} holds more than {MOST_FILES} certificates: the first of them count",)
-        found = tuple(self._one(name) for name in names[:MOST_FILES])
-        return found, (*warnings, *filter(None, map(self._open_to_others, names[:MOST_FILES])))
+            note = f"{self._folder} cannot be read ({error.strerror}): make it, readable by Kasbah, for certificates"
+            return self._kept or (), (note,)
+        warnings = [f"{self._folder} holds more than {MOST_FILES} certificates: only the first count"]
+        warnings = warnings if len(names) > MOST_FILES else []
+        names = names[:MOST_FILES]
+        self._read_before = {name: known for name, known in self._read_before.items() if name in names}
+        return tuple(map(self._one, names)), (*warnings, *filter(None, map(self._open_to_others, names)))
 
     def _one(self, name: str) -> Certificate:
         """A file's certificate; read again only when one of the two files changed."""
@@ -168,15 +168,22 @@ class Certificates:
                 self._pairs[pair.digest] = pair
         return tuple(found)
 
-    def _keep(self, choice: Choice) -> None:
-        """Keep the last good ones, and forget the rest."""
+    def _keep(self, choice: Choice) -> tuple[str, ...]:
+        """Keep the last good ones, and forget the rest; what must be said where that fails: the next pass tries
+        again."""
         wanted = {one.digest for one in choice.kept}
-        if self._kept != choice.kept:
-            self._store.write({one.file: self._pairs[one.digest] for one in choice.kept})
         self._kept = choice.kept
+        failed: tuple[str, ...] = ()
+        if self._stored != choice.kept:
+            try:
+                self._store.write({one.file: self._pairs[one.digest] for one in choice.kept})
+                self._stored = choice.kept
+            except OSError as error:
+                failed = (f"certificates serve, but are not kept for the next start ({error.strerror}): free the disk",)
         seen = wanted | {one.digest for _, one in self._read_before.values()}
         self._pairs = {digest: pair for digest, pair in self._pairs.items() if digest in seen}
         self._refused = {digest: why for digest, why in self._refused.items() if digest in seen}
+        return failed
 
 
 class _Kept:
@@ -211,6 +218,13 @@ class _Kept:
     @staticmethod
     def _name(file: str) -> str:
         return hashlib.sha256(os.fsencode(file)).hexdigest()[:32] + ".json"
+
+
+def _pairs_in(folder: Path) -> list[str]:
+    """The names of its pairs, whole or not, in order."""
+    with os.scandir(folder) as entries:
+        names = {entry.name for entry in islice(entries, 100 * MOST_FILES)}
+    return sorted({name[:-4] for name in names if name.endswith((".crt", ".key")) and len(name) > 4})
 
 
 def _stamp(path: Path) -> Stamp | None:
