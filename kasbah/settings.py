@@ -12,6 +12,8 @@ from pathlib import Path
 DEFAULT_GATEWAY = "127.0.0.1:8080"
 DEFAULT_API = "127.0.0.1:7070"
 DEFAULT_BASE_DOMAIN = "localhost"
+DEFAULT_GATEWAY_MEMORY = 2**30
+DEFAULT_GATEWAY_CONNECTIONS = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,18 @@ class AgentSettings:
     gateway_workers: int = 1
     """Envoy's worker threads. One keeps every `max_concurrency` exactly, and uses one core at the most;
     with N, a limit below N may be exceeded by N - 1."""
+
+    tls: str | None = None
+    """Where the gateway listens with TLS, HOST:PORT; port 0 takes a free one and keeps it. None: nowhere."""
+
+    certificates: Path | None = None
+    """The folder of the certificates, `NAME.crt` with `NAME.key`; None: `certificates` in the data folder."""
+
+    gateway_memory: int = DEFAULT_GATEWAY_MEMORY
+    """Bytes that the gateway may hold; near them it refuses new requests rather than be killed."""
+
+    gateway_connections: int = DEFAULT_GATEWAY_CONNECTIONS
+    """Callers' connections at a time; the next are refused. Fewer where the gateway may open too few files."""
 
     holding: Holding = Holding()
     limits: Limits = Limits()

@@ -24,6 +24,7 @@ import uvloop
 from kasbah.agent.activator import open_gate
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder
+from kasbah.agent.certificates import Certificates
 from kasbah.agent.coldlog import ColdLog
 from kasbah.agent.door import Door
 from kasbah.agent.gateway.controller import GatewayController
@@ -55,6 +56,7 @@ log = structlog.get_logger()
 
 ADOPTION_PROBE = 0.5
 PERIOD = timedelta(seconds=5)
+CERTIFICATES_PERIOD = timedelta(seconds=2)
 EGRESS_PERIOD = timedelta(seconds=30)
 """How often the names in what services may call are looked up again."""
 
@@ -116,6 +118,8 @@ class Agent:
         self._ledger = Ledger(paths.ledger)
         self._meter = Meter(paths.envoy / "access.log", paths.usage)
         self._blobs = BlobStore(paths, settings.limits)
+        folder = settings.certificates or paths.data_dir / "certificates"
+        self._certificates = Certificates(folder, paths.certificates, self._clock)
         self._link = Link(
             settings.control_url, settings.token_file, self._ledger, self._meter, lambda: self._reconciling.nudge()
         )
@@ -158,8 +162,13 @@ class Agent:
             workers=self._settings.gateway_workers,
             report_interval=self._settings.load_report_interval,
             on_report=lambda report: self._reconciler.reported(report),
+            tls=self._settings.tls,
+            memory=self._settings.gateway_memory,
+            connections=self._settings.gateway_connections,
         )
         self._gateway_for_replicas = _loopback(self._gateway.listen)
+        if self._settings.tls is not None:
+            await self._renew_certificates()
         await self._link.introduce()
         self._reconciler = self._make_reconciler(driver)
         await self._reconciler.adopt(lambda address: self._prober.tcp(address, ADOPTION_PROBE), self._ports.keep)
@@ -249,6 +258,7 @@ class Agent:
             reconciler=self._reconciler,
             link=self._link,
             meter=self._meter,
+            certificates=self._certificates,
             isolation=await driver.isolation(),
             driver=driver.name,
         )
@@ -261,6 +271,8 @@ class Agent:
         self._spawn(Loop("egress", driver.renew, period=EGRESS_PERIOD).run())
         self._spawn(Loop("meter", self._count, period=METER_PERIOD).run())
         self._spawn(Loop("housekeeping", self._keep_house, period=timedelta(minutes=10)).run())
+        if self._settings.tls is not None:
+            self._spawn(Loop("certificates", self._follow_certificates, period=CERTIFICATES_PERIOD).run())
         self._spawn(ColdLog(self._paths.envoy / "cold.log", self._note_first_byte).follow())
         self._spawn(self._link.follow())
         self._spawn(self._gateway.keep_running())
@@ -268,7 +280,13 @@ class Agent:
 
     def _announce(self, listening: socket.socket) -> None:
         host, port = listening.getsockname()[:2]
-        endpoint = {"gateway": self._gateway.listen, "status": f"{host}:{port}", "pid": os.getpid()}
+        tls = self._gateway.tls
+        endpoint = {
+            "gateway": self._gateway.listen,
+            "tls": tls.listen if tls else None,
+            "status": f"{host}:{port}",
+            "pid": os.getpid(),
+        }
         fresh = self._paths.endpoint.with_suffix(".new")
         fresh.write_text(json.dumps(endpoint))
         fresh.replace(self._paths.endpoint)
@@ -320,6 +338,16 @@ class Agent:
             await self._gateway.envoy.admin("POST", "/reopen_logs")
         if self._link.connected:
             await self._link.tell_usage()
+
+    async def _follow_certificates(self) -> None:
+        if await self._renew_certificates():
+            self._reconciling.nudge()
+            self._changed()
+
+    async def _renew_certificates(self) -> bool:
+        changed = await self._certificates.renew(self._gateway.certify)
+        self._gateway.withdraw(self._certificates.hosts)
+        return changed
 
     async def _keep_house(self) -> None:
         await self._housekeeper.tidy(anew=False)

@@ -9,6 +9,7 @@ DATA/agent/replicas/   REPLICA/: a replica's private working folder
 DATA/agent/runner/     the runner's records and pipes
 DATA/agent/envoy/      Envoy's bootstrap, logs and record
 DATA/agent/secrets/    the secrets that services here use, sealed under the key beside them
+DATA/agent/certificates/  the last good certificate of each file, with its key
 DATA/agent/usage.db    what was metered and not yet acknowledged
 """
 
@@ -71,12 +72,16 @@ class Paths:
         return self.root / "secrets"
 
     @property
+    def certificates(self) -> Path:
+        return self.root / "certificates"
+
+    @property
     def usage(self) -> Path:
         return self.root / "usage.db"
 
     @property
     def endpoint(self) -> Path:
-        """JSON: where the agent answers, written once it does: `{gateway, status, pid}`."""
+        """JSON: where the agent answers, written once it does: `{gateway, tls, status, pid}`."""
         return self.root / "endpoint.json"
 
     @property
@@ -128,6 +133,7 @@ class Paths:
             self.runner,
             self.envoy,
             self.secrets,
+            self.certificates,
         ):
             folder.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)

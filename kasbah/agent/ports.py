@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kasbah.agent.build.launch import Built
 from kasbah.agent.gateway.load import LoadReport
-from kasbah.domain.gateway import Endpoint, Gateway
+from kasbah.domain.gateway import Endpoint, Gateway, Tls
 from kasbah.domain.ids import Digest, ReplicaId, RevisionId
 from kasbah.domain.revision import Revision
 
@@ -38,6 +38,11 @@ class SiteGateway(GatewayPort, Protocol):
     """The gateway, as the reconciler sees it."""
 
     listen: str
+
+    @property
+    def tls(self) -> Tls | None:
+        """Where it speaks TLS, and for which names."""
+        ...
 
     async def apply(self, gateway: Gateway) -> None:
         """Bring a description into force, endpoints apart."""

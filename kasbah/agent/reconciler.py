@@ -235,11 +235,11 @@ class Reconciler:
         """The same answer as before while nothing that it is made from has changed: a pass over thousands of services
         that sleep costs little."""
         lingering = [(unit.service, unit.revision) for unit in self.units if unit.role is Role.RETIRED]
-        protocols = dict(self._parts.ledger.memory.proven)
-        made_from = (desired.version, protocols, lingering)
+        protocols, tls = dict(self._parts.ledger.memory.proven), self._parts.gateway.tls
+        made_from = (desired.version, protocols, lingering, tls)
         if self._routed is None or self._routed[0] != made_from:
             gateway = routing.route(
-                desired, protocols=protocols, lingering=lingering, listen=self._parts.gateway.listen
+                desired, protocols=protocols, lingering=lingering, listen=self._parts.gateway.listen, tls=tls
             )
             self._routed = (made_from, gateway)
         return self._routed[1]

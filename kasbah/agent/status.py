@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from kasbah.agent.certificates import Certificates
 from kasbah.agent.gateway.controller import GatewayController
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.link import Link
@@ -36,19 +37,23 @@ class Reporter:
     reconciler: Reconciler
     link: Link
     meter: Meter
+    certificates: Certificates
     isolation: Isolation
     driver: str
 
     def status(self) -> SiteStatus:
         """What the control plane is told."""
         assert self.ledger.identity is not None
-        desired = self.ledger.desired
+        desired, tls = self.ledger.desired, self.gateway.tls
         return SiteStatus(
             site=self.ledger.identity.site,
             observed_at=self.clock.now(),
             applied=desired.version if desired else (0, 0),
             gateway_address=self.gateway.listen,
             gateway_error=self.gateway.error,
+            tls_address=tls.listen if tls else "",
+            tls_names=tls.names if tls else (),
+            notes=(*self.certificates.notes, *self.gateway.notes),
             isolation=self.isolation,
             cpus=float(len(os.sched_getaffinity(0))),
             memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),

@@ -97,6 +97,18 @@ ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=40)]
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=60)]
 """How a secret is called: lower-case letters, digits and dashes."""
 
+
+def _domain(value: object) -> object:
+    return value.lower().rstrip(".") if isinstance(value, str) else value
+
+
+Domain = Annotated[
+    str,
+    BeforeValidator(_domain),
+    Field(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$", max_length=253),
+]
+"""A host of one's own, such as shop.example.org; one with other letters as IDNA writes it (xn--...)."""
+
 RESERVED_ENV = re.compile(r"PORT|KASBAH_.*")
 """Names of the environment that Kasbah sets itself."""
 
@@ -299,6 +311,8 @@ class ServiceSection(Section):
     """What the app speaks: http1 (WebSocket included), h2c (HTTP/2 without TLS, as gRPC wants); auto asks it."""
     access: Access = Access.KEY
     """Who may call: whoever holds a key, or the public."""
+    domains: tuple[Domain, ...] = Field(default=(), max_length=20)
+    """Hosts of your own at which it answers too, such as shop.example.org; point their DNS at the gateway."""
     health: HealthSection = HealthSection()
     """How replicas are asked whether they are well."""
     scaling: ScalingSection = ScalingSection()
@@ -328,6 +342,9 @@ class ServiceSection(Section):
                 f"port {self.port} is fixed, so only one replica can listen on it: "
                 "remove port (and listen on PORT), or set scaling.max to 1"
             )
+        twice = sorted({domain for domain in self.domains if self.domains.count(domain) > 1})
+        if twice:
+            raise ValueError(f"domains: {', '.join(twice)} is there twice")
         reserved = sorted(name for name in (*self.env, *self.secrets) if RESERVED_ENV.fullmatch(name))
         if reserved:
             raise ValueError(f"env: {', '.join(reserved)} is set by Kasbah itself: use another name")

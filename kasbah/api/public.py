@@ -98,6 +98,7 @@ class ServiceSummary(Shape):
     url: str
     address: str
     host: str
+    domains: list[str]
     access: Access
     data: DataSection
     data_declared: bool
@@ -321,6 +322,9 @@ class SiteView(Shape):
     seen_at: datetime | None
     gateway: str
     gateway_error: str
+    tls: str = Field(description="Where the gateway speaks TLS; empty where it does not.")
+    tls_names: list[str] = Field(description="The hosts it has certificates for.")
+    notes: list[str] = Field(description="What the site's owner should look after.")
     isolation: list[str]
     isolation_missing: dict[str, str]
     egress: str

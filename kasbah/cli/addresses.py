@@ -65,6 +65,15 @@ def parse_address(text: str, *, option: str) -> Address:
         ) from error
 
 
+def parse_tls(text: str | None, certificates: object) -> Address | None:
+    """Where TLS is spoken. Raises Invalid for certificates without it."""
+    if text is None and certificates is not None:
+        raise Invalid(
+            "certificates are for TLS", where="--certificates", code="usage", hint="say where: --tls HOST:PORT"
+        )
+    return None if text is None else parse_address(text, option="--tls")
+
+
 def parse_country(text: str) -> str:
     """A country's two letters, in capitals. Raises Invalid for what is none."""
     if text.upper() not in COUNTRIES:

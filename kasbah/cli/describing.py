@@ -34,6 +34,7 @@ def _summary(detail: Document) -> dict[str, object]:
         "Reason": detail["reason"],
         "URL": detail["url"],
         "Address": f"{detail['address']}  (Host: {detail['host']})",
+        "Domains": ", ".join(detail["domains"]),
         "Access": detail["access"],
         "Data": detail["data"]["level"] + ("" if detail["data_declared"] else " (none declared, so it counts as this)"),
         "Sites": ", ".join(f"{one['site']} ({one['state']})" for one in detail["placements"]),

@@ -35,6 +35,7 @@ NETWORK_PROGRAMS = (("ip", "iproute2"), ("nft", "nftables"))
 LITTLE_DISK = 2 * 2**30
 NO_DISK = 200 * 2**20
 PROGRAM_SECONDS = 10
+NO_CERTIFICATE = "put NAME.crt and NAME.key into the folder given with --certificates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,11 @@ def _site(site: Document) -> Iterator[Check]:
         yield Check(f"{name}: gateway", "fail", site["gateway_error"], "see the agent's log")
     else:
         yield Check(f"{name}: gateway", "ok", site["gateway"])
+    if site["tls"]:
+        hosts = ", ".join(site["tls_names"])
+        found = f"{site['tls']} for {hosts}" if hosts else f"{site['tls']}, but there is no certificate that is good"
+        yield Check(f"{name}: TLS", "ok" if hosts else "warn", found, "" if hosts else NO_CERTIFICATE)
+    yield from (Check(f"{name}: note", "warn", note) for note in site["notes"])
     yield Check(f"{name}: isolation", "ok", ", ".join(site["isolation"]) or "none")
     for mechanism, reason in site["isolation_missing"].items():
         yield Check(f"{name}: {mechanism}", "warn", f"not in force: {reason}", "replicas are kept apart without it")

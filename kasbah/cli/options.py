@@ -22,6 +22,20 @@ DEFAULT_PROJECT = "default"
 ProjectOption = Annotated[
     str, typer.Option("--project", "-p", envvar="KASBAH_PROJECT", help="The project that the name belongs to.")
 ]
+TlsOption = Annotated[
+    str | None,
+    typer.Option("--tls", metavar="HOST:PORT", help="Where services answer with TLS; port 0 takes a free one."),
+]
+CertificatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--certificates",
+        metavar="FOLDER",
+        help="NAME.crt with NAME.key, PEM; reloaded as they change. [default: certificates in the data folder]",
+        show_default=False,
+    ),
+]
+
 RevokedOption = Annotated[bool, typer.Option("--revoked", help="Those that open nothing any more, too.")]
 
 

@@ -10,13 +10,25 @@ from typing import Annotated, Any
 import typer
 
 from kasbah import settings
-from kasbah.api.quantities import format_duration, parse_duration
+from kasbah.api.quantities import format_duration, parse_duration, parse_size, write_size
 from kasbah.cli import lifeline
-from kasbah.cli.addresses import parse_address, parse_country, parse_domain
-from kasbah.cli.options import DataDir
+from kasbah.cli.addresses import parse_address, parse_country, parse_domain, parse_tls
+from kasbah.cli.options import CertificatesOption, DataDir, TlsOption
 from kasbah.cli.record import data_folder
 from kasbah.errors import Invalid
 
+LEAST_GATEWAY_MEMORY = 64 * 2**20
+LoadReportInterval = Annotated[
+    str, typer.Option("--load-report-interval", help="How often the gateway reports what is in flight.")
+]
+GatewayWorkers = Annotated[int, typer.Option("--gateway-workers", help="Envoy's worker threads.", min=1, max=1_024)]
+GatewayMemory = Annotated[
+    str, typer.Option("--gateway-memory", help="What the gateway may hold; near that it refuses new requests.")
+]
+GatewayConnections = Annotated[
+    int, typer.Option("--gateway-connections", help="Callers' connections at a time; the next are refused.", min=1)
+]
+HeldPerService = Annotated[int, typer.Option("--held-per-service", help="Callers held while a service wakes.", min=1)]
 Lifeline = Annotated[int | None, typer.Option("--lifeline", hidden=True, help="End when this descriptor is closed.")]
 
 
@@ -24,6 +36,12 @@ def _default(of: type[Any], name: str) -> Any:
     found = next(one for one in fields(of) if one.name == name).default
     assert found is not MISSING
     return format_duration(found) if isinstance(found, timedelta) else found
+
+
+LOAD_REPORT_INTERVAL = _default(settings.AgentSettings, "load_report_interval")
+GATEWAY_WORKERS = _default(settings.AgentSettings, "gateway_workers")
+GATEWAY_MEMORY = write_size(settings.DEFAULT_GATEWAY_MEMORY)
+HELD_PER_SERVICE = _default(settings.Holding, "per_service")
 
 
 def control(
@@ -70,18 +88,16 @@ def agent(
     gateway: Annotated[
         str, typer.Option("--gateway", metavar="HOST:PORT", help="Where the gateway listens; port 0 takes a free one.")
     ] = settings.DEFAULT_GATEWAY,
+    tls: TlsOption = None,
+    certificates: CertificatesOption = None,
     status: Annotated[
         str, typer.Option("--status", metavar="HOST:PORT", help="Where /livez, /readyz and /metrics listen.")
     ] = _default(settings.AgentSettings, "status"),
-    load_report_interval: Annotated[
-        str, typer.Option("--load-report-interval", help="How often the gateway reports what is in flight.")
-    ] = _default(settings.AgentSettings, "load_report_interval"),
-    gateway_workers: Annotated[
-        int, typer.Option("--gateway-workers", help="Envoy's worker threads.", min=1, max=1_024)
-    ] = _default(settings.AgentSettings, "gateway_workers"),
-    held_per_service: Annotated[
-        int, typer.Option("--held-per-service", help="Callers held while a service wakes.", min=1)
-    ] = _default(settings.Holding, "per_service"),
+    load_report_interval: LoadReportInterval = LOAD_REPORT_INTERVAL,
+    gateway_workers: GatewayWorkers = GATEWAY_WORKERS,
+    gateway_memory: GatewayMemory = GATEWAY_MEMORY,
+    gateway_connections: GatewayConnections = settings.DEFAULT_GATEWAY_CONNECTIONS,
+    held_per_service: HeldPerService = HELD_PER_SERVICE,
     held_per_site: Annotated[
         int, typer.Option("--held-per-site", help="Callers held at the site, all services together.", min=1)
     ] = _default(settings.Holding, "per_site"),
@@ -106,6 +122,7 @@ def agent(
     lifeline_fd: Lifeline = None,
 ) -> None:
     """Run a site's agent alone, for a service manager."""
+    tls_address = parse_tls(tls, certificates)
     chosen = settings.AgentSettings(
         data_dir=data_folder(data_dir).path,
         control_url=control_url.rstrip("/"),
@@ -114,6 +131,10 @@ def agent(
         status=str(parse_address(status, option="--status")),
         load_report_interval=_duration(load_report_interval, "--load-report-interval"),
         gateway_workers=gateway_workers,
+        tls=None if tls_address is None else str(tls_address),
+        certificates=None if certificates is None else certificates.absolute(),
+        gateway_memory=_size(gateway_memory, "--gateway-memory"),
+        gateway_connections=gateway_connections,
         holding=settings.Holding(per_service=held_per_service, per_site=held_per_site),
         limits=settings.Limits(
             source_bytes=source_bytes,
@@ -142,3 +163,13 @@ def _duration(text: str, option: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise Invalid(str(error), where=option, code="usage") from error
+
+
+def _size(text: str, option: str) -> int:
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise Invalid(str(error), where=option, code="usage") from error
+    if size < LEAST_GATEWAY_MEMORY:
+        raise Invalid(f"{text} is too little for a gateway", where=option, code="usage", hint="64Mi is the least")
+    return size

@@ -51,6 +51,8 @@ class Plan:
     api: tuple[str, int]
     gateway: tuple[str, int]
     base_domain: str
+    tls: tuple[str, int] | None = None
+    certificates: str | None = None
     country: str | None = None
 
 
@@ -131,11 +133,13 @@ class Supervisor:
         self._api = self._choose_api(Address(*plan.api))
         self._gateway = Address(*plan.gateway)
         self._check_port(self._gateway, option="--gateway")
+        if plan.tls is not None:
+            self._check_port(Address(*plan.tls), option="--tls")
         self._log_start = self._rotate_log()
         # The writing end is held by this process alone: when it dies, however it dies, the parts read the end.
         lifeline, self._lifeline_end = os.pipe()
         self.control = Part("control", self._control_arguments(plan), self.folder, lifeline, say=say)
-        self.agent = Part("agent", self._agent_arguments(), self.folder, lifeline, say=say)
+        self.agent = Part("agent", self._agent_arguments(plan), self.folder, lifeline, say=say)
 
     @property
     def _parts(self) -> tuple[Part, Part]:
@@ -233,10 +237,14 @@ class Supervisor:
             *country,
         ]
 
-    def _agent_arguments(self) -> list[str]:
+    def _agent_arguments(self, plan: Plan) -> list[str]:
+        tls = ["--tls", str(Address(*plan.tls))] if plan.tls else []
+        certificates = ["--certificates", plan.certificates] if plan.certificates else []
         return [
             *("--data-dir", str(self.folder.path), "--gateway", str(self._gateway)),
             *("--control-url", f"http://{self._api.reachable}", "--token-file", str(self.folder.site_token)),
+            *tls,
+            *certificates,
         ]
 
     def _rotate_log(self) -> int:
@@ -301,7 +309,8 @@ def _ending(code: int) -> str:
 def main(plan_text: str, ready_fd: int) -> None:
     """The detached supervisor: tells whoever started it, through a pipe, that Kasbah is ready or why it is not."""
     fields = json.loads(plan_text)
-    plan = Plan(**{**fields, "api": tuple(fields["api"]), "gateway": tuple(fields["gateway"])})
+    addresses = {name: tuple(fields[name]) for name in ("api", "gateway", "tls") if fields[name] is not None}
+    plan = Plan(**{**fields, **addresses})
     os.set_inheritable(ready_fd, False)
     with os.fdopen(ready_fd, "w") as ready:
 

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from kasbah.cli import context, render
-from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain
+from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain, parse_tls
 from kasbah.cli.exits import Failed
-from kasbah.cli.options import DataDir, OutputOption
+from kasbah.cli.options import CertificatesOption, DataDir, OutputOption, TlsOption
 from kasbah.cli.processes import last_lines
 from kasbah.cli.record import DataFolder, data_folder
 from kasbah.cli.render import Output
@@ -42,6 +42,8 @@ def up(
     api: Annotated[
         str, typer.Option("--api", metavar="HOST:PORT", help="Where the API answers; port 0 takes a free one.")
     ] = DEFAULT_API,
+    tls: TlsOption = None,
+    certificates: CertificatesOption = None,
     country: Annotated[
         str | None, typer.Option("--country", help="The country this machine stands in, such as MA.")
     ] = None,
@@ -57,11 +59,14 @@ def up(
     """
     api_address = parse_address(api, option="--api")
     gateway_address = parse_address(gateway, option="--gateway")
+    tls_address = parse_tls(tls, certificates)
     folder = data_folder(data_dir)
     plan = Plan(
         data_dir=str(folder.path),
         api=(api_address.host, api_address.port),
         gateway=(gateway_address.host, gateway_address.port),
+        tls=None if tls_address is None else (tls_address.host, tls_address.port),
+        certificates=None if certificates is None else str(certificates.absolute()),
         base_domain=parse_domain(base_domain),
         country=None if country is None else parse_country(country),
     )
@@ -156,7 +161,7 @@ def _print(ready: Ready, folder: DataFolder, token: str, output: Output, *, deta
 def _warn_of_the_open(*addresses: tuple[str, Address]) -> None:
     for option, address in addresses:
         if not address.loopback:
-            render.say(f"warning: {option} {address} can be reached from other machines, and there is no TLS on it yet")
+            render.say(f"warning: {option} {address} can be reached from other machines, and there is no TLS on it")
 
 
 def _quietly(output: Output) -> Callable[[str], None]:

@@ -32,9 +32,10 @@ from kasbah.control.usecases.publish import host
 from kasbah.control.usecases.secrets import SecretSight
 from kasbah.control.usecases.send_source import gateway_of
 from kasbah.control.usecases.sites import connected
+from kasbah.decide.certificates import covers
 from kasbah.domain.ids import ServiceId
 from kasbah.domain.label import Label
-from kasbah.domain.observed import RevisionStatus, ServiceStatus
+from kasbah.domain.observed import RevisionStatus, ServiceStatus, SiteStatus
 from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.revision import Deadlines, Resources
 from kasbah.domain.rollout import RolloutRules
@@ -109,7 +110,8 @@ def _summary(sight: Sight) -> public.ServiceSummary:
         reason=reason,
         revision=record.serving,
         ready=sum(one.ready for one in placements),
-        url=_url(name, address),
+        url=_best_url(sight, name),
+        domains=list(record.domains),
         address=address,
         host=name,
         access=record.access,
@@ -163,19 +165,34 @@ def _state(sight: Sight, placements: Sequence[public.PlacementView]) -> tuple[Se
     return shown_state(serves=bool(sight.service.shares), status=None, rollout=last, connected=False)
 
 
-def _address(sight: Sight) -> str:
-    """The gateway of the site that runs it; before it has one, that of the first site."""
+def _reporting(sight: Sight) -> SiteStatus | None:
+    """What the site that runs it said of its gateway last; before it has one, the first site."""
     chosen = sight.service.placement.chosen if sight.service.placement else ()
     sites = [site for site in sight.around.sites if site.id in chosen] or sight.around.sites
-    return next((gateway_of(site) for site in sites if gateway_of(site)), "")
+    return next((site.report for site in sites if gateway_of(site)), None)
 
 
-def _url(name: str, address: str) -> str:
-    """Empty until the gateway has said where it listens."""
-    if not address:
+def _address(sight: Sight) -> str:
+    report = _reporting(sight)
+    return report.gateway_address if report else ""
+
+
+def _best_url(sight: Sight, own: str) -> str:
+    """At the first host that speaks TLS, the service's domains before its own; without any, at its own."""
+    hosts = (*sight.service.domains, own)
+    report = _reporting(sight)
+    return _url_of(sight, next((host for host in hosts if report and covers(report.tls_names, host)), own))
+
+
+def _url_of(sight: Sight, host: str) -> str:
+    """With TLS where the site has a certificate for the host. Empty until the gateway has said where it listens."""
+    report = _reporting(sight)
+    if report is None:
         return ""
+    secure = bool(report.tls_address) and covers(report.tls_names, host)
+    scheme, usual, address = ("https", "443", report.tls_address) if secure else ("http", "80", report.gateway_address)
     port = address.rpartition(":")[2]
-    return f"http://{name}/" if port == "80" else f"http://{name}:{port}/"
+    return f"{scheme}://{host}/" if port == usual else f"{scheme}://{host}:{port}/"
 
 
 def _label(label: Label) -> DataSection:
@@ -210,7 +227,7 @@ def _revision(record: RevisionRecord, sight: Sight) -> public.RevisionView:
         command=list(record.contents.command),
         source=record.contents.source,
         percent=sight.service.percent(record.id) if shared else None,
-        url=_url(own, _address(sight)) if shared else "",
+        url=_url_of(sight, own) if shared else "",
         host=own,
         build=status.build,
         trial=status.trial,
@@ -340,6 +357,9 @@ def site(sight: SiteSight) -> public.SiteView:
         seen_at=record.seen_at,
         gateway=gateway_of(record),
         gateway_error=report.gateway_error if report else "",
+        tls=report.tls_address if report else "",
+        tls_names=list(report.tls_names) if report else [],
+        notes=list(report.notes) if report else [],
         isolation=list(report.isolation.mechanisms) if report else [],
         isolation_missing=dict(report.isolation.missing) if report else {},
         egress=report.isolation.egress if report else "unknown",

@@ -7,9 +7,11 @@ and change when something wakes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from kasbah.decide.certificates import covers
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, VirtualHost, WeightedCluster
+from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, Tls, VirtualHost, WeightedCluster
 from kasbah.domain.ids import RevisionId, ServiceId
 from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.revision import Deadlines, Protocol, Revision
@@ -30,6 +32,7 @@ def route(
     protocols: Mapping[RevisionId, Protocol],
     lingering: Iterable[tuple[Service, Revision]],
     listen: str,
+    tls: Tls | None = None,
 ) -> Gateway:
     """The whole gateway but for its endpoints.
 
@@ -46,7 +49,8 @@ def route(
     return Gateway(
         listen=listen,
         site_hosts=(f"{SITE_HOST}.{desired.base_domain}",),
-        hosts=tuple(_host(service, desired.keys) for service in desired.services),
+        tls=tls,
+        hosts=tuple(secured(_host(service, desired.keys), tls) for service in desired.services),
         clusters=tuple(_cluster(service, revision, protocols) for service, revision in routed.values()),
         credentials=tuple(
             Credential(key=key.id, sha256=key.sha256, project=key.project if key.services is None else None)
@@ -100,6 +104,16 @@ def _host(service: Service, keys: tuple[Key, ...]) -> VirtualHost:
         idle_deadline=deadlines.idle,
         startup_deadline=deadlines.startup,
     )
+
+
+def secured(host: VirtualHost, tls: Tls | None) -> VirtualHost:
+    """The service with those of its hosts that have a certificate."""
+    if tls is None or not tls.names:
+        return host
+    known = frozenset(tls.names)
+    own = [name for one in host.clusters for name in host.revision_hosts(one.revision)]
+    secure = tuple(name for name in (*host.hosts, *own) if covers(known, name))
+    return replace(host, secure_hosts=secure, secure_port=tls.port) if secure else host
 
 
 def _deadlines(service: Service) -> Deadlines:

@@ -46,7 +46,8 @@ class VirtualHost:
     """One service as callers see it: its hosts, who may call, where its requests go and how long they may take.
 
     Keys that open every service of `project` may call, and so may `allowed_keys`. Without clusters it answers that it
-    is not ready. Each revision among them also answers alone, at `revision_hosts`.
+    is not ready. Each revision among them also answers alone, at `revision_hosts`. At `secure_hosts` (of its own or of
+    its revisions) callers without TLS are sent to it, at `secure_port`.
     """
 
     service: ServiceId
@@ -60,6 +61,8 @@ class VirtualHost:
     request_deadline: timedelta | None = None
     idle_deadline: timedelta = timedelta(minutes=5)
     startup_deadline: timedelta = timedelta(seconds=60)
+    secure_hosts: tuple[str, ...] = ()
+    secure_port: int = 443
 
     def revision_hosts(self, revision: RevisionId) -> tuple[str, ...]:
         """Where one revision answers, whatever its part of the traffic: `REVISION.HOST`."""
@@ -79,12 +82,27 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Where TLS is spoken (`host:port`), and the names there are certificates for, wildcards included. The certificates
+    themselves are no part of a description, so that one is renewed without it; keys are in none."""
+
+    listen: str
+    names: tuple[str, ...] = ()
+
+    @property
+    def port(self) -> int:
+        """The port of `listen`."""
+        return int(self.listen.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """Everything a site's gateway does, at one moment. `listen` is `host:port`; `site_hosts` reach the agent's
-    own door for sources and logs."""
+    own door for sources and logs. `tls`: where it speaks TLS too, None where it does not."""
 
     listen: str
     site_hosts: tuple[str, ...]
+    tls: Tls | None = None
     hosts: tuple[VirtualHost, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     credentials: tuple[Credential, ...] = ()

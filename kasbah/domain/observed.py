@@ -94,13 +94,17 @@ class UsageBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteStatus:
-    """What a site reports. `applied` is the (epoch, generation) it has written to its ledger and acts on."""
+    """What a site reports. `applied` is the (epoch, generation) it has written to its ledger and acts on. `tls_names`
+    are the hosts it has certificates for, at `tls_address`; `notes` what its owner should look after."""
 
     site: SiteId
     observed_at: datetime
     applied: tuple[int, int]
     gateway_address: str
     gateway_error: str = ""
+    tls_address: str = ""
+    tls_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     isolation: Isolation
     cpus: float = 0.0
     memory: int = 0

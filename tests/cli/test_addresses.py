@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain
+from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain, parse_tls
 from kasbah.cli.application import valid_name
 from kasbah.domain.service import name_error
 from kasbah.errors import Invalid
@@ -64,3 +66,13 @@ def test_what_is_no_domain(wrong: str) -> None:
 def test_a_folder_gives_a_valid_name(folder: str, name: str) -> None:
     assert valid_name(folder) == name
     assert name_error(name) is None
+
+
+def test_certificates_are_for_tls() -> None:
+    assert parse_tls(None, None) is None
+    assert str(parse_tls("127.0.0.1:8443", Path("certificates"))) == "127.0.0.1:8443"
+    for wrong in ((None, Path("certificates")), ("8443", None)):
+        with pytest.raises(Invalid) as refusal:
+            parse_tls(*wrong)
+        assert refusal.value.hint
+        assert refusal.value.code == "usage"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -44,6 +45,8 @@ class FakeAgent:
     applied: tuple[int, int] = (0, 0)
     statuses: dict[ServiceId, ServiceStatus] = field(default_factory=dict)
     identity: Identity | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """What else it says of its site."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -91,6 +94,7 @@ class FakeAgent:
             memory=8 * 2**30,
             runtimes=self.runtimes,
             services=tuple(self.statuses.values()),
+            **self.more,
         )
         headers = {**self.headers, STATUS_HEADER: mark}
         return await self.client.post("/agent/v1/status", content=SITE_STATUS.dump_json(status), headers=headers)

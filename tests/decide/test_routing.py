@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kasbah.agent.gateway.translate import check
 from kasbah.decide.routing import cluster_name, endpoints, route
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.gateway import Endpoint, Gateway, VirtualHost
+from kasbah.domain.gateway import Endpoint, Gateway, Tls, VirtualHost
 from kasbah.domain.ids import (
     Digest,
     InstallationId,
@@ -122,6 +122,21 @@ def test_only_a_public_service_ignores_paths() -> None:
     assert only(routed(replace(WEB, sleep=sleep))).ignored_paths == ()
     public = only(routed(replace(WEB, sleep=sleep, access=Access.PUBLIC), keys=(NAMED,)))
     assert (public.public, public.ignored_paths, public.allowed_keys) == (True, ("/robots.txt",), ())
+
+
+def test_hosts_with_a_certificate_are_secure() -> None:
+    """Those of revisions where the certificate is for them too; the site's own door never is: its callers come by
+    address."""
+    shop = replace(WEB, hosts=("web.localhost", "shop.example.org"))
+    plain = only(routed(shop))
+    tls = Tls(listen="0.0.0.0:8443", names=("shop.example.org", "kasbah.localhost"))
+    found = routed(shop, tls=tls)
+    assert found.tls == tls
+    assert (only(found).secure_hosts, only(found).secure_port) == (("shop.example.org",), 8443)
+    assert replace(only(found), secure_hosts=(), secure_port=443) == plain
+    wide = only(routed(shop, tls=replace(tls, names=("*.localhost", "*.shop.example.org"))))
+    assert wide.secure_hosts == ("web.localhost", f"{OLD.id}.shop.example.org")
+    assert only(routed(shop, tls=replace(tls, names=()))) == plain
 
 
 def test_deadlines_are_those_of_the_revision_with_the_greatest_share() -> None:

@@ -109,13 +109,17 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        self._gateway = ""
+        self._gateway = self._tls = ""
 
     def run(self, command: str) -> tuple[int, str]:
         """Run a command of the page; the exit code, and what it printed with the page's own ports in it."""
         code, printed = self._type(self._ours(command))
         if not self._gateway and (endpoint := self.data_dir / "agent" / "endpoint.json").exists():
-            self._gateway = "localhost:" + json.loads(endpoint.read_text())["gateway"].rpartition(":")[2]
+            found = json.loads(endpoint.read_text())
+            self._gateway = "localhost:" + found["gateway"].rpartition(":")[2]
+            self._tls = ":" + found["tls"].rpartition(":")[2] if found["tls"] else ""
+        if self._tls:
+            printed = printed.replace(self._tls, ":8443")
         return code, printed.replace(self._gateway, "localhost:8080") if self._gateway else printed
 
     def write(self, name: str, body: str) -> None:
@@ -133,6 +137,8 @@ class Shell:
         """The command for this installation: its data folder, its ports."""
         up = f"kasbah up --data-dir {self.data_dir} --gateway 127.0.0.1:0 --api 127.0.0.1:0"
         command = re.sub(r"\bkasbah up\b", up, command)
+        command = command.replace("--tls 127.0.0.1:8443", "--tls 127.0.0.1:0")
+        command = command.replace(":8443", self._tls or ":8443")
         command = re.sub(r"\bkasbah down\b", f"kasbah down --data-dir {self.data_dir}", command)
         return command.replace("localhost:8080", self._gateway or "localhost:8080")
 
@@ -153,8 +159,8 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    if not shutil.which("curl"):
-        pytest.skip("curl is not installed")
+    if not (shutil.which("curl") and shutil.which("openssl")):
+        pytest.skip("curl or openssl is not installed")
     shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("node_modules", ".venv"))
     shell = Shell(tmp_path)
     try:
@@ -180,7 +186,7 @@ def follow(shell: Shell, block: Block) -> None:
 
 @pytest.mark.real
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/how-to/domains.md"])
 def test_the_page_can_be_followed(page: str, shell: Shell) -> None:
     done = 0
     for block in blocks(ROOT / page):

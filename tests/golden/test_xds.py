@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificate_files import Authority
 from golden_files import Golden
 from google.protobuf import json_format
-from xds_cases import CASES, FIRST, cluster, host, site
+from xds_cases import CASES, FIRST, SPEAKS_TLS, cluster, host, site
 
 from kasbah.agent.gateway import names, protos, translate
 from kasbah.agent.gateway.bootstrap import bootstrap
@@ -32,7 +33,7 @@ WIRING = Wiring(
     access_log=f"{LOGS}/access.log",
     cold_log=f"{LOGS}/cold.log",
 )
-SAME_IN_ALL = "listeners.json", "bootstrap.json"
+SAME_IN_ALL = "listeners.json", "tls-listener.json", "bootstrap.json"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,6 +50,25 @@ def test_translation(golden: Golden, name: str) -> None:
 
 def test_listeners(golden: Golden) -> None:
     golden.check("listeners.json", text_of(written(CASES["empty"])[Kind.LISTENER]))
+
+
+def test_tls_listener(golden: Golden) -> None:
+    """One chain a host; the others are as they were."""
+    found = written(SPEAKS_TLS)[Kind.LISTENER]
+    golden.check("tls-listener.json", text_of(found.pop(names.TLS_LISTENER)))
+    assert found == written(CASES["empty"])[Kind.LISTENER]
+
+
+def test_without_a_certificate_nothing_listens_for_tls() -> None:
+    assert SPEAKS_TLS.tls is not None
+    without = replace(SPEAKS_TLS, tls=replace(SPEAKS_TLS.tls, names=()))
+    assert names.TLS_LISTENER not in written(without)[Kind.LISTENER]
+
+
+def test_a_key_is_in_no_text_of_its_certificate() -> None:
+    made = translate.certificate("shop.example.org", b"the chain", b"the key")
+    assert "key" not in repr(made)
+    assert json_format.MessageToDict(protos.message(Kind.SECRET).FromString(made.body))["name"] == "shop.example.org"
 
 
 def test_bootstrap(golden: Golden) -> None:
@@ -77,11 +97,11 @@ def test_versions_are_those_of_the_contents() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [*CASES, "speaks-tls"])
 def test_envoy_finds_it_sound(name: str, tmp_path: Path) -> None:
     file = tmp_path / "static.json"
     wiring = replace(WIRING, access_log=str(tmp_path / "access.log"), cold_log=str(tmp_path / "cold.log"))
-    file.write_text(json.dumps(static(CASES[name], wiring)))
+    file.write_text(json.dumps(static(CASES.get(name, SPEAKS_TLS), wiring)))
     ran = subprocess.run(
         [protos.envoy_binary(), "--mode", "validate", "-c", file, "--log-level", "warning"],
         capture_output=True, text=True, timeout=60, check=False,
@@ -97,6 +117,14 @@ FAULTS = {
     "a host of the site's": (
         site(replace(host((FIRST, 100)), hosts=("kasbah.localhost",)), clusters=(cluster(),)),
         "host kasbah.localhost belongs to the site's own door and to notes",
+    ),
+    "a host of another's revision": (
+        site(
+            host((FIRST, 100)),
+            replace(host(), name="other", hosts=("rv-first.notes.localhost",)),
+            clusters=(cluster(),),
+        ),
+        "host rv-first.notes.localhost belongs to a revision of notes and to other",
     ),
     "a cluster that is not there": (site(host((FIRST, 100))), "service notes routes to sv-notes/rv-first"),
     "shares of 90 percent": (site(host((FIRST, 90)), clusters=(cluster(),)), "do not add up to 100"),
@@ -138,17 +166,23 @@ def static(gateway: Gateway, wiring: Wiring) -> dict[str, Any]:
     whole = written(gateway, wiring)
     start = bootstrap(wiring)
     for name, one in whole[Kind.LISTENER].items():
-        manager = one["filter_chains"][0]["filters"][0]["typed_config"]
-        if name == names.GATEWAY_LISTENER:
+        for chain in one["filter_chains"] if name in (names.GATEWAY_LISTENER, names.TLS_LISTENER) else ():
+            manager = chain["filters"][0]["typed_config"]
             del manager["rds"]
             manager["route_config"] = whole[Kind.ROUTES][names.ROUTES]
             manager["http_filters"][0] = whole[Kind.FILTER][names.KEYS_FILTER]
+            if "transport_socket" in chain:
+                common = chain["transport_socket"]["typed_config"]["common_tls_context"]
+                del common["tls_certificate_sds_secret_configs"]
+                secret = translate.certificate(chain["name"], *Authority().issue(chain["name"]))
+                common["tls_certificates"] = [fields(Kind.SECRET, secret)["tls_certificate"]]
     for name, assigned in whole[Kind.ENDPOINTS].items():
         one = whole[Kind.CLUSTER][name]
         del one["eds_cluster_config"]
         one |= {"type": "STATIC", "load_assignment": assigned}
     return {
         "node": start["node"],
+        "overload_manager": start["overload_manager"],
         "static_resources": {
             "clusters": [*start["static_resources"]["clusters"], *whole[Kind.CLUSTER].values()],
             "listeners": list(whole[Kind.LISTENER].values()),

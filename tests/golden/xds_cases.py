@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 
-from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, VirtualHost, WeightedCluster
+from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, Tls, VirtualHost, WeightedCluster
 from kasbah.domain.ids import KeyId, ProjectId, RevisionId, ServiceId
 from kasbah.domain.revision import Protocol
 
@@ -58,6 +59,8 @@ def key(name: str, project: ProjectId | None = None) -> Credential:
     return Credential(key=KeyId(name), sha256=hashlib.sha256(name.encode()).hexdigest(), project=project)
 
 
+SPEAKS_TLS = replace(site(), tls=Tls(listen="[::1]:8443", names=("shop.example.org", "*.notes.localhost")))
+
 CASES: dict[str, Gateway] = {
     "empty": site(),
     "public-service": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", "[::1]:4002"),)),
@@ -94,5 +97,14 @@ CASES: dict[str, Gateway] = {
         clusters=(cluster("127.0.0.1:4002", revision=SECOND), cluster()),
     ),
     "limited": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", max_per_replica=8),)),
+    "secure": site(
+        host(
+            (FIRST, 100),
+            public=False,
+            secure_hosts=("notes.localhost", f"{FIRST}.notes.localhost"),
+            secure_port=8443,
+        ),
+        clusters=(cluster(),),
+    ),
     "draining": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", draining=("127.0.0.1:4002",)),)),
 }

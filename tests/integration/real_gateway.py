@@ -199,7 +199,7 @@ class Slow:
 class Site:
     """A gateway with its Envoy. `paths` may be those of an earlier one, whose Envoy is then adopted."""
 
-    def __init__(self, paths: Paths, *, listen: str = "127.0.0.1:0", workers: int = 1) -> None:
+    def __init__(self, paths: Paths, *, listen: str = "127.0.0.1:0", workers: int = 1, **more: Any) -> None:
         self.paths = paths
         self.reports: list[LoadReport] = []
         self.controller = GatewayController(
@@ -208,6 +208,7 @@ class Site:
             workers=workers,
             report_interval=timedelta(milliseconds=50),
             on_report=self.reports.append,
+            **more,
         )
         self.doorman = Doorman(paths.gate_socket)
         self.wanted = Gateway(listen=self.controller.listen, site_hosts=("kasbah.localhost",))

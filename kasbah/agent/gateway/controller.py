@@ -6,21 +6,25 @@ It keeps Envoy running (adopting the one of an earlier agent) and remembers why 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import resource
+from collections.abc import Callable, Container, Mapping
 from datetime import timedelta
+from pathlib import Path
 
 import grpc
 import structlog
 
+from kasbah.agent.certificates import Pair, Refused
 from kasbah.agent.gateway import process, protos, translate
 from kasbah.agent.gateway.load import LoadReport, LoadReports
 from kasbah.agent.gateway.process import EnvoyProcess
 from kasbah.agent.gateway.server import Rejected, XdsServer
 from kasbah.agent.gateway.wiring import Wiring
 from kasbah.agent.paths import Paths
-from kasbah.domain.gateway import Cluster, Endpoint, Gateway
+from kasbah.domain.gateway import Cluster, Endpoint, Gateway, Tls
 from kasbah.domain.revision import Protocol
 from kasbah.errors import Unavailable
+from kasbah.settings import DEFAULT_GATEWAY_CONNECTIONS, DEFAULT_GATEWAY_MEMORY
 
 log = structlog.get_logger()
 
@@ -33,8 +37,20 @@ SERVER_OPTIONS = (
 )
 
 
-def wiring_of(paths: Paths, workers: int) -> Wiring:
-    """The sockets and logs of the agent with these paths."""
+FILES_A_CALLER = 4
+"""Open files: two for a caller who is served, one who is idle, seven for one who waits for a service to wake."""
+
+
+def wiring_of(
+    paths: Paths,
+    workers: int,
+    memory: int = DEFAULT_GATEWAY_MEMORY,
+    connections: int = DEFAULT_GATEWAY_CONNECTIONS,
+) -> Wiring:
+    """The sockets and logs of the agent with these paths, and what Envoy may use. It raises its limit of open files as
+    far as it may, and no caller should meet that one."""
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    bound = connections if files == resource.RLIM_INFINITY else min(connections, max(files // FILES_A_CALLER, 1))
     return Wiring(
         xds_socket=str(paths.xds_socket),
         gate_socket=str(paths.gate_socket),
@@ -45,6 +61,8 @@ def wiring_of(paths: Paths, workers: int) -> Wiring:
         access_log=str(paths.envoy / "access.log"),
         cold_log=str(paths.envoy / "cold.log"),
         workers=workers,
+        memory=memory,
+        connections=bound,
     )
 
 
@@ -59,13 +77,17 @@ class GatewayController:
         workers: int,
         report_interval: timedelta,
         on_report: Callable[[LoadReport], None],
+        tls: str | None = None,
+        memory: int = DEFAULT_GATEWAY_MEMORY,
+        connections: int = DEFAULT_GATEWAY_CONNECTIONS,
     ) -> None:
         protos.load(paths.cache)
-        self.wiring = wiring_of(paths, workers)
+        self.wiring = wiring_of(paths, workers, memory, connections)
         self.envoy = EnvoyProcess(paths.envoy, self.wiring, workers=workers)
-        self.listen = (
-            process.choose_port(listen, paths.envoy / "listen") if not self.envoy.adopt() else _kept(listen, paths)
-        )
+        choose = _kept if self.envoy.adopt() else process.choose_port
+        self.listen = choose(listen, paths.envoy / "listen")
+        self._tls_listen = None if tls is None else choose(tls, paths.envoy / "listen-tls")
+        self._certificates: dict[str, translate.Resource] = {}
         self.error = ""
         self.restarts = 0
         self._xds_path = paths.xds_socket
@@ -84,6 +106,7 @@ class GatewayController:
         self._xds.load(
             translate.configuration(gateway, self.wiring),
             {one.name: self._endpoints(one.name, endpoints.get(one.name, ())) for one in gateway.clusters},
+            self._certificates,
         )
         self._applied = gateway
         self._xds_path.unlink(missing_ok=True)
@@ -93,6 +116,8 @@ class GatewayController:
         await self._server.start()
         if self.envoy.running is None:
             process.require_free(self.listen)
+            if self._tls_listen is not None:
+                process.require_free(self._tls_listen, option="--tls")
             await self.envoy.start()
 
     async def live(self) -> None:
@@ -148,7 +173,34 @@ class GatewayController:
             self.error = f"the last change of the gateway's configuration was refused: {refused}"
             log.error("configuration refused", reason=str(refused))
             return
+        self._xds.drop_certificates({*self._certificates, *(gateway.tls.names if gateway.tls else ())})
         self.error = ""
+
+    @property
+    def tls(self) -> Tls | None:
+        """Where TLS is spoken, and for which names; None where it is not."""
+        listen = self._tls_listen
+        return None if listen is None else Tls(listen=listen, names=tuple(sorted(self._certificates)))
+
+    async def certify(self, hosts: Mapping[str, Pair]) -> None:
+        """Serve these hosts with these certificates. Raises Refused, and the old ones go on, where Envoy does."""
+        made = {host: translate.certificate(host, pair.chain, pair.key) for host, pair in hosts.items()}
+        if self._server is not None:
+            try:
+                await self._xds.set_certificates(made)
+            except Rejected as rejected:
+                raise Refused(str(rejected)) from rejected
+        self._certificates |= made
+
+    def withdraw(self, keep: Container[str]) -> None:
+        """Serve no other hosts with TLS, from the next description on."""
+        self._certificates = {host: made for host, made in self._certificates.items() if host in keep}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its owner should look after, besides `error`."""
+        why = self._xds.refused_certificate
+        return (f"the gateway refuses a certificate: {why}; have another issued",) if why else ()
 
     def set_endpoints(self, cluster: str, endpoints: tuple[Endpoint, ...]) -> int:
         """Change where a cluster's requests go; answers a serial number for `settled`."""
@@ -184,10 +236,11 @@ class GatewayController:
         self._reports.ask_for(frozenset(self._awake))
 
 
-def _kept(listen: str, paths: Paths) -> str:
+def _kept(listen: str, remembered: Path) -> str:
     """Where an adopted gateway listens."""
-    remembered = paths.envoy / "listen"
-    return remembered.read_text().strip() if listen.endswith(":0") and remembered.exists() else listen
+    if listen.endswith(":0") and remembered.exists():
+        return remembered.read_text().strip()
+    return process.choose_port(listen, remembered)
 
 
 async def _accepted(host: str, port: int) -> None:

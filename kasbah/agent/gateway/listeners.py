@@ -1,4 +1,5 @@
-"""Envoy's listeners, in JSON form: the gateway that callers reach, the cold one where requests wait, the patient one.
+"""Envoy's listeners, in JSON form: the gateway that callers reach, without TLS and with, the cold one where requests
+wait, the patient one.
 
 The cold listener is behind the gateway, on a Unix socket: its ext_authz asks the gate, which answers when a replica is
 ready; then the request, which Envoy held all the while, goes to the replica that the answer named. It asks by way of
@@ -7,6 +8,8 @@ the patient listener, which asks again, often and evenly, for as long as there i
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +24,8 @@ HTTP2_WINDOWS = {"initial_stream_window_size": 2**18, "initial_connection_window
 """What a peer may send ahead of being read, for the same reason: Envoy would let it send 16 MiB a stream."""
 GATE_UNAVAILABLE = HTTPStatus.FAILED_DEPENDENCY
 """How the gate says 503: Envoy takes a 5xx of the gate's own for the gate being broken, and drops what it said."""
+GREETING = "15s"
+"""How long a caller may take to say which host it wants, and to agree on TLS."""
 LONGEST_HOLD = "3600s"
 """Above any deadline a service can set for its start: the gate itself ends a hold in time."""
 
@@ -41,9 +46,27 @@ ROUTER: Json = {
 WEBSOCKET: Json = {"upgrade_type": "websocket"}
 
 
-def gateway_listener(host: str, port: int, wiring: Wiring) -> Json:
+def gateway_listener(address: str, wiring: Wiring) -> Json:
     """The listener callers reach."""
-    manager = {
+    return _listener(names.GATEWAY_LISTENER, _address(address), _gateway_manager(wiring))
+
+
+def tls_listener(address: str, hosts: Iterable[str], wiring: Wiring) -> Json:
+    """The same with TLS, for those who ask for one of these hosts; others are refused as they greet.
+
+    Each host has a chain and a secret of its own, so that a host that comes or goes touches no connection to another.
+    """
+    listener = _listener(names.TLS_LISTENER, _address(address), _gateway_manager(wiring))
+    (plain,) = listener["filter_chains"]
+    return listener | {
+        "listener_filters": [_tls_inspector()],
+        "listener_filters_timeout": GREETING,
+        "filter_chains": [plain | _tls_chain(host) for host in sorted(hosts)],
+    }
+
+
+def _gateway_manager(wiring: Wiring) -> Json:
+    return {
         "stat_prefix": names.GATEWAY_LISTENER,
         "rds": {"route_config_name": names.ROUTES, "config_source": ADS},
         "http_filters": [_keys_filter(), ROUTER],
@@ -60,8 +83,41 @@ def gateway_listener(host: str, port: int, wiring: Wiring) -> Json:
         "local_reply_config": {"mappers": _error_mappers()},
         "access_log": [_access_log(wiring.access_log, GATEWAY_LOG)],
     }
-    address = {"socket_address": {"address": host, "port_value": port}}
-    return _listener(names.GATEWAY_LISTENER, address, manager)
+
+
+def _address(address: str) -> Json:
+    host, _, port = address.rpartition(":")
+    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
+
+
+def _tls_inspector() -> Json:
+    kind = f"{EXTENSIONS}filters.listener.tls_inspector.v3.TlsInspector"
+    return {"name": "envoy.filters.listener.tls_inspector", "typed_config": {"@type": kind}}
+
+
+def _tls_chain(host: str) -> Json:
+    """What a host's chain has beside the filters: when it is chosen, and the certificate, which comes by SDS."""
+    tls = {
+        "@type": f"{EXTENSIONS}transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+            "alpn_protocols": ["h2", "http/1.1"],
+            "tls_certificate_sds_secret_configs": [{"name": host, "sds_config": ADS}],
+        },
+    }
+    return {
+        "name": host,
+        "filter_chain_match": {"server_names": [host]},
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
+        "transport_socket_connect_timeout": GREETING,
+    }
+
+
+def certificate(host: str, chain: bytes, key: bytes) -> Json:
+    """A host's certificate, with its key."""
+    inline = {"certificate_chain": chain, "private_key": key}
+    encoded = {name: {"inline_bytes": base64.b64encode(pem).decode()} for name, pem in inline.items()}
+    return {"name": host, "tls_certificate": encoded}
 
 
 def cold_listener(wiring: Wiring) -> Json:
@@ -79,7 +135,7 @@ def cold_listener(wiring: Wiring) -> Json:
         "local_reply_config": {"mappers": _cold_mappers()},
         "access_log": [_access_log(wiring.cold_log, COLD_LOG)],
     }
-    return _listener(names.COLD_LISTENER, {"pipe": {"path": wiring.cold_socket, "mode": 0o600}}, manager)
+    return _inner_listener(names.COLD_LISTENER, wiring.cold_socket, manager)
 
 
 def patient_listener(wiring: Wiring) -> Json:
@@ -109,7 +165,13 @@ def patient_listener(wiring: Wiring) -> Json:
         "stream_idle_timeout": "0s",
         "http2_protocol_options": {"max_concurrent_streams": 10_000},
     }
-    return _listener(names.PATIENT_LISTENER, {"pipe": {"path": wiring.patient_socket, "mode": 0o600}}, manager)
+    return _inner_listener(names.PATIENT_LISTENER, wiring.patient_socket, manager)
+
+
+def _inner_listener(name: str, socket: str, manager: Json) -> Json:
+    """One for Envoy itself. Who holds on here was counted among the callers already."""
+    listener = _listener(name, {"pipe": {"path": socket, "mode": 0o600}}, manager)
+    return listener | {"ignore_global_conn_limit": True}
 
 
 def _listener(name: str, address: Json, manager: Json) -> Json:

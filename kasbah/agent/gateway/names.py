@@ -9,6 +9,7 @@ from __future__ import annotations
 from kasbah.domain.revision import Protocol
 
 GATEWAY_LISTENER = "gateway"
+TLS_LISTENER = "tls"
 COLD_LISTENER = "cold"
 PATIENT_LISTENER = "patient"
 """Also the name of the cluster that leads to it."""

@@ -194,13 +194,13 @@ def choose_port(listen: str, remembered: Path) -> str:
     return chosen
 
 
-def require_free(listen: str) -> None:
+def require_free(listen: str, *, option: str = "--gateway") -> None:
     """Raises Conflict where another process has the address already."""
     if not _is_free(listen):
         raise Conflict(
             f"the gateway cannot listen on {listen}: another process has that port",
             code="port_taken",
-            hint="choose another with --gateway HOST:PORT, or end what listens there (ss -ltnp names it)",
+            hint=f"choose another with {option} HOST:PORT, or end what listens there (ss -ltnp names it)",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -37,6 +38,7 @@ def _retry(*, repeatable: bool) -> Json:
     }
 
 
+ACME = "/.well-known/acme-challenge/"
 DISABLED: Json = {"@type": f"{TYPE}envoy.config.route.v3.FilterConfig", "disabled": True}
 
 
@@ -48,7 +50,8 @@ def virtual_hosts(gateway: Gateway) -> list[Json]:
 
 def service_host(host: VirtualHost) -> Json:
     """One service as callers see it."""
-    routes = [_ignored(path) for path in host.ignored_paths]
+    routes = [_to_tls(name, host.secure_port) for name in host.secure_hosts]
+    routes += [_ignored(path) for path in host.ignored_paths]
     routes += _to_replicas(host) if host.clusters else [_not_ready(host)]
     own = [name for one in host.clusters for name in host.revision_hosts(one.revision)]
     return {
@@ -103,6 +106,25 @@ def _weighted(share: WeightedCluster) -> Json:
         "weight": share.percent,
         "request_headers_to_add": [_header(names.REVISION_HEADER, share.revision)],
     }
+
+
+def _to_tls(host: str, port: int) -> Json:
+    """Who comes without TLS is sent to it before anything else is asked, a key included. Envoy itself writes
+    `x-forwarded-proto`, whatever a caller sends. What proves to an authority that a host is ours is asked for without
+    TLS, before there is a certificate and after."""
+    named = rf"(?i){re.escape(host)}(:\d+)?"
+    elsewhere = {} if port == 443 else {"port_redirect": port}
+    return {
+        "match": {"prefix": "/", "headers": [
+            {"name": "x-forwarded-proto", "string_match": {"exact": "http"}},
+            {"name": ":authority", "string_match": {"safe_regex": {"regex": named}}},
+            {"name": ":path", "string_match": {"prefix": ACME}, "invert_match": True},
+        ]},
+        "redirect": {
+            "scheme_redirect": "https", "host_redirect": host, "response_code": "PERMANENT_REDIRECT", **elsewhere
+        },
+        "typed_per_filter_config": {names.KEYS_FILTER: DISABLED},
+    }  # fmt: skip
 
 
 def _not_ready(host: VirtualHost) -> Json:

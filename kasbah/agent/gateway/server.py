@@ -4,13 +4,14 @@ What always holds: versions are hashes of contents, so a reconnecting Envoy is s
 is loaded before the socket opens, since to Envoy an empty server means "delete everything"; a configuration that Envoy
 rejects is taken back whole and the last good one stays; a cluster goes only after the routes to it have gone.
 
-Endpoints are apart from the configuration: waking and falling asleep go on while a configuration is refused.
+Endpoints are apart from the configuration: waking and falling asleep go on while a configuration is refused. So are
+certificates, which come and are renewed while no service changes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ from kasbah.agent.gateway.translate import Kind, Resource, Resources
 
 log = structlog.get_logger()
 
-ORDER = (Kind.CLUSTER, Kind.ENDPOINTS, Kind.LISTENER, Kind.ROUTES, Kind.FILTER)
+ORDER = (Kind.CLUSTER, Kind.ENDPOINTS, Kind.SECRET, Kind.LISTENER, Kind.ROUTES, Kind.FILTER)
 """What is sent first; removals of clusters come last, in a change of their own."""
 CONFIGURATION = (Kind.CLUSTER, Kind.LISTENER, Kind.ROUTES, Kind.FILTER)
 WILDCARD = (Kind.CLUSTER, Kind.LISTENER)
@@ -106,11 +107,17 @@ class XdsServer:
 
     # --- what the agent calls -------------------------------------------------------------------------------------
 
-    def load(self, configuration: Resources, endpoints: Mapping[str, Resource]) -> None:
+    def load(
+        self,
+        configuration: Resources,
+        endpoints: Mapping[str, Resource],
+        certificates: Mapping[str, Resource] | None = None,
+    ) -> None:
         """Set the first state, before the socket opens."""
         for kind, found in configuration.items():
             self._state[kind] = dict(found)
         self._state[Kind.ENDPOINTS] = dict(endpoints)
+        self._state[Kind.SECRET] = dict(certificates or {})
 
     def knows(self, cluster: str) -> bool:
         """Whether it is known where this cluster's requests go."""
@@ -149,10 +156,32 @@ class XdsServer:
                 await moved.wait()
             await self._answered(serial, (Kind.ENDPOINTS,))
 
+    async def set_certificates(self, found: Mapping[str, Resource]) -> None:
+        """Renew or add certificates, by host. Raises Rejected, with the old ones back in force, when Envoy refuses one
+        that it uses; of one that no listener names yet it says nothing until then (`refused_certificate`)."""
+        async with self._lock:
+            before = {host: one for host in found if (one := self._state[Kind.SECRET].get(host)) is not None}
+            self._refusals.pop(Kind.SECRET, None)
+            try:
+                await self._settled_if_listening(self._change(Kind.SECRET, found, []), (Kind.SECRET,))
+            except Rejected:
+                self._change(Kind.SECRET, before, found.keys() - before.keys())
+                raise
+
+    def drop_certificates(self, keep: Container[str]) -> None:
+        """Forget the certificates that no listener names any more."""
+        self._change(Kind.SECRET, {}, [host for host in self._state[Kind.SECRET] if host not in keep])
+
+    @property
+    def refused_certificate(self) -> str:
+        """Why Envoy refused the last certificate it was sent, empty where it did not."""
+        return self._refusals[Kind.SECRET][1] if Kind.SECRET in self._refusals else ""
+
     # --- how a change travels -------------------------------------------------------------------------------------
 
     async def _step(self, configuration: Resources, kinds: tuple[Kind, ...]) -> None:
-        self._refusals.clear()
+        for kind in CONFIGURATION:
+            self._refusals.pop(kind, None)
         serial = self._serial
         for kind in kinds:
             serial = self._change(kind, configuration[kind], [])
@@ -168,10 +197,10 @@ class XdsServer:
                     serial = self._change(Kind.ENDPOINTS, {}, gone)
         await self._settled_if_listening(serial)
 
-    async def _settled_if_listening(self, serial: int) -> None:
+    async def _settled_if_listening(self, serial: int, kinds: tuple[Kind, ...] = CONFIGURATION) -> None:
         try:
             async with asyncio.timeout(ANSWER_DEADLINE):
-                await self._answered(serial, CONFIGURATION)
+                await self._answered(serial, kinds)
         except TimeoutError:
             log.warning("the gateway has not confirmed a change", serial=serial)
 

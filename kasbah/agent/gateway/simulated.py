@@ -39,6 +39,7 @@ class SimulatedGateway:
     """See the module. `connect` answers who accepts a connection at an address, None where nobody does."""
 
     listen = "127.0.0.1:8080"
+    tls = None
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import resources
 
@@ -28,6 +28,7 @@ class Kind(StrEnum):
     LISTENER = "envoy.config.listener.v3.Listener"
     ROUTES = "envoy.config.route.v3.RouteConfiguration"
     FILTER = "envoy.config.core.v3.TypedExtensionConfig"
+    SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +36,25 @@ class Resource:
     """A serialised message; its version is the hash of its contents, so that what did not change is not sent."""
 
     version: str
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 Resources = Mapping[Kind, Mapping[str, Resource]]
 
 
 def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
-    """Everything but endpoints: clusters, listeners, routes, keys. Raises ValueError where the whole is not sound."""
+    """Everything but endpoints and certificates: clusters, listeners, routes, keys. Raises ValueError where the whole
+    is not sound."""
     problems = check(gateway)
     if problems:
         raise ValueError("; ".join(problems))
-    host, _, port = gateway.listen.rpartition(":")
-    listening = (
-        listeners.gateway_listener(host.strip("[]"), int(port), wiring),
+    listening = [
+        listeners.gateway_listener(gateway.listen, wiring),
         listeners.cold_listener(wiring),
         listeners.patient_listener(wiring),
-    )
+    ]
+    if gateway.tls is not None and gateway.tls.names:
+        listening.append(listeners.tls_listener(gateway.tls.listen, gateway.tls.names, wiring))
     return {
         Kind.CLUSTER: {
             **{one.name: _cluster(one) for one in gateway.clusters},
@@ -72,6 +75,14 @@ def endpoints(cluster: Cluster, wiring: Wiring) -> Resource:
     return _endpoints(cluster.name, cluster.endpoints, wiring.cold_socket)
 
 
+def certificate(host: str, chain: bytes, key: bytes) -> Resource:
+    """A host's certificate, with its key. Raises ValueError, which holds nothing of the key."""
+    try:
+        return resource(Kind.SECRET, listeners.certificate(host, chain, key))
+    except ValueError:
+        raise ValueError(f"the certificate of {host} cannot be handed to the gateway") from None
+
+
 def check(gateway: Gateway) -> tuple[str, ...]:
     """What is wrong with a gateway description, every fault named; empty where it is sound."""
     known = {cluster.name for cluster in gateway.clusters}
@@ -82,6 +93,11 @@ def check(gateway: Gateway) -> tuple[str, ...]:
             if name in owner:
                 faults.append(f"host {name} belongs to {owner[name]} and to {host.name}")
             owner[name] = host.name
+        own = [name for one in host.clusters for name in host.revision_hosts(one.revision)]
+        faults.extend(
+            f"host {name} belongs to {owner[name]} and to a revision of {host.name}" for name in own if name in owner
+        )
+        owner |= dict.fromkeys(own, f"a revision of {host.name}")
         missing = [share.cluster for share in host.clusters if share.cluster not in known]
         faults.extend(f"service {host.name} routes to {cluster}, which is not there" for cluster in missing)
         if host.clusters and sum(share.percent for share in host.clusters) != 100:

@@ -78,6 +78,7 @@ class ServiceRecord:
     project: ProjectId
     name: str
     access: Access
+    domains: tuple[str, ...] = ()
     label: Label
     scaling: Scaling
     sleep: Sleep

@@ -153,6 +153,7 @@ service = Table(
     Column("project", ForeignKey("project.id"), nullable=False),
     Column("name", String(40), nullable=False),
     Column("access", one_of(Access), nullable=False),
+    Column("domains", Shaped(tuple[str, ...]), nullable=False),
     Column("label", Shaped(Label), nullable=False),
     Column("scaling", Shaped(Scaling), nullable=False),
     Column("sleep", Shaped(Sleep), nullable=False),

@@ -1,7 +1,7 @@
 """What would this deploy do? Compares what is asked with what is there; changes nothing. `deploy` carries it out.
 
-A revision is what runs: source, resolved configuration, the builder's version. Access, scaling, sleep, the rules of
-rollouts and the label are the service's own and change without one.
+A revision is what runs: source, resolved configuration, the builder's version. Access, domains, scaling, sleep, the
+rules of rollouts and the label are the service's own and change without one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from kasbah.api.public import DeployRequest
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.records import RolloutRecord, ServiceRecord
 from kasbah.control.usecases.differences import differences, revision_differences
+from kasbah.control.usecases.domains import check_domains
 from kasbah.control.usecases.publish import host_error
 from kasbah.control.usecases.quotas import excesses
 from kasbah.control.usecases.revision_of import revision_of
@@ -27,7 +28,7 @@ from kasbah.domain.rollout import RolloutState
 from kasbah.domain.service import Share, name_error
 from kasbah.errors import Invalid, TooLarge
 
-PARTS = ("access", "label", "scaling", "sleep", "rollout_rules")
+PARTS = ("access", "domains", "label", "scaling", "sleep", "rollout_rules")
 """What a deploy changes of a service that exists."""
 
 
@@ -63,12 +64,14 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
     owner = project_named(work.tx, project)
     _check(work, project, name, request)
     existing = work.tx.services.find(owner.id, name)
+    check_domains(work, owner.id, name, request.config.domains)
     config = request.config
     asked = ServiceRecord(
         id=ServiceId(new_id("service")),
         project=owner.id,
         name=name,
         access=config.access,
+        domains=config.domains,
         label=config.label,
         scaling=config.scaling.to_domain(),
         sleep=config.sleep.to_domain(),
@@ -116,6 +119,7 @@ def _updated(existing: ServiceRecord, asked: ServiceRecord) -> ServiceRecord:
     return replace(
         existing,
         access=asked.access,
+        domains=asked.domains,
         label=asked.label,
         scaling=asked.scaling,
         sleep=asked.sleep,

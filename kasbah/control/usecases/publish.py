@@ -89,7 +89,10 @@ def _service(
         id=record.id,
         project=record.project,
         name=record.name,
-        hosts=(host(record.name, projects[record.project], base_domain),),
+        hosts=(
+            host(record.name, projects[record.project], base_domain),
+            *(domain for domain in record.domains if not is_below(domain, base_domain)),
+        ),
         access=record.access,
         label=record.label,
         scaling=record.scaling,
@@ -112,3 +115,9 @@ def host_error(name: str, project: str) -> str | None:
     if len(label) <= LONGEST_LABEL:
         return None
     return f"{label!r}, where it would answer, has {len(label)} characters: a host's label may have {LONGEST_LABEL}"
+
+
+def is_below(domain: str, base_domain: str) -> bool:
+    """Whether a domain is one of those that services have by their names: nobody may have it as a domain of his own.
+    The installation may get another base domain later, so it is asked each time."""
+    return domain.endswith(f".{base_domain}")
