@@ -55,7 +55,7 @@ def run(*, quick: bool, only: list[str]) -> int:
     found: dict[str, list[Row]] = {}
     with tempfile.TemporaryDirectory(prefix="kasbah-bench-") as name:
         for group, measure in _groups(Path(name), quick=quick, only=only).items():
-            left = QUICK_TOTAL - (time.monotonic() - began) if quick else float("inf")
+            left = max(QUICK_TOTAL - (time.monotonic() - began), 0.0) if quick else float("inf")
             seconds = min((QUICK_SECONDS if quick else SECONDS)[group], left)
             past = time.monotonic() - began
             console.print(f"[dim]{past:5.0f} s  measuring {group}, {seconds:.0f} s at the most[/dim]")
