@@ -196,6 +196,34 @@ def test_a_start_that_fails_is_told_at_once_and_tried_again_later(tmp_path: Path
     tell(tmp_path, story)
 
 
+def test_what_answers_nobody_any_more_is_given_nothing_and_replaced_once_it_is_gone(tmp_path: Path) -> None:
+    async def story(world: World, service: Service) -> None:
+        await world.call("web.localhost", SECOND)
+        (replica,) = world.alive()
+        starts = world.starts
+        world.site.reconciler.ending(replica)
+        await asyncio.sleep(1)  # the gateway hears of it
+        calling = world.call("web.localhost", SECOND)
+        await asyncio.sleep(3)
+        assert (calling.done(), world.starts) == (False, starts)
+        world.crash(replica)
+        await calling
+        assert (world.answers[-1].status, world.starts) == (200, starts + 1)
+
+    tell(tmp_path, story)
+
+
+def test_those_who_wait_outlast_several_ends_of_replicas_that_were_ready(tmp_path: Path) -> None:
+    async def story(world: World, service: Service) -> None:
+        for _ in range(3):
+            await world.call("web.localhost", SECOND)
+            assert world.answers[-1].status == 200
+            for replica in world.alive():
+                world.crash(replica)
+
+    tell(tmp_path, story)
+
+
 JUMPS = pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)], ids=["forwards", "back"])
 
 
