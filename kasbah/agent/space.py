@@ -1,8 +1,8 @@
 """What takes space at this site, and removing what is not needed: builds, sources, logs, the package managers' caches.
 
 What goes is `decide/keeping.py`'s to say; this counts, asks and removes. Each kind has a cap of its own
-(`settings.Limits`). Every pass looks first and decides on what is wanted at that moment, without a pause between the
-decision and the mark that keeps a build or a cache from being used: nothing is removed under whoever begins to need it.
+(`settings.Limits`). A pass looks, decides on what is wanted, and asks again what is wanted now, without a pause before
+the mark that keeps a build or a cache from being used: nothing is removed under whoever begins to need it.
 
 Builds share files with uv's cache (hard links). A file counts for each of its names in part, so the kinds add up to
 what is used; it is freed with its last name, and counted as freed only then.
@@ -16,7 +16,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -117,8 +117,8 @@ class Housekeeper:
         async with self._turn:
             self._sizes.clear()
             found = await asyncio.to_thread(self._survey)
-            gone = self._going(found, everything=everything)
-            return await asyncio.to_thread(_told, found, gone.items)
+            _, told = await self._decide(found, everything=everything)
+            return told
 
     async def tidy(self, *, everything: bool = False, anew: bool = True) -> tuple[Space, ...]:
         """Remove what goes; what is kept then. Builds are measured once only, unless `anew`."""
@@ -126,13 +126,28 @@ class Housekeeper:
             if anew:
                 self._sizes.clear()
             found = await asyncio.to_thread(self._survey)
-            told = await asyncio.to_thread(_told, found, self._going(found, everything=everything).items)
-            gone = self._going(found, everything=everything)  # decided again: counting took its time
+            decided, told = await self._decide(found, everything=everything)
+            gone = _but_for(decided, self._wanted())
             removing = self._revisions.remove(RevisionId(item.name) for item in gone.items[Kind.BUILDS])
-            caches = [_set_aside(item) for item in gone.items[Kind.CACHES]]
+            caches = [] if self._revisions.building else [_set_aside(item) for item in gone.items[Kind.CACHES]]
             await removing
             await asyncio.to_thread(_remove, gone, [one for one in caches if one])
             return told
+
+    async def _decide(self, found: Found, *, everything: bool) -> tuple[Going, tuple[Space, ...]]:
+        """What goes, and what to tell of it. In a thread: there may be thousands of each kind."""
+        wanted, building = self._wanted(), bool(self._revisions.building)
+
+        def decide() -> tuple[Going, tuple[Space, ...]]:
+            gone = self._going(found, wanted, building=building, everything=everything)
+            return gone, _told(found, gone.items)
+
+        return await asyncio.to_thread(decide)
+
+    def _wanted(self) -> Wants | None:
+        """What is wanted at this moment."""
+        desired = self._desired()
+        return None if desired is None else wants(desired, self._at_work())
 
     def _survey(self) -> Found:
         return {
@@ -153,17 +168,15 @@ class Housekeeper:
             )
         return Item(name=folder.name, paths=(folder,), size=size_of([folder]), used=_mtime(folder))
 
-    def _going(self, found: Found, *, everything: bool) -> Going:
+    def _going(self, found: Found, wanted: Wants | None, *, building: bool, everything: bool) -> Going:
         """What goes. Without a desired state nothing is known to be stale, and nothing goes."""
-        desired = self._desired()
-        if desired is None:
+        if wanted is None:
             return Going(items={kind: [] for kind in Kind}, needed=[])
-        wanted, at_work = wants(desired, self._at_work()), self._revisions.building
         caps = self._caps(everything=everything)
         gone: dict[Kind, list[Item]] = {}
         needed: list[Item] = []
         for kind in Kind:
-            worths = self._worths(kind, found[kind], wanted, building=bool(at_work))
+            worths = self._worths(kind, found[kind], wanted, building=building)
             kept = [
                 Kept(name=str(place), size=item.size, used=item.used, worth=worth)
                 for place, (item, worth) in enumerate(zip(found[kind], worths, strict=True))
@@ -195,6 +208,15 @@ class Housekeeper:
                 return [worths[log] for log in logs]
             case Kind.CACHES:
                 return [_worth_of_cache(item, building=building) for item in items]
+
+
+def _but_for(gone: Going, wanted: Wants | None) -> Going:
+    """What goes, but for what has come to be needed."""
+    if wanted is None:
+        return Going(items={kind: [] for kind in Kind}, needed=gone.needed)
+    builds = [item for item in gone.items[Kind.BUILDS] if item.name not in wanted.running]
+    sources = [item for item in gone.items[Kind.SOURCES] if digest_of(item.paths[0]) not in wanted.sources_running]
+    return replace(gone, items={**gone.items, Kind.BUILDS: builds, Kind.SOURCES: sources})
 
 
 # --- looking --------------------------------------------------------------------------------------------------------

@@ -287,3 +287,24 @@ async def test_without_a_desired_state_nothing_goes(site: Site) -> None:
     paths = [site.build("a"), site.source("a"), site.log("build-rv-a"), site.cached()]
     await site.with_limits(replace(HUGE, builds_bytes=0, cache_bytes=0)).tidy(everything=True)
     assert all(path.exists() for path in paths)
+
+
+async def test_what_comes_to_be_needed_between_the_decision_and_its_end_stays(site: Site) -> None:
+    site.want("a", "b")
+    stays, source = site.build("a"), site.source("a")
+    goes = site.build("b")
+    decided = iter([site.desired])
+
+    def desired() -> DesiredState | None:
+        """What is desired when it is decided, and from then on with traffic on `a`."""
+        if (first := next(decided, None)) is not None:
+            return first
+        site.want("a", "b", serving=("a",))
+        return site.desired
+
+    limits = replace(HUGE, builds_bytes=0, blobs_bytes=0)
+    keeper = Housekeeper(site.paths, limits, site.revisions, ManualClock(NOW), desired, lambda: site.at_work)
+    await keeper.tidy()
+    assert stays.exists()
+    assert source.exists()
+    assert not goes.exists()
