@@ -278,6 +278,30 @@ async def test_who_comes_without_tls_is_sent_to_it(site: TlsSite) -> None:
         stream[1].close()
 
 
+async def test_the_next_agent_takes_it_over_without_cutting_anybody(site: TlsSite) -> None:
+    async with replica(saying("hello")) as address:
+        await site.route(address, hosts=("shop.example.org",))
+        await site.put("shop", "shop.example.org")
+        kept = await site.greeted("shop.example.org", site.serial("shop"))
+        assert "200 OK" in await ask(kept, "shop.example.org")
+        await site.leave()
+
+        heir = TlsSite(site.paths)
+        heir.authority, heir.wanted, heir.endpoints = site.authority, site.wanted, site.endpoints
+        await heir.certificates.renew(heir.controller.certify)
+        assert heir.controller.tls == site.controller.tls, "the port is kept"
+        await heir.open()
+        try:
+            assert heir.envoy_pid == site.envoy_pid
+            await heir.put("shop", "shop.example.org")
+            (await heir.greeted("shop.example.org", heir.serial("shop")))[1].close()
+            await drained(heir)
+            assert "200 OK" in await ask(kept, "shop.example.org")
+            kept[1].close()
+        finally:
+            await heir.leave()
+
+
 # --- too many callers -------------------------------------------------------------------------------------------------
 
 
