@@ -26,6 +26,7 @@ SCRUBBED = [
     (r"\brq-[0-9a-f]{16}", "rq-ID"),
     (r"\bks[bt]_[\w-]+", "SECRET"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ?", "TIME"),
+    (r"\b100(\.\d+){3}:\d+", "127.0.0.1:PORT"),  # as root a replica has an address of its own
     (r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT"),
     (r"\d+(\.\d+)? ms", "N ms"),
     (r"\d+(\.\d+)?(B|Ki)\b", "SIZE"),
