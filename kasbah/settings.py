@@ -12,7 +12,7 @@ from pathlib import Path
 DEFAULT_GATEWAY = "127.0.0.1:8080"
 DEFAULT_API = "127.0.0.1:7070"
 DEFAULT_BASE_DOMAIN = "localhost"
-DEFAULT_GATEWAY_MEMORY = 2**30
+GATEWAY_MEMORY = 2**30
 DEFAULT_GATEWAY_CONNECTIONS = 20_000
 
 
@@ -98,8 +98,9 @@ class AgentSettings:
     certificates: Path | None = None
     """The folder of the certificates, `NAME.crt` with `NAME.key`; None: `certificates` in the data folder."""
 
-    gateway_memory: int = DEFAULT_GATEWAY_MEMORY
-    """Bytes that the gateway may hold; near them it refuses new requests rather than be killed."""
+    gateway_memory: int | None = None
+    """Bytes that the gateway may hold; near them it refuses new requests rather than be killed. None: a quarter of the
+    machine's memory, 1 GiB at the least."""
 
     gateway_connections: int = DEFAULT_GATEWAY_CONNECTIONS
     """Callers' connections at a time; the next are refused. Fewer where the gateway may open too few files."""

@@ -10,20 +10,25 @@ from typing import Annotated, Any
 import typer
 
 from kasbah import settings
-from kasbah.api.quantities import format_duration, parse_duration, parse_size, write_size
+from kasbah.api.quantities import format_duration, parse_duration, parse_size
 from kasbah.cli import lifeline
 from kasbah.cli.addresses import parse_address, parse_country, parse_domain, parse_tls
 from kasbah.cli.options import CertificatesOption, DataDir, TlsOption
 from kasbah.cli.record import data_folder
 from kasbah.errors import Invalid
 
-LEAST_GATEWAY_MEMORY = 64 * 2**20
+LEAST_GATEWAY_MEMORY = 256 * 2**20
 LoadReportInterval = Annotated[
     str, typer.Option("--load-report-interval", help="How often the gateway reports what is in flight.")
 ]
 GatewayWorkers = Annotated[int, typer.Option("--gateway-workers", help="Envoy's worker threads.", min=1, max=1_024)]
 GatewayMemory = Annotated[
-    str, typer.Option("--gateway-memory", help="What the gateway may hold; near that it refuses new requests.")
+    str | None,
+    typer.Option(
+        "--gateway-memory",
+        help="What the gateway may hold; near that it refuses new requests. [default: a quarter of the machine's]",
+        show_default=False,
+    ),
 ]
 GatewayConnections = Annotated[
     int, typer.Option("--gateway-connections", help="Callers' connections at a time; the next are refused.", min=1)
@@ -40,7 +45,6 @@ def _default(of: type[Any], name: str) -> Any:
 
 LOAD_REPORT_INTERVAL = _default(settings.AgentSettings, "load_report_interval")
 GATEWAY_WORKERS = _default(settings.AgentSettings, "gateway_workers")
-GATEWAY_MEMORY = write_size(settings.DEFAULT_GATEWAY_MEMORY)
 HELD_PER_SERVICE = _default(settings.Holding, "per_service")
 
 
@@ -95,7 +99,7 @@ def agent(
     ] = _default(settings.AgentSettings, "status"),
     load_report_interval: LoadReportInterval = LOAD_REPORT_INTERVAL,
     gateway_workers: GatewayWorkers = GATEWAY_WORKERS,
-    gateway_memory: GatewayMemory = GATEWAY_MEMORY,
+    gateway_memory: GatewayMemory = None,
     gateway_connections: GatewayConnections = settings.DEFAULT_GATEWAY_CONNECTIONS,
     held_per_service: HeldPerService = HELD_PER_SERVICE,
     held_per_site: Annotated[
@@ -133,7 +137,7 @@ def agent(
         gateway_workers=gateway_workers,
         tls=None if tls_address is None else str(tls_address),
         certificates=None if certificates is None else certificates.absolute(),
-        gateway_memory=_size(gateway_memory, "--gateway-memory"),
+        gateway_memory=None if gateway_memory is None else _size(gateway_memory, "--gateway-memory"),
         gateway_connections=gateway_connections,
         holding=settings.Holding(per_service=held_per_service, per_site=held_per_site),
         limits=settings.Limits(
@@ -171,5 +175,5 @@ def _size(text: str, option: str) -> int:
     except ValueError as error:
         raise Invalid(str(error), where=option, code="usage") from error
     if size < LEAST_GATEWAY_MEMORY:
-        raise Invalid(f"{text} is too little for a gateway", where=option, code="usage", hint="64Mi is the least")
+        raise Invalid(f"{text} is too little for a gateway", where=option, code="usage", hint="256Mi is the least")
     return size

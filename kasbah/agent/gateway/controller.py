@@ -6,6 +6,7 @@ It keeps Envoy running (adopting the one of an earlier agent) and remembers why 
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 from collections.abc import Callable, Container, Mapping
 from datetime import timedelta
@@ -24,7 +25,7 @@ from kasbah.agent.paths import Paths
 from kasbah.domain.gateway import Cluster, Endpoint, Gateway, Tls
 from kasbah.domain.revision import Protocol
 from kasbah.errors import Unavailable
-from kasbah.settings import DEFAULT_GATEWAY_CONNECTIONS, DEFAULT_GATEWAY_MEMORY
+from kasbah.settings import DEFAULT_GATEWAY_CONNECTIONS, GATEWAY_MEMORY
 
 log = structlog.get_logger()
 
@@ -44,11 +45,12 @@ FILES_A_CALLER = 4
 def wiring_of(
     paths: Paths,
     workers: int,
-    memory: int = DEFAULT_GATEWAY_MEMORY,
+    memory: int | None = None,
     connections: int = DEFAULT_GATEWAY_CONNECTIONS,
 ) -> Wiring:
     """The sockets and logs of the agent with these paths, and what Envoy may use. It raises its limit of open files as
     far as it may, and no caller should meet that one."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     bound = connections if files == resource.RLIM_INFINITY else min(connections, max(files // FILES_A_CALLER, 1))
     return Wiring(
@@ -61,7 +63,7 @@ def wiring_of(
         access_log=str(paths.envoy / "access.log"),
         cold_log=str(paths.envoy / "cold.log"),
         workers=workers,
-        memory=memory,
+        memory=memory or max(GATEWAY_MEMORY, machine // 4),
         connections=bound,
     )
 
@@ -78,7 +80,7 @@ class GatewayController:
         report_interval: timedelta,
         on_report: Callable[[LoadReport], None],
         tls: str | None = None,
-        memory: int = DEFAULT_GATEWAY_MEMORY,
+        memory: int | None = None,
         connections: int = DEFAULT_GATEWAY_CONNECTIONS,
     ) -> None:
         protos.load(paths.cache)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kasbah.settings import DEFAULT_GATEWAY_CONNECTIONS, DEFAULT_GATEWAY_MEMORY
+from kasbah.settings import DEFAULT_GATEWAY_CONNECTIONS, GATEWAY_MEMORY
 
 HEADER_KILOBYTES = 96
 """The largest request header, in KiB, on both listeners; more is 431."""
@@ -24,5 +24,5 @@ class Wiring:
     access_log: str
     cold_log: str
     workers: int = 1
-    memory: int = DEFAULT_GATEWAY_MEMORY
+    memory: int = GATEWAY_MEMORY
     connections: int = DEFAULT_GATEWAY_CONNECTIONS
