@@ -24,8 +24,8 @@ setup: .venv/installed ## make .venv and a working .venv/bin/kasbah, from requir
 
 setup-dev: .venv/installed-dev ## the same, with the tools the tests and checks need
 
-test: .venv/installed-dev ## run every test, real Envoy and real processes included
-	.venv/bin/python -m pytest $(ARGS)
+test: .venv/installed-dev ## run every test, real Envoy and real processes included; WORKERS=1 runs one at a time
+	.venv/bin/python -m pytest -n $(or $(WORKERS),2) --dist loadfile $(ARGS)
 
 soak: .venv/installed-dev ## sleep and wake ten thousand times, and count what is left; CYCLES=N for another number
 	CYCLES=$(or $(CYCLES),10000) .venv/bin/python -m pytest -s tests/system/soak.py $(ARGS)

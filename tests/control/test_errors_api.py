@@ -23,7 +23,7 @@ LONG = "x" * (9 * 2**20)
         ("GET", "/services?limit=500", None, 400, "invalid", "limit", "200"),
         ("GET", "/services?limt=5", None, 400, "unknown_key", "limt", "'limit'"),
         ("GET", "/services?cursor=%21", None, 400, "invalid", "cursor", "next"),
-        ("GET", "/services?project=other", None, 404, "not_found", None, "'other'"),
+        ("GET", "/services?project=other", None, 404, "project_not_found", None, "'other'"),
         ("GET", SERVICE + "?after=1&wait=31", None, 400, "invalid", "wait", "30"),
         ("POST", SERVICE + "/scale", "{", 400, "not_json", None, "JSON"),
         ("POST", SERVICE + "/scale", "[1]", 400, "invalid", None, "the body"),
