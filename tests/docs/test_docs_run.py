@@ -220,7 +220,10 @@ def spoken() -> dict[str, set[str]]:
     return said
 
 
-@pytest.mark.parametrize(("command", "options"), sorted(spoken().items()), ids=lambda value: str(value)[:30])
+SPOKEN = dict(sorted(spoken().items()))
+
+
+@pytest.mark.parametrize(("command", "options"), SPOKEN.items(), ids=SPOKEN)
 def test_commands_the_documents_show_exist(command: str, options: set[str]) -> None:
     told = subprocess.run(
         [KASBAH, *command.split(), "--help"],
