@@ -94,7 +94,7 @@ class Unit:
         """Why it cannot serve at present, though it has started once: it ends again and again, or is not ready."""
         if self.failures > 1:
             return self.failure
-        awake = self.replicas.awake
+        awake = [one for one in self.replicas.awake if not one.ending]  # one that ends is told when it has
         unready = bool(awake) and all(one.state is ReplicaState.UNREADY for one in awake)
         return "its readiness probe fails" if unready else ""
 

@@ -264,10 +264,18 @@ async def test_a_cache_past_its_cap_goes_whole_but_not_while_something_is_built(
     old, new = site.cached("npm"), site.cached("uv")
     (site.paths.cache / "envoy-1.desc").write_bytes(b"not a package manager's")
     keeper = site.with_limits(replace(HUGE, cache_bytes=6 * BLOCK))
+    goes_on, build = asyncio.Event(), site.builder.build
+
+    async def waits(*arguments: Any, **more: Any) -> Any:
+        await goes_on.wait()
+        return await build(*arguments, **more)
+
+    site.builder.build = waits  # type: ignore[method-assign]
     assert not site.revisions.ensure(site.want("a", serving=("a",)), revision("a"), "ro-1")
     assert site.revisions.building
     await keeper.tidy()
     assert old.exists()
+    goes_on.set()
     await asyncio.gather(*site.tasks, return_exceptions=True)
     await keeper.tidy()
     assert not old.exists()

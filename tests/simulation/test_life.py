@@ -175,8 +175,6 @@ def test_a_second_revision_takes_over_without_a_failed_request(tmp_path: Path) -
             assert len({one.replica for one in answers}) == 2, "first the old one, then the new one"
             replicas = [one for one in await dev.site.driver.list() if one.exit is None]
             assert [one.frozen for one in replicas] == [True, False], "the old one is at hand, asleep"
-            await asyncio.sleep(31 * MINUTE)
-            assert all(one.exit is not None for one in await dev.site.driver.list())
 
     bent.run(life)
 
