@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from kasbah.control.store.records import RolloutRecord, ServiceRecord
+from kasbah.control.store.records import RevisionRecord, RolloutRecord, ServiceRecord
 from kasbah.control.usecases.advance import commit, decide, snapshot
 from kasbah.control.usecases.quotas import REVISIONS_KEPT
 from kasbah.control.usecases.work import Work, new_id
 from kasbah.decide.keeping import surplus_revisions
 from kasbah.domain.ids import RevisionId, RolloutId
+from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
 
 ROLLOUTS_KEPT = 20
+
+
+def keep_revision(work: Work, service: ServiceRecord, contents: Revision) -> None:
+    """Keep the revision as the service's newest; one that is known keeps what is known of it."""
+    kept = work.tx.revisions.of(service.id)
+    known = work.tx.revisions.get(service.id, contents.id)
+    work.tx.revisions.put(
+        RevisionRecord(
+            service=service.id,
+            id=contents.id,
+            number=max((one.number for one in kept), default=0) + 1,
+            created_at=known.created_at if known else work.now,
+            contents=contents,
+            proven=known is not None and known.proven,
+        )
+    )
 
 
 def begin_rollout(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from kasbah.api.manifest import RESERVED_ENV
 from kasbah.api.public import EnvRequest
 from kasbah.control.store.records import RevisionRecord, RolloutRecord
-from kasbah.control.usecases.begin_rollout import begin_rollout
+from kasbah.control.usecases.begin_rollout import begin_rollout, keep_revision
 from kasbah.control.usecases.quotas import allow
 from kasbah.control.usecases.revision_of import identified
 from kasbah.control.usecases.secrets import newest
@@ -33,18 +33,7 @@ def change_env(work: Work, project: str, name: str, request: EnvRequest) -> Roll
         return under_way(work, service)
     service = supersede(work, service, by=f"the environment of {name} was changed meanwhile")
     allow(work, service, runs=changed)
-    kept = work.tx.revisions.of(service.id)
-    known = work.tx.revisions.get(service.id, changed.id)
-    work.tx.revisions.put(
-        RevisionRecord(
-            service=service.id,
-            id=changed.id,
-            number=max(one.number for one in kept) + 1,
-            created_at=known.created_at if known else work.now,
-            contents=changed,
-            proven=known is not None and known.proven,
-        )
-    )
+    keep_revision(work, service, changed)
     return begin_rollout(work, service, changed.id, rules=service.rollout_rules)
 
 

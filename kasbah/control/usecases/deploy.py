@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kasbah.api.public import DeployRequest, Door
-from kasbah.control.store.records import RevisionRecord, RolloutRecord, ServiceRecord
-from kasbah.control.usecases.begin_rollout import begin_rollout
+from kasbah.control.store.records import RolloutRecord, ServiceRecord
+from kasbah.control.usecases.begin_rollout import begin_rollout, keep_revision
 from kasbah.control.usecases.plan import Plan, plan
 from kasbah.control.usecases.quotas import project_of, refusal
 from kasbah.control.usecases.send_source import door_for
@@ -78,16 +78,5 @@ def _write_service(work: Work, made: Plan) -> ServiceRecord:
 def _start(work: Work, service: ServiceRecord, made: Plan) -> RolloutRecord:
     """Write the revision and begin a rollout of it."""
     service = supersede(work, service, by=f"revision {made.revision.id} was deployed meanwhile")
-    kept = work.tx.revisions.of(service.id)
-    known = work.tx.revisions.get(service.id, made.revision.id)
-    work.tx.revisions.put(
-        RevisionRecord(
-            service=service.id,
-            id=made.revision.id,
-            number=max((one.number for one in kept), default=0) + 1,
-            created_at=known.created_at if known else work.now,
-            contents=made.revision,
-            proven=known is not None and known.proven,
-        )
-    )
+    keep_revision(work, service, made.revision)
     return begin_rollout(work, service, made.revision.id, rules=service.rollout_rules)
