@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from typing import Annotated, Any
 
@@ -11,6 +13,7 @@ import typer
 
 from kasbah.cli import context, door
 from kasbah.cli.client import Client, Document, read_answer, service_path
+from kasbah.cli.exits import ExitCode
 from kasbah.cli.options import DEFAULT_PROJECT, ProjectOption, ServiceName
 from kasbah.cli.render import Output, say
 from kasbah.cli.text import clean, clean_json
@@ -38,6 +41,8 @@ def logs(
         raise Invalid("logs are lines or json", where="--output", code="usage")
     if build and replica:
         raise Invalid("give either --build or --replica", code="usage")
+    if follow:
+        signal.signal(signal.SIGINT, _leave)
     with Client(context.find(), project=project) as client:
         query: dict[str, str | int] = {"tail": tail, "follow": int(follow)}
         if replica:
@@ -45,6 +50,12 @@ def logs(
         if build:
             query["build"] = _last_revision(client, name)
         _Reader(client, name, query, output).read()
+
+
+def _leave(*_: object) -> None:
+    """End at once, wherever Ctrl-C finds us: as an exception it would be lost where it is raised in a finalizer, and
+    could wait for a connection to close. What was read has been printed."""
+    os._exit(ExitCode.INTERRUPTED)
 
 
 class _Reader:
