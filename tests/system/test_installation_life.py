@@ -42,6 +42,10 @@ def say(site: Site, name: str, text: str) -> None:
     assert site.get(name, f"/say?text={text}").json() == {"said": text}
 
 
+SUPERVISOR = "kasbah.cli.supervisor"
+"""In its command line: the name alone is in this file's folders too."""
+
+
 class TestWhatCommandsPrint:
     def test_ps(self, site: Site, talkative: str) -> None:
         listed = as_documented("ps", site.json("ps"))
@@ -211,12 +215,12 @@ class TestDownAndUp:
     def test_a_killed_supervisor_leaves_nothing_that_down_does_not_end(self, tmp_path: Path) -> None:
         with installation(tmp_path) as own:
             own.deploy(probe(tmp_path / "app", {"public": UNUSED}))
-            supervisor = next(pid for pid, line in own.processes().items() if "supervisor" in line)
+            supervisor = next(pid for pid, line in own.processes().items() if SUPERVISOR in line)
             os.kill(supervisor, signal.SIGKILL)
             own.up()
             assert own.get("public").status_code == 200
             for pid, line in own.processes().items():
-                if "supervisor" in line:
+                if SUPERVISOR in line:
                     os.kill(pid, signal.SIGKILL)
             assert own.down().code == 0
             assert own.processes() == {}
