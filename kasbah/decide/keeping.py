@@ -83,8 +83,7 @@ def wants(desired: DesiredState, at_work: AtWork) -> Wants:
     """What the site refers to: by its desired state, and by what is at work."""
     running = set(at_work.revisions)
     for service in desired.services:
-        running |= {share.revision for share in service.shares}
-        running |= {service.trial.revision} if service.trial else set()
+        running |= service.in_use
     revisions = [revision for service in desired.services for revision in service.revisions]
     return Wants(
         services=at_work.services | {service.id for service in desired.services},

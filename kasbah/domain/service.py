@@ -109,6 +109,12 @@ class Trial:
     replicas: int = 1
 
 
+def in_use(shares: tuple[Share, ...], trial: Trial | None) -> frozenset[RevisionId]:
+    """The revisions that have a share, be it 0, or are under trial."""
+    tried = () if trial is None else (trial.revision,)
+    return frozenset((*(share.revision for share in shares), *tried))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """A service as a site is asked to run it.
@@ -133,6 +139,11 @@ class Service:
     def revision(self, wanted: RevisionId) -> Revision | None:
         """The revision with this id, if the site must have it."""
         return next((one for one in self.revisions if one.id == wanted), None)
+
+    @property
+    def in_use(self) -> frozenset[RevisionId]:
+        """The revisions that have a share, or are under trial."""
+        return in_use(self.shares, self.trial)
 
     def percent(self, revision: RevisionId) -> int:
         """The part of the traffic that this revision gets."""

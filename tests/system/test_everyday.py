@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def test_a_service_calls_another_asleep_with_its_own_key(site: Site, tmp_path: P
     site.deploy(app(tmp_path, CALLER))
     site.sleep("callee", "stopped")
     answer = site.get("caller", "/callee")
-    if answer.status_code == 599:
+    if answer.status_code == 599 and os.getuid() != 0:
         pytest.skip(f"replicas have no mounts of their own here, and the machine does not know the name: {answer.text}")
     assert (answer.status_code, answer.json()["GREETING"]) == (200, "from the callee")
     assert site.get("callee").status_code == 200

@@ -27,7 +27,7 @@ from kasbah.domain.placement import Placement
 from kasbah.domain.project import UNLIMITED, Quota
 from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import Cause, Rollout, RolloutRules, RolloutState
-from kasbah.domain.service import Access, Order, Scaling, Share, Sleep, Trial
+from kasbah.domain.service import Access, Order, Scaling, Share, Sleep, Trial, in_use
 from kasbah.domain.site import Site, SiteKind
 
 
@@ -96,6 +96,11 @@ class ServiceRecord:
     def serving(self) -> RevisionId | None:
         """The revision with the most traffic."""
         return max(self.shares, key=lambda share: share.percent).revision if self.shares else None
+
+    @property
+    def in_use(self) -> frozenset[RevisionId]:
+        """The revisions that have a share, or are under trial."""
+        return in_use(self.shares, self.trial)
 
     def percent(self, revision: RevisionId) -> int:
         """The part of the traffic that this revision gets."""

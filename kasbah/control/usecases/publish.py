@@ -84,7 +84,7 @@ def _service(
     record: ServiceRecord, revisions: Sequence[RevisionRecord], projects: Mapping[ProjectId, str], base_domain: str
 ) -> Service:
     """A service as a site is asked to run it: with the revision under trial, those that serve, and those that did."""
-    wanted = {share.revision for share in record.shares} | ({record.trial.revision} if record.trial else set())
+    wanted = record.in_use
     return Service(
         id=record.id,
         project=record.project,

@@ -8,7 +8,6 @@ from kasbah.api.public import ScaleRequest
 from kasbah.control.store.records import ServiceRecord
 from kasbah.control.usecases.quotas import allow
 from kasbah.control.usecases.work import Work, check_version, save_service, service_named
-from kasbah.domain.ids import RevisionId
 from kasbah.errors import Invalid
 
 
@@ -44,8 +43,5 @@ def scale(work: Work, project: str, name: str, request: ScaleRequest) -> Service
 
 def _fixed_port(work: Work, service: ServiceRecord) -> int | None:
     """The port that a revision with traffic or under trial insists on."""
-    used: set[RevisionId] = {share.revision for share in service.shares}
-    if service.trial is not None:
-        used.add(service.trial.revision)
-    ports = (one.contents.port for one in work.tx.revisions.of(service.id) if one.id in used)
+    ports = (one.contents.port for one in work.tx.revisions.of(service.id) if one.id in service.in_use)
     return next((port for port in ports if port is not None), None)

@@ -163,7 +163,7 @@ def _uses(work: Work, project: ProjectId) -> Mapping[ServiceId, tuple[ServiceRec
     for service in work.tx.services.all():
         if service.project != project:
             continue
-        wanted = {share.revision for share in service.shares} | ({service.trial.revision} if service.trial else set())
+        wanted = service.in_use
         revisions = (one for one in work.tx.revisions.of(service.id) if one.id in wanted)
         found[service.id] = (service, tuple(use for one in revisions for use in one.contents.secrets))
     return found

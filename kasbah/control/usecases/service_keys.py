@@ -44,7 +44,7 @@ def callers_keys(
     named = {(one.project, one.name): one.id for one in services}
     keys = []
     for service in services:
-        wanted = {share.revision for share in service.shares} | ({service.trial.revision} if service.trial else set())
+        wanted = service.in_use
         calls = {name for one in revisions.get(service.id, ()) if one.id in wanted for name in one.contents.calls}
         opened = sorted(named[service.project, name] for name in calls if (service.project, name) in named)
         if calls:
