@@ -14,7 +14,7 @@ PIP_INSTALL := $(CLEAN_ENV) .venv/bin/python -m pip install --quiet
 COMPILE := $(CLEAN_ENV) .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup setup-dev test soak check lint demo bench lock clean FORCE
+.PHONY: help setup setup-dev test fuzz soak check lint demo bench lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,12 @@ setup-dev: .venv/installed-dev ## the same, with the tools the tests and checks 
 
 test: .venv/installed-dev ## run every test, real Envoy and real processes included; WORKERS=1 runs one at a time
 	.venv/bin/python -m pytest -n $(or $(WORKERS),2) --dist loadfile $(ARGS)
+
+fuzz: .venv/installed-dev ## look for what nobody expects, in the API and in every reader; SECONDS=N for each, TARGETS="bundle gate"
+	EXAMPLES=$(or $(EXAMPLES),100) .venv/bin/python -m pytest -q --timeout 3600 tests/fuzz $(ARGS)
+	$(PIP_INSTALL) atheris==3.0.0
+	for target in $(or $(TARGETS),$$(PYTHONPATH=. .venv/bin/python tests/fuzz/cover.py)); do \
+		.venv/bin/python -W ignore tests/fuzz/cover.py $$target $(or $(SECONDS),60) || exit 1; done
 
 soak: .venv/installed-dev ## sleep and wake ten thousand times, and count what is left; CYCLES=N for another number
 	CYCLES=$(or $(CYCLES),10000) .venv/bin/python -m pytest -s tests/system/soak.py $(ARGS)
@@ -39,7 +45,7 @@ lint: .venv/installed-dev ## ruff, mypy and import-linter
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-demo: .venv/installed ## start Kasbah, deploy the examples, call them; ONESHOT=1 ends by itself
+demo: .venv/installed ## start Kasbah, deploy the examples, call them, then several sites and the law; ONESHOT=1 ends by itself
 	.venv/bin/python -m demo $(if $(filter-out 0,$(ONESHOT)),--oneshot)
 
 bench: .venv/installed ## measure beside Envoy by hand, nginx and LiteLLM; QUICK=1 ends within five minutes, ONLY=GROUP
@@ -50,7 +56,7 @@ lock: .venv/installed-dev ## resolve the dependencies again into both lock files
 	$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove .venv and what the tools cache; Kasbah's own data folders are left alone
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
 	find kasbah tests demo bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # A virtual environment holds absolute paths: one that was made elsewhere, or by other means, is made again.

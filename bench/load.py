@@ -22,6 +22,7 @@ wrk.method = %(method)s
 wrk.path = %(path)s
 wrk.body = %(body)s
 %(headers)s
+%(pause)s
 
 function done(summary, latency, requests)
   local errors = summary.errors
@@ -36,12 +37,13 @@ end
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is sent, again and again. A body makes it a POST."""
+    """What is sent, again and again, after a pause where there is one. A body makes it a POST."""
 
     port: int
     headers: Mapping[str, str]
     path: str = "/"
     body: str = ""
+    pause_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ def script(order: Order) -> str:
         "path": _lua(order.path),
         "body": _lua(order.body) if order.body else "nil",
         "headers": headers,
+        "pause": f"function delay() return {order.pause_ms} end" if order.pause_ms else "",
         "mark": MARK,
     }
 

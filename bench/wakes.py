@@ -2,7 +2,8 @@
 
 From stopped: the first byte through the gateway, less the time that the very same command needs on the bare machine
 from being spawned to its first 200, both in turns. The command and its environment are read from the replica's process
-while it runs, and its folder is copied; only its port is another. From frozen: the first byte through the gateway,
+while it runs, and its folder is copied; only its port is another. Before each of the two everything rests a moment:
+what follows a replica's end is not part of the next start. From frozen: the first byte through the gateway,
 beside that of a warm request, both on new connections.
 """
 
@@ -29,11 +30,12 @@ from demo.load import Target
 EXAMPLES = Path(__file__).parents[1] / "examples"
 APPS = {"hello-python": "/healthz", "semantic-search": "/healthz"}
 QUICK_APPS = ("hello-python",)
-WAKES, QUICK_WAKES = 25, 15
+WAKES, QUICK_WAKES = 40, 15
 MOST_FROM_STOPPED_MS = 15.0
 MOST_FROM_FROZEN_MS = 5.0
 START_SECONDS = 60.0
 LOOK_SECONDS = 0.001
+REST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,9 @@ def _app(site: Installation, folder: Path, name: str, count: int) -> Iterator[Ro
     woken, bare, frozen, warm = [], [], [], []
     for _ in range(count):
         site.sleep(name, "stopped")
+        time.sleep(REST_SECONDS)
         woken.append(_first_byte(target, path))
+        time.sleep(REST_SECONDS)
         bare.append(_bare_start(command, path))
     yield _overhead(name, woken, bare)
     for _ in range(count):

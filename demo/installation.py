@@ -47,13 +47,14 @@ class Installation:
         self._binary = binary
         own = {"KASBAH_CONTEXT": str(self.context)}
         others = {name: value for name, value in os.environ.items() if name not in ("KASBAH_URL", "KASBAH_TOKEN")}
-        self._env = {**others, **own}
+        self.env = {**others, **own}
 
     async def up(self) -> None:
-        """Start it, on the usual ports where they are free. Cancelling waits until it is up: what has only begun to
-        start cannot be taken down."""
+        """Start it in Morocco, on the usual ports where they are free, so that other sites can join. Cancelling waits
+        until it is up: what has only begun to start cannot be taken down."""
         ports = [part for option, port in PREFERRED.items() for part in (option, f"127.0.0.1:{_free_or_any(port)}")]
-        starting = asyncio.create_task(self._json("up", "-d", "--data-dir", str(self.folder), *ports))
+        place = ("--country", "MA", "--sites", "127.0.0.1:0")
+        starting = asyncio.create_task(self.json("up", "-d", "--data-dir", str(self.folder), *ports, *place))
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -62,7 +63,7 @@ class Installation:
 
     async def down(self) -> None:
         """Stop it and everything it runs."""
-        await self._run("down", "--data-dir", str(self.folder))
+        await self.command("down", "--data-dir", str(self.folder))
 
     async def take_down_leftover(self) -> bool:
         """End and remove what an earlier demonstration left, but for the package managers' caches."""
@@ -78,26 +79,26 @@ class Installation:
 
     async def deploy(self, path: Path, on_line: Callable[[str], None]) -> None:
         """Deploy a folder and wait until it serves."""
-        await self._run("deploy", str(path), on_line=on_line, seconds=DEPLOY_SECONDS)
+        await self.command("deploy", str(path), on_line=on_line, seconds=DEPLOY_SECONDS)
 
     async def create_key(self, name: str) -> str:
         """A new key for every service."""
-        return str((await self._json("keys", "create", name))["key"])
+        return str((await self.json("keys", "create", name))["key"])
 
     async def last_lines(self, name: str) -> list[str]:
         """What a service's replicas wrote last; nothing where that cannot be read."""
         try:
-            return (await self._run("logs", name, "--tail", str(TAIL))).splitlines()
+            return (await self.command("logs", name, "--tail", str(TAIL))).splitlines()
         except Failed:
             return []
 
     async def describe(self, name: str) -> Document:
         """Everything known about a service."""
-        return await self._json("describe", name)
+        return await self.json("describe", name)
 
     async def sleep(self, name: str, state: str) -> None:
         """Put a service to sleep, and wait until it is `state`: `frozen` or `stopped`."""
-        await self._run("sleep", name, *(["--stop"] if state == "stopped" else []))
+        await self.command("sleep", name, *(["--stop"] if state == "stopped" else []))
         await self.reaches(name, state)
 
     async def reaches(self, name: str, state: str) -> None:
@@ -112,23 +113,44 @@ class Installation:
             reason = seen.get("reason") or "no reason given"
             raise Failed(f"{name} is {seen.get('state')} ({reason}) and not {state} after {STATE_SECONDS:.0f} s")
 
-    async def _json(self, *arguments: str) -> Document:
-        output = await self._run(*arguments, "-o", "json")
+    async def json(self, *arguments: str) -> Any:
+        """What the command printed, read as JSON."""
+        output = await self.command(*arguments, "-o", "json")
         try:
-            document: Document = json.loads(output)
+            return json.loads(output)
         except ValueError:
             raise Failed(f"`kasbah {' '.join(arguments)} -o json` did not print JSON but: {output[:200]!r}") from None
-        return document
 
-    async def _run(
-        self, *arguments: str, on_line: Callable[[str], None] = _ignore, seconds: float = COMMAND_SECONDS
+    async def command(
+        self,
+        *arguments: str,
+        on_line: Callable[[str], None] = _ignore,
+        seconds: float = COMMAND_SECONDS,
+        expect: int = 0,
     ) -> str:
-        """What the command printed. Raises Failed where it does not succeed in time."""
-        return await run([str(self._binary), *arguments], env=self._env, on_line=on_line, seconds=seconds)
+        """What the command printed. Raises Failed where it does not end in time with the exit code `expect`."""
+        return await run(self.argv(*arguments), env=self.env, on_line=on_line, seconds=seconds, expect=expect)
+
+    def argv(self, *arguments: str) -> list[str]:
+        """The command, as the operating system takes it."""
+        return [str(self._binary), *arguments]
+
+    def sites_url(self) -> str:
+        """Where other sites dial in."""
+        return str(json.loads((self.folder / "control" / "endpoint.json").read_text())["sites"])
+
+    def gateway(self) -> str:
+        """Where the gateway of the first site answers, HOST:PORT."""
+        return str(json.loads((self.folder / "agent" / "endpoint.json").read_text())["gateway"])
 
 
 async def run(
-    argv: list[str], *, env: Mapping[str, str] | None = None, on_line: Callable[[str], None] = _ignore, seconds: float
+    argv: list[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] = _ignore,
+    seconds: float,
+    expect: int = 0,
 ) -> str:
     """What a command printed on standard output; `on_line` hears every line of both outputs as it comes."""
     process = await asyncio.create_subprocess_exec(
@@ -162,8 +184,9 @@ async def run(
         raise Failed(_with_tail(f"`{shown}` did not end within {seconds:.0f} s", tail)) from None
     finally:
         await _ended(process)
-    if code != 0:
-        raise Failed(_with_tail(f"`{shown}` failed with exit code {code}", tail))
+    if code != expect:
+        how = f"failed with exit code {code}" if code else f"worked, and was to end with exit code {expect}"
+        raise Failed(_with_tail(f"`{shown}` {how}", tail))
     return "\n".join(output)
 
 
@@ -203,3 +226,10 @@ def _free_or_any(port: int) -> int:
         except OSError:
             return 0
     return port
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])

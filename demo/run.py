@@ -1,4 +1,5 @@
-"""The demonstration from start to end: up, deploy everything, put it to sleep and call it, report, down.
+"""The demonstration from start to end: up, deploy everything, put it to sleep and call it, report, tell the story of
+several sites, down.
 
 What fails is noted and the rest still runs, so that one look at the report shows everything. However it ends, by
 itself, by Ctrl-C or by an error, what was started is taken down.
@@ -13,11 +14,13 @@ import time
 import traceback
 from collections.abc import Awaitable
 from pathlib import Path
+from typing import Protocol
 
 from demo.installation import Failed, Installation, eventually, run
 from demo.load import Tally, Target
 from demo.report import Played, Report, Screen
 from demo.scenes import Scene, scenes
+from demo.story import Story
 
 COMPILE_SECONDS = 60.0
 WAKE_REPORTED_SECONDS = 10.0
@@ -27,17 +30,32 @@ INTERRUPTED = 130
 
 def main(root: Path, *, oneshot: bool) -> int:
     """Run it; the exit code is 0 only where nothing failed."""
-    return asyncio.run(Demonstration(root, Screen()).run(oneshot=oneshot))
+    screen = Screen()
+    installation = Installation(root / ".venv" / "bin" / "kasbah", root / ".kasbah" / "demo")
+    story = Story(installation, screen, root / ".kasbah" / "demo-sites")
+    return asyncio.run(Demonstration(root, screen, installation, story).run(oneshot=oneshot))
+
+
+class Told(Protocol):
+    """A story that is told once everything is up, and ended however that went."""
+
+    async def tell(self) -> None:
+        """All of it. Raises Failed at the first step that does not hold."""
+
+    async def end(self) -> None:
+        """End what it started, now or in an earlier run."""
 
 
 class Demonstration:
-    """One run, from the repository at `root`."""
+    """One run, from the repository at `root`; with a story, that is the second act."""
 
-    def __init__(self, root: Path, screen: Screen) -> None:
+    def __init__(self, root: Path, screen: Screen, installation: Installation, story: Told | None = None) -> None:
         self._examples = root / "examples"
-        self._installation = Installation(root / ".venv" / "bin" / "kasbah", root / ".kasbah" / "demo")
+        self._installation = installation
+        self._story = story
         self._screen = screen
         self._report = Report()
+        self._told = False
         self._started = time.perf_counter()
 
     async def run(self, *, oneshot: bool) -> int:
@@ -47,6 +65,8 @@ class Demonstration:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupt, showing)
         code = await self._outcome(showing)
+        if self._story is not None and not await self._tried("take the other sites down", self._story.end()):
+            code = code or 1
         return code if await self._tried("take everything down", self._installation.down()) else code or 1
 
     def _interrupt(self, showing: asyncio.Task[None]) -> None:
@@ -56,8 +76,7 @@ class Demonstration:
     async def _outcome(self, showing: asyncio.Task[None]) -> int:
         """How it went. Being interrupted while it only stays up is a good end."""
         await asyncio.wait({showing})
-        reported = self._report.seconds > 0
-        if showing.cancelled() and not reported:
+        if showing.cancelled() and not self._told:
             return INTERRUPTED
         if not showing.cancelled() and showing.exception() is not None:
             self._tell(showing.exception())
@@ -81,11 +100,24 @@ class Demonstration:
         await self._complete_wakes()
         self._report.seconds = time.perf_counter() - self._started
         self._screen.report(self._report)
+        await self._second_act()
+        self._told = True
         if not oneshot:
             await self._stay(key)
 
+    async def _second_act(self) -> None:
+        """The story, which shows its own steps; one that does not hold ends it and is a failure."""
+        try:
+            if self._story is not None:
+                await self._story.tell()
+        except Failed as error:
+            self._report.problems.append(f"the story of several sites: {error}")
+            self._screen.say(f"FAILED the story of several sites: {error}", "bold red")
+
     async def _start(self) -> None:
         with self._screen.step("take down what an earlier demonstration left"):
+            if self._story is not None:
+                await self._story.end()
             await self._installation.take_down_leftover()
         with self._screen.step("start Kasbah: control plane, agent and gateway"):
             await self._installation.up()

@@ -110,3 +110,9 @@ class Unavailable(KasbahError):
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.retry_after = retry_after
+
+
+def first_of(group: BaseExceptionGroup[KasbahError]) -> KasbahError:
+    """The first error in a group, however deep it lies."""
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first

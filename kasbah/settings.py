@@ -46,8 +46,9 @@ class Limits:
     ended_replicas: int = 20
     """Ended replicas whose logs are kept, per service."""
 
-    ready_networks: int = 4
-    """Networks that stand ready for replicas, as root: so many can start at once without waiting for one to be made."""
+    ready_seats: int = 4
+    """Processes that stand ready to become replicas, each confined as far as it can be before it is known what it will
+    be: so many can start at once without waiting for one to be made."""
 
     access_log_bytes: int = 32 * 2**20
     """The gateway's access log is rotated at this size."""
@@ -76,8 +77,9 @@ class AgentSettings:
     control_url: str
     """Where the control plane answers, `http://HOST:PORT`."""
 
-    token_file: Path
-    """The file that holds the site's token (0600)."""
+    token_file: Path | None = None
+    """The file that holds the site's token (0600), for the site `local`; None: the site has joined, and proves itself
+    with its certificate."""
 
     gateway: str = DEFAULT_GATEWAY
     """Where the gateway listens, HOST:PORT; port 0 takes a free one and keeps it."""
@@ -97,6 +99,17 @@ class AgentSettings:
 
     certificates: Path | None = None
     """The folder of the certificates, `NAME.crt` with `NAME.key`; None: `certificates` in the data folder."""
+
+    peers: str | None = None
+    """Where the gateway takes what other sites' gateways send, HOST:PORT, once the site has an identity; port 0 takes a
+    free one and keeps it. None: nowhere."""
+
+    peers_address: str | None = None
+    """Where other sites reach that, HOST:PORT, where it is not `peers` itself: behind an address translation, say."""
+
+    tunnel: bool = False
+    """Other sites cannot dial this one: it holds tunnels to those that can be dialled, and takes what they send through
+    these."""
 
     gateway_memory: int | None = None
     """Bytes that the gateway may hold; near them it refuses new requests rather than be killed. None: a quarter of the
@@ -118,6 +131,10 @@ class ControlSettings:
 
     api: str = DEFAULT_API
     """Where the API listens, HOST:PORT; port 0 takes a free one and keeps it."""
+
+    sites: str | None = None
+    """Where sites that joined dial in, HOST:PORT, with TLS; port 0 takes a free one and keeps it. None: nowhere, and
+    the site `local` is the only one."""
 
     database_url: str | None = None
     """SQLAlchemy's URL; None: SQLite below the data folder."""

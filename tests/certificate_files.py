@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 """What tests that read no clock take for the present."""
@@ -58,6 +58,15 @@ class Authority:
         if names:
             alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
             builder = builder.add_extension(alternatives, critical=False)
+        return self._signed(builder), pem_of(own)
+
+    def issue_site(self, identity: str) -> tuple[bytes, bytes]:
+        """A certificate for a site's gateway, which is a server's and a client's, and its key."""
+        own = new_key()
+        builder = self._builder(_named("a site"), own, self.now - DAY, self.now + 80 * DAY)
+        named = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity)])
+        uses = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        builder = builder.add_extension(named, critical=True).add_extension(uses, critical=False)
         return self._signed(builder), pem_of(own)
 
     def put(self, folder: Path, file: str, *names: str, **how: datetime) -> None:

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 from golden_files import Golden
+from hypothesis import HealthCheck, settings
 
 GOLDEN = Path(__file__).parent / "golden"
+# How long an example takes says nothing of what is tested: on a crowded machine the first one, which loads what others
+# find loaded, takes longer than hypothesis allows by itself, and a test would fail that has found nothing.
+settings.register_profile("kasbah", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kasbah")
+
 ASKED = pytest.StashKey[set[Path]]()
 
 

@@ -107,7 +107,7 @@ def _write_keys(file: Path, key: str) -> None:
     """The script that Kasbah's gateway runs, with one key in it."""
     digest = hashlib.sha256(key.encode()).hexdigest()
     text = resources.files("kasbah.agent.gateway").joinpath("keys.lua").read_text()
-    file.write_text(f"local DATA = [==[\n{digest}=ky-bench,bench\n]==]\n{text}")
+    file.write_text(f"local DATA = [==[\n{digest}=ky-bench,bench,,\n]==]\n{text}")
 
 
 def _filled(name: str, folder: Path, **values: object) -> Path:

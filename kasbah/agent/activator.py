@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from kasbah.agent.gateway import names
-from kasbah.agent.gateway.listeners import GATE_UNAVAILABLE, error_body
+from kasbah.agent.gateway.replies import GATE_UNAVAILABLE, error_body
 from kasbah.agent.gateway.wiring import HEADER_KILOBYTES
 from kasbah.agent.waiting import Answer, Released
 from kasbah.decide.activation import Refuse
@@ -98,7 +98,7 @@ def _released(released: Released) -> bytes:
 def _refused(refusal: Refuse) -> bytes:
     kind = "rate_limit_error" if refusal.status == 429 else "server_error"
     body = json.dumps(error_body(refusal.code, kind, refusal.message)).encode()
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": "application/json", names.REFUSED_HEADER: "1"}
     if refusal.retry_after is not None:
         headers["retry-after"] = str(max(1, round(refusal.retry_after.total_seconds())))
     status = GATE_UNAVAILABLE if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else refusal.status

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import json
 import os
 import secrets
 import signal
-import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -22,33 +19,41 @@ import structlog
 import uvloop
 
 from kasbah.agent.activator import open_gate
+from kasbah.agent.audit.log import SiteLog
+from kasbah.agent.audit.requests import Requests
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder
 from kasbah.agent.certificates import Certificates
 from kasbah.agent.coldlog import ColdLog
 from kasbah.agent.door import Door
 from kasbah.agent.gateway.controller import GatewayController
+from kasbah.agent.identity import Identity
 from kasbah.agent.keyring import Keyring
+from kasbah.agent.last_word import LastWord
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
+from kasbah.agent.nearness import NEARNESS_PERIOD, Nearness
 from kasbah.agent.paths import Paths
 from kasbah.agent.probe import NetworkProber
+from kasbah.agent.proof import SiteIdentity
 from kasbah.agent.reconciler import Parts, Reconciler
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.runner.launch import ensure_runner, process_driver
-from kasbah.agent.serving import serve_tcp, serve_unix
+from kasbah.agent.serving import announce, bound, loopback, serve_tcp, serve_unix
+from kasbah.agent.shelf import Shelf
 from kasbah.agent.space import Housekeeper
 from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
 from kasbah.agent.tools import Tools
+from kasbah.agent.visits import Visits
 from kasbah.clock import SystemClock
 from kasbah.decide.keeping import AtWork
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
 from kasbah.drivers.ports import Ports
 from kasbah.drivers.process import ProcessDriver
-from kasbah.errors import Conflict, KasbahError
+from kasbah.errors import KasbahError, first_of
 from kasbah.loop import Loop
 from kasbah.settings import AgentSettings
 
@@ -60,6 +65,7 @@ CERTIFICATES_PERIOD = timedelta(seconds=2)
 EGRESS_PERIOD = timedelta(seconds=30)
 """How often the names in what services may call are looked up again."""
 
+AUDIT_PERIOD = timedelta(seconds=10)
 METER_PERIOD = timedelta(seconds=1)
 STATUS_PERIOD = timedelta(seconds=2)
 STATUS_PAUSE = 0.02
@@ -72,30 +78,12 @@ def run(settings: AgentSettings) -> None:
     os.umask(0o022)
     paths = Paths(settings.data_dir.resolve())
     paths.make()
-    with _alone(paths):
+    with paths.held():
         try:
             uvloop.run(Agent(settings, paths).run())
         except BaseExceptionGroup as group:
             expected = group.subgroup(KasbahError)
-            raise (_first(expected) if expected is not None else group) from None
-
-
-def _first(group: BaseExceptionGroup[KasbahError]) -> KasbahError:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-@contextlib.contextmanager
-def _alone(paths: Paths) -> Iterator[None]:
-    """One agent per data folder."""
-    with (paths.root / "agent.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(
-                f"another agent runs on {paths.root}", hint="end it first, or use another --data-dir"
-            ) from None
-        yield
+            raise (first_of(expected) if expected is not None else group) from None
 
 
 class _ToldToEnd(Exception):
@@ -115,13 +103,22 @@ class Agent:
         self._acted_on: tuple[object, str] | None = None
         self._prober = NetworkProber()
         self._ports = Ports()
-        self._ledger = Ledger(paths.ledger)
+        self._word = LastWord(paths.ledger / "word.json", self._clock)
+        self._ledger = Ledger(paths.ledger, self._word.judge)
         self._meter = Meter(paths.envoy / "access.log", paths.usage)
         self._blobs = BlobStore(paths, settings.limits)
         folder = settings.certificates or paths.data_dir / "certificates"
         self._certificates = Certificates(folder, paths.certificates, self._clock)
+        self._identity = SiteIdentity(paths.identity)
+        self._nearness = Nearness()
         self._link = Link(
-            settings.control_url, settings.token_file, self._ledger, self._meter, lambda: self._reconciling.nudge()
+            settings.control_url,
+            settings.token_file,
+            self._ledger,
+            self._meter,
+            lambda: self._reconciling.nudge(),
+            identity=Identity(paths.identity),
+            word=self._word,
         )
         self._reconciling = Loop("reconcile", self._reconcile, period=PERIOD)
 
@@ -163,25 +160,27 @@ class Agent:
             report_interval=self._settings.load_report_interval,
             on_report=lambda report: self._reconciler.reported(report),
             tls=self._settings.tls,
+            peers=self._settings.peers,
+            tunnel=self._settings.tunnel,
             memory=self._settings.gateway_memory,
             connections=self._settings.gateway_connections,
         )
-        self._gateway_for_replicas = _loopback(self._gateway.listen)
+        self._gateway_for_replicas = loopback(self._gateway.listen)
         if self._settings.tls is not None:
             await self._renew_certificates()
+        await self._identity.renew(self._gateway.identify)
         await self._link.introduce()
+        self._open_audit(closing)
         self._reconciler = self._make_reconciler(driver)
         await self._reconciler.adopt(lambda address: self._prober.tcp(address, ADOPTION_PROBE), self._ports.keep)
         await self._first_desired()
         await self._open(driver, closing)
         closing.push_async_callback(self._link.close)
-        closing.push_async_callback(self._prober.close)
         closing.callback(self._meter.close)
 
     def _make_reconciler(self, driver: Driver) -> Reconciler:
-        builder = Builder(self._paths, self._settings.limits, self._blobs, clock=self._clock)
-        self._revisions = Revisions(self._paths, builder, self._blobs, self._spawn, self._build_moved)
-        self._builder = builder
+        self._builder = Builder(self._paths, self._settings.limits, self._blobs, clock=self._clock)
+        self._revisions = Revisions(self._paths, self._builder, self._blobs, self._spawn, self._moved)
         self._keyring = Keyring(self._paths.secrets, self._link.secret, self._spawn, lambda: self._reconciling.nudge())
         self._housekeeper = Housekeeper(
             self._paths,
@@ -193,7 +192,7 @@ class Agent:
         )
         identity = self._ledger.identity
         assert identity is not None
-        starter = Starter(
+        starter = self._starter = Starter(
             prober=self._prober,
             prepared=self._revisions.prepared,
             new_id=lambda: ReplicaId(make_id("replica", secrets.token_bytes(10))),
@@ -226,6 +225,16 @@ class Agent:
             )
         )
 
+    def _open_audit(self, closing: contextlib.AsyncExitStack) -> None:
+        """The site's audit log, before anything that it tells of."""
+        identity = self._ledger.identity
+        assert identity is not None
+        self._link.audit = self._audit = SiteLog(
+            self._paths.audit, identity.installation, identity.site, self._clock.now
+        )
+        closing.callback(self._audit.close)
+        self._meter.tell = Requests(self._audit, self._paths.audit / "requests").tell
+
     async def _first_desired(self) -> None:
         """The ledger's desired state will do; only a site that never had one waits for the control plane."""
         while self._ledger.desired is None:
@@ -245,8 +254,11 @@ class Agent:
             self._gateway_for_replicas = await driver.lead_to(self._gateway.listen)
         closing.push_async_callback(self._gateway.close)
         self._reconciler.go_on()
-        door = Door(self._paths, self._ledger, self._blobs, self._clock, self._reconciling.nudge, self._housekeeper)
-        self._spawn(serve_unix(door.app(), self._paths.door_socket))
+        shelf = Shelf(self._paths, lambda: self._ledger.desired, self._at_work)
+        nudge = self._reconciling.nudge
+        door = Door(self._paths, self._ledger, self._blobs, self._clock, nudge, self._housekeeper, shelf)
+        visits = Visits(self._reconciler, self._ledger, self._starter, driver)
+        self._spawn(serve_unix(door.app(visits), self._paths.door_socket))
         await self._gateway.live()
         await self._start_loops(driver)
 
@@ -259,38 +271,32 @@ class Agent:
             link=self._link,
             meter=self._meter,
             certificates=self._certificates,
+            identity=self._identity,
+            word=self._word,
+            peers_address=self._settings.peers_address,
             isolation=await driver.isolation(),
             driver=driver.name,
         )
         self._reporter = reporter
-        listening = _bound(self._settings.status)
+        listening = bound(self._settings.status)
         self._spawn(serve_tcp(reporter.app(), listening))
         self._spawn(self._reconciling.run())
         self._spawn(self._hear_endings(driver))
         self._spawn(self._tell_status())
         self._spawn(Loop("egress", driver.renew, period=EGRESS_PERIOD).run())
         self._spawn(Loop("meter", self._count, period=METER_PERIOD).run())
+        self._spawn(Loop("audit", self._tell_audit, period=AUDIT_PERIOD).run())
         self._spawn(Loop("housekeeping", self._keep_house, period=timedelta(minutes=10)).run())
         if self._settings.tls is not None:
             self._spawn(Loop("certificates", self._follow_certificates, period=CERTIFICATES_PERIOD).run())
+        self._spawn(Loop("identity", self._follow_identity, period=CERTIFICATES_PERIOD).run())
+        self._spawn(Loop("nearness", self._measure, period=NEARNESS_PERIOD).run())
         self._spawn(ColdLog(self._paths.envoy / "cold.log", self._note_first_byte).follow())
         self._spawn(self._link.follow())
+        self._spawn(Loop("renewal", lambda: self._link.renew(self._clock.now()), period=timedelta(minutes=1)).run())
         self._spawn(self._gateway.keep_running())
-        self._announce(listening)
-
-    def _announce(self, listening: socket.socket) -> None:
-        host, port = listening.getsockname()[:2]
         tls = self._gateway.tls
-        endpoint = {
-            "gateway": self._gateway.listen,
-            "tls": tls.listen if tls else None,
-            "status": f"{host}:{port}",
-            "pid": os.getpid(),
-        }
-        fresh = self._paths.endpoint.with_suffix(".new")
-        fresh.write_text(json.dumps(endpoint))
-        fresh.replace(self._paths.endpoint)
-        log.info("agent ready", **endpoint)
+        announce(self._paths.endpoint, self._gateway.listen, tls.listen if tls else None, listening)
 
     # --- the loops ------------------------------------------------------------------------------------------------
 
@@ -298,6 +304,7 @@ class Agent:
         self._status_due.set()
 
     async def _reconcile(self) -> None:
+        self._ledger.rejudge()
         await self._reconciler.reconcile()
         desired = self._ledger.desired
         acted_on = (desired.version if desired else None, self._gateway.error)
@@ -305,7 +312,7 @@ class Agent:
             self._acted_on = acted_on
             self._changed()
 
-    def _build_moved(self) -> None:
+    def _moved(self) -> None:
         self._reconciling.nudge()
         self._changed()
 
@@ -314,6 +321,7 @@ class Agent:
             for running in await driver.list():
                 if running.replica == replica:
                     self._reconciler.ended(running)
+                    await asyncio.to_thread(self._audit.end, running)
             self._reconciling.nudge()
 
     async def _tell_status(self) -> None:
@@ -339,10 +347,23 @@ class Agent:
         if self._link.connected:
             await self._link.tell_usage()
 
+    async def _tell_audit(self) -> None:
+        if self._link.connected:
+            await self._link.tell_audit()
+
     async def _follow_certificates(self) -> None:
         if await self._renew_certificates():
+            self._moved()
+
+    async def _follow_identity(self) -> None:
+        if await self._identity.renew(self._gateway.identify):
+            self._moved()
+
+    async def _measure(self) -> None:
+        desired = self._ledger.desired
+        if desired is not None and await self._nearness.measure(desired.peers):
+            self._gateway.near = self._nearness.order
             self._reconciling.nudge()
-            self._changed()
 
     async def _renew_certificates(self) -> bool:
         changed = await self._certificates.renew(self._gateway.certify)
@@ -374,23 +395,3 @@ async def _guarded(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception:
         log.exception("a task of the agent failed")
-
-
-def _bound(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host.strip("[]"), int(port)))
-    except OSError as error:
-        bound.close()
-        raise Conflict(
-            f"the agent's status cannot listen on {address}: {error.strerror}", hint="choose another with --status"
-        ) from error
-    return bound
-
-
-def _loopback(listen: str) -> str:
-    """Where this machine's own processes reach what listens there."""
-    host, _, port = listen.rpartition(":")
-    return f"{'127.0.0.1' if host in ('0.0.0.0', 'localhost', '') else host}:{port}"

@@ -1,4 +1,5 @@
-"""The site's own door, behind its gateway: sources come in and logs go out here, past the control plane; and who
+"""The site's own door, behind its gateway: sources come in, logs go out and commands are
+run inside replicas here, past the control plane; and who
 administers it sees what the site keeps, and has it remove what it does not need.
 
 Each request carries a ticket of the control plane's, for one act on one object at this site.
@@ -14,23 +15,28 @@ from datetime import datetime
 from functools import wraps
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from kasbah.agent import logs
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.paths import Paths
+from kasbah.agent.shelf import Shelf
 from kasbah.agent.space import Housekeeper, Space
+from kasbah.agent.visits import Visits
 from kasbah.api.projects import SpaceView
-from kasbah.api.signing import FREE, Ticket, parse_public, read_ticket
+from kasbah.api.signing import FREE, VOLUMES, Ticket, parse_public, read_ticket
+from kasbah.api.volumes import VolumeView
 from kasbah.clock import Clock
 from kasbah.domain.ids import Digest, ReplicaId, ServiceId
 from kasbah.drivers.interface import LogLine
 from kasbah.errors import Denied, Invalid, KasbahError, Unauthenticated, Unavailable
 
 MOST_LINES = 10_000
+NUMBER = re.compile(r"[0-9]{1,9}")
 ID = re.compile(r"(build-)?[a-z]{2}-[0-9a-z]{16}")
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -46,6 +52,7 @@ class Door:
         clock: Clock,
         stored: Callable[[], None],
         housekeeper: Housekeeper,
+        shelf: Shelf,
     ) -> None:
         self._paths = paths
         self._ledger = ledger
@@ -53,16 +60,26 @@ class Door:
         self._clock = clock
         self._stored = stored
         self._housekeeper = housekeeper
+        self._shelf = shelf
 
-    def app(self) -> Starlette:
-        """The ASGI application."""
+    def app(self, visits: Visits | None = None) -> Starlette:
+        """The ASGI application; with `visits`, commands are run too."""
+
+        async def visit(websocket: WebSocket) -> None:
+            assert visits is not None
+            service = ServiceId(websocket.path_params["service"])
+            await visits.answer(websocket, service, admit=lambda: self._admit(websocket, "exec", service))
+
         return Starlette(
             routes=[
+                *([WebSocketRoute("/v1/services/{service}/exec", visit)] if visits is not None else []),
                 Route("/v1/blobs/{digest}", _answering(self._has_blob), methods=["HEAD"]),
                 Route("/v1/blobs/{digest}", _answering(self._put_blob), methods=["PUT"]),
                 Route("/v1/services/{service}/logs", _answering(self._read_logs), methods=["GET"]),
                 Route("/v1/gc", _answering(self._look_at_space), methods=["GET"]),
                 Route("/v1/gc", _answering(self._free_space), methods=["POST"]),
+                Route("/v1/volumes", _answering(self._list_volumes), methods=["GET"]),
+                Route("/v1/volumes/{service}/{name}", _answering(self._remove_volume), methods=["DELETE"]),
             ]
         )
 
@@ -81,6 +98,8 @@ class Door:
     async def _read_logs(self, request: Request) -> Response:
         service = ServiceId(request.path_params["service"])
         self._admit(request, "logs.read", service)
+        if not ID.fullmatch(service):
+            raise _no_id(service)
         query = request.query_params
         lines = _number(query.get("tail", "100"), "tail", most=MOST_LINES)
         replica = _whose(query.get("replica"), query.get("build"))
@@ -100,11 +119,33 @@ class Door:
 
     def _admit_housekeeping(self, request: Request) -> bool:
         """Whether everything is meant that can be made again."""
-        identity = self._ledger.identity
-        self._admit(request, FREE, identity.site if identity else "")
+        self._admit_to_site(request, FREE)
         return _number(request.query_params.get("everything", "0"), "everything", most=1) == 1
 
-    def _admit(self, request: Request, act: str, wanted: str) -> Ticket:
+    async def _list_volumes(self, request: Request) -> Response:
+        self._admit_to_site(request, VOLUMES)
+        views = [
+            VolumeView(
+                service=one.service,
+                service_name=one.service_name or None,
+                name=one.name,
+                size=one.size,
+                used=one.used,
+            )
+            for one in await self._shelf.look()
+        ]
+        return JSONResponse({"items": [view.model_dump(mode="json") for view in views]})
+
+    async def _remove_volume(self, request: Request) -> Response:
+        self._admit_to_site(request, VOLUMES)
+        await self._shelf.remove(ServiceId(request.path_params["service"]), request.path_params["name"])
+        return Response(status_code=204)
+
+    def _admit_to_site(self, request: Request, act: str) -> None:
+        identity = self._ledger.identity
+        self._admit(request, act, identity.site if identity else "")
+
+    def _admit(self, request: HTTPConnection, act: str, wanted: str) -> Ticket:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         identity = self._ledger.identity
         if scheme.lower() != "bearer" or not text:
@@ -148,11 +189,15 @@ def _answering(work: Handler) -> Handler:
 
 def _whose(replica: str | None, build: str | None) -> ReplicaId | None:
     """Whose log is asked for: a replica's, a build's (kept as if a replica named build-REVISION had written it), or
-    that of all replicas. Only an id may become part of a file's name."""
+    that of all replicas. Only an id may become part of a path."""
     wanted = replica if build is None else f"build-{build}"
     if wanted is not None and not ID.fullmatch(wanted):
-        raise Invalid(f"{replica or build!r} is no id", hint="kasbah describe NAME lists replicas and revisions")
+        raise _no_id(replica or build or "")
     return None if wanted is None else ReplicaId(wanted)
+
+
+def _no_id(text: str) -> Invalid:
+    return Invalid(f"{text[:40]!r} is no id", hint="kasbah describe NAME lists replicas and revisions")
 
 
 def _told(spaces: tuple[Space, ...]) -> Response:
@@ -164,8 +209,8 @@ def _told(spaces: tuple[Space, ...]) -> Response:
 
 
 def _number(text: str, name: str, *, most: int) -> int:
-    if not text.isdigit() or int(text) > most:
-        raise Invalid(f"{name} must be a number from 0 to {most}, not {text!r}")
+    if not NUMBER.fullmatch(text) or int(text) > most:
+        raise Invalid(f"{name} must be a number from 0 to {most}, not {text[:40]!r}")
     return int(text)
 
 

@@ -8,14 +8,14 @@ key, or for another site or installation, is refused; a ledger of a newer format
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
+from kasbah.agent.files import replace_whole
 from kasbah.api.agent import DESIRED_STATE, IDENTITY, Identity
 from kasbah.api.signing import DESIRED, parse_public, verify
 from kasbah.domain.desired import PROTOCOL, DesiredState
@@ -24,7 +24,9 @@ from kasbah.domain.revision import Protocol
 from kasbah.errors import Conflict, Denied, Invalid
 
 FORMAT = 1
+AGAIN = "move it away; the control plane sends the desired state again"
 Found = TypeVar("Found")
+Judge = Callable[[Identity, DesiredState], DesiredState]
 
 
 @dataclass(slots=True)
@@ -36,13 +38,26 @@ class Memory:
 
 
 class Ledger:
-    """The files in `folder`."""
+    """The files in `folder`. `told` is the desired state as it was signed, `desired` what the site acts on of it: what
+    `judge` lets pass, all of it where there is none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, judge: Judge | None = None) -> None:
         self._folder = folder
+        self._judge = judge
         self.identity: Identity | None = self._read_identity()
-        self.desired: DesiredState | None = self._read_desired()
+        self.told: DesiredState | None = self._read_desired()
+        self.desired: DesiredState | None = self._judged()
         self.memory = self._read_memory()
+
+    def rejudge(self) -> bool:
+        """Ask again what of the desired state this site acts on; whether that has changed."""
+        before, self.desired = self.desired, self._judged()
+        return self.desired != before
+
+    def _judged(self) -> DesiredState | None:
+        if self._judge is None or self.told is None or self.identity is None:
+            return self.told
+        return self._judge(self.identity, self.told)
 
     def pin(self, identity: Identity) -> None:
         """Take this identity, once. Raises Conflict where another is pinned already."""
@@ -58,17 +73,24 @@ class Ledger:
         self._write("identity.json", {"identity": json.loads(IDENTITY.dump_json(identity))})
         self.identity = identity
 
+    def pin_owner(self, key: str) -> None:
+        """Pin the owner's key, where none was pinned yet: this site is older than owners are."""
+        if self.identity is not None and not self.identity.owner_key and key:
+            identity, self.identity = replace(self.identity, owner_key=key), None
+            self.pin(identity)
+
     def accept(self, document: bytes, signature: str) -> DesiredState:
         """Check a desired state, write it, and answer with it. Raises Denied or Invalid where it cannot be taken."""
         desired = self._checked(document, signature)
-        if self.desired is not None and desired.version < self.desired.version:
-            raise Denied(f"desired state {desired.version} is older than {self.desired.version}", code="older")
-        if self.desired is not None and desired.version == self.desired.version and desired != self.desired:
+        if self.told is not None and desired.version < self.told.version:
+            raise Denied(f"desired state {desired.version} is older than {self.told.version}", code="older")
+        if self.told is not None and desired.version == self.told.version and desired != self.told:
             raise Denied(f"desired state {desired.version} came twice with different contents", code="changed")
-        if self.desired is not None and desired.epoch > self.desired.epoch:
+        if self.told is not None and desired.epoch > self.told.epoch:
             self._forget_orders(desired)
         self._write("desired.json", {"document": document.decode(), "signature": signature})
-        self.desired = desired
+        self.told = desired
+        self.desired = self._judged()
         return desired
 
     def _forget_orders(self, desired: DesiredState) -> None:
@@ -99,7 +121,7 @@ class Ledger:
         return desired
 
     def _read_identity(self) -> Identity | None:
-        return self._read("identity.json", lambda found: IDENTITY.validate_python(found["identity"]))
+        return self._read("identity.json", _parse_identity)
 
     def _read_desired(self) -> DesiredState | None:
         return self._read("desired.json", lambda found: self._checked(found["document"].encode(), found["signature"]))
@@ -115,24 +137,19 @@ class Ledger:
             return parse(found) if version <= FORMAT else _refuse_newer(path, version)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Invalid(
-                f"{path} is damaged: {type(error).__name__}",
-                hint="move it away; the control plane sends the desired state again",
-            ) from error
+        except (Denied, Invalid) as error:
+            raise type(error)(f"{path} cannot be acted on: {error.message}", hint=AGAIN, code=error.code) from error
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise Invalid(f"{path} is damaged: {type(error).__name__}", hint=AGAIN) from error
 
     def _write(self, name: str, contents: dict[str, Any]) -> None:
-        fresh = self._folder / f"{name}.new"
-        with open(fresh, "w", opener=_private) as file:
-            json.dump({"format": FORMAT, **contents}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._folder / name)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_whole(self._folder / name, json.dumps({"format": FORMAT, **contents}))
+
+
+def _parse_identity(found: dict[str, Any]) -> Identity:
+    identity = IDENTITY.validate_python(found["identity"])
+    parse_public(identity.public_key)
+    return identity
 
 
 def _parse_memory(found: dict[str, Any]) -> Memory:
@@ -148,7 +165,3 @@ def _refuse_newer(path: Path, version: int) -> NoReturn:
         hint="upgrade this agent; replicas go on running meanwhile",
         code="newer_ledger",
     )
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -14,10 +14,16 @@ from pathlib import Path
 
 import httpx
 import structlog
+from pydantic import TypeAdapter
 
+from kasbah.agent.audit.log import SiteLog
+from kasbah.agent.identity import Identity
+from kasbah.agent.last_word import LastWord
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.meter import Meter
 from kasbah.api.agent import (
+    AUDIT_ANSWER,
+    AUDIT_WORD,
     IDENTITY,
     MAX_WAIT_SECONDS,
     PROTOCOL_HEADER,
@@ -26,6 +32,8 @@ from kasbah.api.agent import (
     STATUS_HEADER,
     USAGE_BATCH,
 )
+from kasbah.api.joining import CONTROL_NAME, CertificateAnswer, CertificateRequest
+from kasbah.domain.charter import Signed
 from kasbah.domain.desired import PROTOCOL
 from kasbah.domain.ids import SecretId
 from kasbah.domain.observed import ServiceStatus, SiteStatus
@@ -38,21 +46,27 @@ CALL_DEADLINE = 10.0
 HEARTBEAT = timedelta(seconds=2)
 UNKNOWN_STATUS = (404, 409)
 """The answers to `still` that ask for the whole status."""
+SNI = {"sni_hostname": CONTROL_NAME}
+"""Whatever address it is dialled at, a control plane has this name in its certificate."""
+
+SIGNED = TypeAdapter(Signed)
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Link:
-    """See the module. `on_desired` is called after a newer desired state was written to the ledger. Without a
-    `transport` of its own it dials `url`."""
+    """See the module. `on_desired` is called after a newer desired state was written to the ledger, and to the site's
+    `audit` log where it has one. Without a `transport` of its own it dials `url`."""
 
     def __init__(
         self,
         url: str,
-        token_file: Path,
+        token_file: Path | None,
         ledger: Ledger,
         meter: Meter,
         on_desired: Callable[[], None],
         transport: httpx.AsyncBaseTransport | None = None,
+        identity: Identity | None = None,
+        word: LastWord | None = None,
     ) -> None:
         self.connected = False
         self.last_error = ""
@@ -61,7 +75,11 @@ class Link:
         self._ledger = ledger
         self._meter = meter
         self._on_desired = on_desired
-        self._client = httpx.AsyncClient(timeout=CALL_DEADLINE, trust_env=False, transport=transport)
+        self._identity = identity
+        self._transport = transport
+        self._client = self._dialler()
+        self.audit: SiteLog | None = None
+        self._word = word
         self._sent: SiteStatus | None = None
         self._sent_at = NEVER
         self._mark = ""
@@ -98,8 +116,28 @@ class Link:
         answer = await self._call("GET", f"/agent/v1/desired?{query}", patience=wait + CALL_DEADLINE)
         if answer.status_code == 200:
             desired = self._ledger.accept(answer.content, answer.headers.get(SIGNATURE_HEADER, ""))
+            await self._learn_owner()
+            await self._learn_law(desired.lawbook)
+            if self.audit is not None and desired != known:
+                await asyncio.to_thread(self.audit.accept, known, desired, answer.content)
             log.info("desired state", epoch=desired.epoch, generation=desired.generation)
             self._on_desired()
+
+    async def _learn_owner(self) -> None:
+        """Pin the owner's key, once, where this site was made before there were owners. Nothing waits for it."""
+        if self._ledger.identity is not None and not self._ledger.identity.owner_key:
+            answer = await self._call("GET", "/agent/v1/identity")
+            self._ledger.pin_owner(IDENTITY.validate_json(answer.content).owner_key)
+
+    async def _learn_law(self, version: int) -> None:
+        """Take the lawbook that holds here now, where it is later than the one that is held."""
+        identity, word = self._ledger.identity, self._word
+        if identity is None or not identity.owner_key or word is None or version <= word.law_version:
+            return
+        answer = await self._call("GET", f"/agent/v1/lawbooks/{version}")
+        signed = SIGNED.validate_json(answer.content)
+        await asyncio.to_thread(word.take_law, identity, signed)
+        self._ledger.rejudge()
 
     async def tell(self, status: SiteStatus) -> None:
         """Send what is seen, if it says something new or the last word is old."""
@@ -133,9 +171,40 @@ class Link:
                 raise Unavailable(f"the control plane did not acknowledge usage batch {batch.sequence}")
             await asyncio.to_thread(self._meter.acknowledge, batch.sequence)
 
+    async def tell_audit(self) -> None:
+        """Show the site's audit log, and look at the control plane's; once more where there is an answer to that."""
+        for _ in range(2 if self.audit is not None else 0):
+            assert self.audit is not None
+            word = await asyncio.to_thread(self.audit.word)
+            answer = await self._call("POST", "/agent/v1/audit", body=AUDIT_WORD.dump_json(word), expected=(404,))
+            if answer.status_code == 404:  # a control plane of the version before
+                return
+            if not await asyncio.to_thread(self.audit.hear, AUDIT_ANSWER.validate_json(answer.content)):
+                return
+
     async def secret(self, secret: SecretId, version: int) -> bytes:
         """A secret's value, which the desired state names."""
         return (await self._call("GET", f"/agent/v1/secrets/{secret}/{version}")).content
+
+    async def renew(self, now: datetime) -> None:
+        """Get a certificate, or a new one, where that is due. The next calls are made with it."""
+        identity = self._identity
+        if identity is None or not await asyncio.to_thread(identity.due, now):
+            return
+        request = await asyncio.to_thread(identity.request)
+        body = CertificateRequest(csr=request).model_dump_json().encode()
+        answer = CertificateAnswer.model_validate_json(
+            (await self._call("POST", "/agent/v1/certificate", body=body)).content
+        )
+        await asyncio.to_thread(identity.take, answer.certificate, answer.authority)
+        if self._token_file is None:
+            before, self._client = self._client, self._dialler()
+            await before.aclose()
+
+    def _dialler(self) -> httpx.AsyncClient:
+        """Who has a token shows that; who has joined shows his certificate."""
+        trust = True if self._token_file is not None or self._identity is None else self._identity.client()
+        return httpx.AsyncClient(timeout=CALL_DEADLINE, trust_env=False, transport=self._transport, verify=trust)
 
     async def close(self) -> None:
         """Hang up."""
@@ -152,14 +221,15 @@ class Link:
         patience: float = CALL_DEADLINE,
     ) -> httpx.Response:
         try:
+            token = self._token_file.read_text().strip() if self._token_file is not None else ""
             headers = {
-                "authorization": f"Bearer {self._token_file.read_text().strip()}",
+                **({"authorization": f"Bearer {token}"} if token else {}),
                 "content-type": "application/json",
                 PROTOCOL_HEADER: str(PROTOCOL),
                 **({STATUS_HEADER: mark} if mark else {}),
             }
             answer = await self._client.request(
-                method, self._url + path, content=body, headers=headers, timeout=patience
+                method, self._url + path, content=body, headers=headers, timeout=patience, extensions=SNI
             )
         except (httpx.HTTPError, OSError) as error:
             self.connected = False
@@ -169,6 +239,8 @@ class Link:
             raise Unavailable(f"the control plane answered {answer.status_code} to {method} {path.partition('?')[0]}")
         self.connected = True
         self.last_error = ""
+        if self._word is not None:
+            self._word.heard()
         return answer
 
     def _note(self, error: KasbahError) -> None:

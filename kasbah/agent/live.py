@@ -104,6 +104,12 @@ class Replicas:
         """Those that could answer a request now: the ready ones, else those that only drain."""
         return self.ready or [one for one in self if one.state is ReplicaState.DRAINING]
 
+    @property
+    def last_words(self) -> tuple[str, ...]:
+        """The last lines of the one that ended last."""
+        ended = [(one.since, one.exit.tail) for one in self if one.exit is not None and one.exit.tail]
+        return max(ended, default=(None, ()))[1]
+
     def snapshot(self) -> tuple[Replica, ...]:
         """All, frozen in time."""
         return tuple(one.seen() for one in self)
@@ -131,6 +137,12 @@ class Replicas:
         for index, one in enumerate(carrying):
             one.in_flight += (gone_on + index) // len(carrying)
         return begun
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether one to which the gateway sends requests is to get none any more. Its end waits for that."""
+        taking = {one.address for one in self.ready}
+        return any(one.address not in taking for one in self._published if not one.draining)
 
     def publish(self, cluster: str, *, limited: bool) -> int:
         """Tell the gateway where requests go now, if that changed; with a hard limit to the gate, every one of them.
@@ -200,16 +212,19 @@ class Replicas:
         live.life = self._spawn(begin())
 
     def thaw(self, replica: ReplicaId) -> None:
-        """Give a frozen one its CPU back; it is ready as soon as it has it."""
+        """Give a frozen one its CPU back. It is ready as soon as that is ordered: what reaches it before it runs waits
+        in its own sockets, for less time than the answer to the order takes."""
         live = self._all[replica]
         live.state = ReplicaState.STARTING
 
         async def work() -> None:
             async with live.turn:
-                await self._driver.thaw(replica)
-            live.existing_at = self._clock.steady()
-            if live.state is ReplicaState.STARTING:
-                self._ready(live)
+                order = asyncio.ensure_future(self._driver.thaw(replica))
+                await asyncio.sleep(0)  # the order leaves first
+                live.existing_at = self._clock.steady()
+                if live.state is ReplicaState.STARTING:
+                    self._ready(live)
+                await order
 
         self._spawn(self._or_end(live, work()))
 
@@ -263,7 +278,7 @@ class Replicas:
     # --- the work behind them -------------------------------------------------------------------------------------
 
     async def _prove(self, live: LiveReplica) -> None:
-        failure = await self._starter.prove(live.address, live.pid, self._revision)
+        failure = await self._starter.prove(live.address, live.pid, self._revision, self.start_took)
         if live.state is not ReplicaState.STARTING:
             return
         if failure is None:
@@ -310,7 +325,7 @@ class Replicas:
                 while empty < EMPTY_REPORTS:
                     report = await self._gateway.report_after(seen)
                     seen = report.number
-                    empty = 0 if report.busy(cluster, live.address) else empty + 1
+                    empty = 0 if report.busy(cluster, live.address) or live.leases else empty + 1
         except TimeoutError:
             log.warning("drain deadline passed with requests in flight", replica=live.id, in_flight=live.in_flight)
 

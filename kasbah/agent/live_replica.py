@@ -21,7 +21,7 @@ FORGOTTEN_SECONDS = HOST_KEPT.total_seconds() / 2
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LiveReplica:
-    """One replica. Times ending in `_at` are the clock's steady seconds."""
+    """One replica. Times ending in `_at` are the clock's steady seconds; `leases` are commands run in it."""
 
     id: ReplicaId
     service: ServiceId
@@ -32,6 +32,7 @@ class LiveReplica:
     pid: int | None = None
     exit: Exit | None = None
     in_flight: int = 0
+    leases: int = 0
     assigned: int = 0
     assigned_before: int = 0
     assigned_at: float = float("-inf")
@@ -76,7 +77,7 @@ class LiveReplica:
             state=self.state,
             address=self.address,
             since=self.since,
-            in_flight=self.in_flight,
+            in_flight=self.in_flight + self.leases,
             pid=self.pid,
             exit=self.exit,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
 from datetime import datetime
@@ -40,9 +40,11 @@ INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET r
 
 
 class Meter:
-    """The log at `log` and what was read of it, in the database at `database`. Blocking: call it from a thread."""
+    """The log at `log` and what was read of it, in the database at `database`. Blocking: call it from a thread. `tell`
+    is told of each piece of the log, by file and place, before it is counted."""
 
     def __init__(self, log: Path, database: Path) -> None:
+        self.tell: Callable[[int, int, list[bytes]], object] = lambda *_: None
         self._log = log
         self._old = log.with_suffix(".1")
         self._database = sqlite3.connect(database, check_same_thread=False, isolation_level=None, timeout=10)
@@ -114,6 +116,7 @@ class Meter:
             lines, length = _whole_lines(path, position)
             if not lines:
                 return self._leave(database) if is_over else None
+            self.tell(path.stat().st_ino, position, lines)  # once it is logged; lines that are read again are known
             metered = meter(lines)
             self.unreadable += metered.unreadable
             database.executemany(ADD, [(*_key_row(key), *astuple(one)) for key, one in metered.usage.items()])

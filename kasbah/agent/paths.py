@@ -6,20 +6,28 @@ DATA/agent/builds/     built revisions
 DATA/agent/cache/      the package managers' own caches
 DATA/agent/logs/       SERVICE/REPLICA.log, and SERVICE/build-REVISION.log
 DATA/agent/replicas/   REPLICA/: a replica's private working folder
+DATA/agent/volumes/    SERVICE/NAME/: what services keep; no program of ours removes it unasked
 DATA/agent/runner/     the runner's records and pipes
 DATA/agent/envoy/      Envoy's bootstrap, logs and record
 DATA/agent/secrets/    the secrets that services here use, sealed under the key beside them
 DATA/agent/certificates/  the last good certificate of each file, with its key
+DATA/agent/identity/   the site's key and certificates (`identity.py`)
+DATA/agent/audit/      the site's own audit log, its key, and what proves single requests for a while
 DATA/agent/usage.db    what was metered and not yet acknowledged
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from kasbah.errors import Conflict
 
 LONGEST_SOCKET_FOLDER = 80
 """A Unix socket's path holds 107 bytes; names below the folder take up to 26."""
@@ -60,6 +68,10 @@ class Paths:
         return self.root / "replicas"
 
     @property
+    def volumes(self) -> Path:
+        return self.root / "volumes"
+
+    @property
     def runner(self) -> Path:
         return self.root / "runner"
 
@@ -74,6 +86,14 @@ class Paths:
     @property
     def certificates(self) -> Path:
         return self.root / "certificates"
+
+    @property
+    def identity(self) -> Path:
+        return self.root / "identity"
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "audit"
 
     @property
     def usage(self) -> Path:
@@ -117,9 +137,26 @@ class Paths:
         return self.sockets / "patient.sock"
 
     @property
+    def here_socket(self) -> Path:
+        """Envoy's fourth, for what may go to another site too: it asks this one as it asks others."""
+        return self.sockets / "here.sock"
+
+    @property
     def door_socket(self) -> Path:
         """The agent's door for sources and logs, behind Envoy."""
         return self.sockets / "door.sock"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """One agent per data folder: refused while another holds it."""
+        with (self.root / "agent.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict(
+                    f"another agent runs on {self.root}", hint="end it first, or use another --data-dir"
+                ) from None
+            yield
 
     def make(self) -> None:
         """Create every folder, private to this user. Raises PermissionError where the sockets' folder is another's."""
@@ -130,10 +167,12 @@ class Paths:
             self.cache,
             self.logs,
             self.replicas,
+            self.volumes,
             self.runner,
             self.envoy,
             self.secrets,
             self.certificates,
+            self.identity,
         ):
             folder.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kasbah.agent.build.launch import Built
 from kasbah.agent.gateway.load import LoadReport
-from kasbah.domain.gateway import Endpoint, Gateway, Tls
+from kasbah.domain.gateway import Crossing, Endpoint, Gateway, Tls
 from kasbah.domain.ids import Digest, ReplicaId, RevisionId
 from kasbah.domain.revision import Revision
 
@@ -42,6 +42,11 @@ class SiteGateway(GatewayPort, Protocol):
     @property
     def tls(self) -> Tls | None:
         """Where it speaks TLS, and for which names."""
+        ...
+
+    @property
+    def crossing(self) -> Crossing | None:
+        """How it meets those of other sites."""
         ...
 
     async def apply(self, gateway: Gateway) -> None:

@@ -177,7 +177,7 @@ class Reconciler:
         for place, (service, revision, role) in wanted.items():
             unit = self._unit(service, revision, role)
             ready = self._parts.revisions.ensure(service, revision, self._retry_of(service, revision))
-            ready = self._parts.keyring.has(revision) and ready and self._port_holder(unit) is None
+            ready = self._parts.keyring.has(revision) and ready and self._holder(unit) is None
             changed = (unit.service, unit.role, unit.may_run) != (service, role, ready)
             unit.may_run = ready
             unit.protocol = self._parts.ledger.memory.proven.get(revision.id, unit.protocol)
@@ -194,13 +194,14 @@ class Reconciler:
             if unit.makes_way and (heir := self._serving(unit.service.id)) is not None:
                 unit.hand_over(heir)
 
-    def _port_holder(self, unit: Unit) -> Unit | None:
-        """Who has the fixed port that this unit needs, if somebody else has."""
-        port = unit.revision.port
-        if port is None:  # thousands have none: they are not compared with each other
+    def _holder(self, unit: Unit) -> Unit | None:
+        """Who has the fixed port or the volume that this unit needs, if somebody else has."""
+        wanted = unit.revision
+        if not wanted.alone:  # thousands are not: they are not compared with each other
             return None
-        others = (one for one in self.units if one is not unit and one.revision.port == port)
-        return next((one for one in others if one.replicas.alive), None)
+        rivals = [one for one in self._of(unit.service.id) if one.revision.excludes(wanted)]
+        rivals += [one for one in self.units if wanted.port is not None and one.revision.port == wanted.port]
+        return next((one for one in rivals if one is not unit and one.replicas.alive), None)
 
     def _serving(self, service: ServiceId) -> Unit | None:
         """Who serves most of it."""
@@ -232,16 +233,16 @@ class Reconciler:
             self._parts.tools.changed()
 
     def _route(self, desired: DesiredState) -> Gateway:
-        """The same answer as before while nothing that it is made from has changed: a pass over thousands of services
-        that sleep costs little."""
+        """The same answer as before while nothing that it is made from changed: a pass over thousands costs little."""
         lingering = [(unit.service, unit.revision) for unit in self.units if unit.role is Role.RETIRED]
-        protocols, tls = dict(self._parts.ledger.memory.proven), self._parts.gateway.tls
-        made_from = (desired.version, protocols, lingering, tls)
+        protocols, gateway = dict(self._parts.ledger.memory.proven), self._parts.gateway
+        listen, tls, crossing = gateway.listen, gateway.tls, gateway.crossing
+        made_from = (desired.version, protocols, lingering, tls, crossing)
         if self._routed is None or self._routed[0] != made_from:
-            gateway = routing.route(
-                desired, protocols=protocols, lingering=lingering, listen=self._parts.gateway.listen, tls=tls
+            routed = routing.route(
+                desired, protocols=protocols, lingering=lingering, listen=listen, tls=tls, crossing=crossing
             )
-            self._routed = (made_from, gateway)
+            self._routed = (made_from, routed)
         return self._routed[1]
 
     # --- trials and orders ----------------------------------------------------------------------------------------
@@ -276,9 +277,9 @@ class Reconciler:
         return self._parts.keyring.problem or "waiting for its secrets"
 
     def _make_way_for(self, tried: Unit) -> None:
-        """A fixed port holds one replica: who serves on it stops first, and its callers wait for the outcome."""
+        """A fixed port or a volume is one replica's: who has it stops first, and its callers wait for the outcome."""
         for unit in self._of(tried.service.id):
-            if unit is not tried and tried.revision.port is not None and unit.revision.port == tried.revision.port:
+            if unit is not tried and unit.revision.excludes(tried.revision):
                 unit.make_way(unit.role is Role.SERVING)
 
     def _try(self, status: RevisionStatus, unit: Unit) -> RevisionStatus:
@@ -289,11 +290,11 @@ class Reconciler:
             self._begin_proof(unit, ready[0].address)
         elif unit.role is Role.SERVING and unit.revision.id in self._parts.ledger.memory.proven:
             return replace(status, trial=TrialState.PROVEN)
-        elif (holder := self._port_holder(unit)) is not None and holder.service.id != unit.service.id:
+        elif (holder := self._holder(unit)) is not None and holder.service.id != unit.service.id:
             reason = f"port {unit.revision.port} is held by the service {holder.service.name}: choose another port"
             return replace(status, trial=TrialState.FAILED, reason=reason)
-        elif unit.failures and not unit.replicas.alive:
-            return replace(status, trial=TrialState.FAILED, reason=unit.failure, tail=unit.last_words())
+        elif unit.failed.count and not unit.replicas.alive:
+            return replace(status, trial=TrialState.FAILED, reason=unit.failed.reason, tail=unit.replicas.last_words)
         return replace(status, trial=TrialState.TRYING)
 
     def _begin_proof(self, unit: Unit, address: str) -> None:
@@ -362,7 +363,7 @@ class Reconciler:
             rung=max(serving, key=lambda unit: unit.percent).rung if serving else None,
             replicas=[one for unit in serving or units for one in unit.replicas.snapshot()],
             statuses=revisions,
-            failure=next((unit.failure for unit in serving if unit.failure), ""),
+            failure=next((unit.failed.reason for unit in serving if unit.failed.reason), ""),
         )
         return ServiceStatus(
             service=service.id,
@@ -381,14 +382,14 @@ class Reconciler:
         tried = self._trials.get((service.id, revision))
         proven = revision in self._parts.ledger.memory.proven
         status = replace(build, trial=TrialState.PROVEN if proven else TrialState.UNTRIED)
-        if tried is not None:
-            status = replace(tried, build=build.build, step=build.step)
+        if tried is not None:  # a build may have failed since it was last looked at
+            told = build if build.build is BuildState.FAILED else tried
+            status = replace(tried, build=build.build, step=build.step, reason=told.reason, tail=told.tail)
         unit = self._units.get((service.id, revision))
         if unit is None or unit.role is Role.RETIRED:
             return status
-        trouble = unit.trouble
-        tail = unit.last_words() if trouble else status.tail
-        return replace(status, ready=len(unit.replicas.ready), trouble=trouble, tail=tail)
+        tail = unit.replicas.last_words if unit.trouble else status.tail
+        return replace(status, ready=len(unit.replicas.ready), trouble=unit.trouble, tail=tail)
 
 
 async def _state_of(running: Running, answers: Callable[[str], Coroutine[Any, Any, bool]]) -> ReplicaState:

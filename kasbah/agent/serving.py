@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
+
+from kasbah.api.visits import LONGEST_MESSAGE
+from kasbah.errors import Conflict
+
+log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
@@ -25,7 +33,7 @@ class Server(uvicorn.Server):
 async def serve_unix(app: Starlette, path: Path) -> None:
     """Serve on a Unix socket until cancelled."""
     path.unlink(missing_ok=True)
-    await _serve(uvicorn.Config(app, uds=str(path), **_QUIET))
+    await _serve(uvicorn.Config(app, uds=str(path), **_QUIET, **_SOCKETS))
 
 
 async def serve_tcp(app: Starlette, listening: socket.socket) -> None:
@@ -44,6 +52,12 @@ async def _serve(config: uvicorn.Config, sockets: list[socket.socket] | None = N
         raise
 
 
+_SOCKETS: dict[str, Any] = {
+    "ws": "websockets-sansio",
+    "ws_max_size": LONGEST_MESSAGE,
+    "ws_ping_interval": None,  # callers say that they are there themselves: one whose output stands still cannot answer
+    "ws_per_message_deflate": False,
+}
 _QUIET: dict[str, Any] = {
     "log_config": None,
     "access_log": False,
@@ -51,3 +65,34 @@ _QUIET: dict[str, Any] = {
     "timeout_graceful_shutdown": 1,
     "server_header": False,
 }
+
+
+def bound(address: str) -> socket.socket:
+    """A socket bound to `HOST:PORT`, for the agent's status. Raises Conflict where another has it."""
+    host, _, port = address.rpartition(":")
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        found.close()
+        raise Conflict(
+            f"the agent's status cannot listen on {address}: {error.strerror}", hint="choose another with --status"
+        ) from error
+    return found
+
+
+def announce(file: Path, gateway: str, tls: str | None, status: socket.socket) -> None:
+    """Say where this agent answers, all at once, in its endpoint file."""
+    host, port = status.getsockname()[:2]
+    endpoint = {"gateway": gateway, "tls": tls, "status": f"{host}:{port}", "pid": os.getpid()}
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps(endpoint))
+    fresh.replace(file)
+    log.info("agent ready", **endpoint)
+
+
+def loopback(listen: str) -> str:
+    """Where this machine's own processes reach what listens there."""
+    host, _, port = listen.rpartition(":")
+    return f"{'127.0.0.1' if host in ('0.0.0.0', 'localhost', '') else host}:{port}"

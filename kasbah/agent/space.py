@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from kasbah.agent.blobs import digest_of, stored
 from kasbah.agent.paths import Paths
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.runner import journal
+from kasbah.agent.runner.workdir import remove
 from kasbah.clock import Clock
 from kasbah.decide.keeping import (
     AtWork,
@@ -44,7 +44,7 @@ from kasbah.settings import Limits
 
 CACHES = ("uv", "npm")
 GONE = ".gone-"
-"""A cache has such a name from the moment it is given up until it is removed."""
+"""What lies here has such a name from the moment it is given up until it is removed."""
 
 FRESH = timedelta(hours=1)
 """Sources that arrived so recently are kept though no desired state wants them yet."""
@@ -151,10 +151,10 @@ class Housekeeper:
 
     def _survey(self) -> Found:
         return {
-            Kind.BUILDS: [self._build(folder) for folder in _folders(self._paths.builds)],
+            Kind.BUILDS: [self._build(folder) for folder in folders_in(self._paths.builds)],
             Kind.SOURCES: [_file(path) for path in stored(self._paths.blobs)],
-            Kind.LOGS: [_log(path) for folder in _folders(self._paths.logs) for path in sorted(folder.glob("*.log"))],
-            Kind.CACHES: [_cache(path) for path in _folders(self._paths.cache) if _is_cache(path.name)],
+            Kind.LOGS: [_log(path) for folder in folders_in(self._paths.logs) for path in sorted(folder.glob("*.log"))],
+            Kind.CACHES: [_cache(path) for path in folders_in(self._paths.cache) if _is_cache(path.name)],
         }
 
     def _build(self, folder: Path) -> Item:
@@ -252,7 +252,8 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[int, int, tuple[int, int]]]:
                     todo += [entry.path for entry in entries]
 
 
-def _folders(parent: Path) -> list[Path]:
+def folders_in(parent: Path) -> list[Path]:
+    """The folders in one, by name; links are none."""
     with suppress(OSError):
         return sorted(one for one in parent.iterdir() if one.is_dir() and not one.is_symlink())
     return []
@@ -339,4 +340,4 @@ def _remove(gone: Going, folders: Iterable[Path]) -> None:
         with suppress(OSError):  # the service's other logs are kept
             log.paths[0].parent.rmdir()
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)

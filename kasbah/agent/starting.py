@@ -10,11 +10,14 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
+from kasbah.agent.live_replica import LiveReplica
 from kasbah.agent.ports import NewReplicaId, Prober, Secrets
 from kasbah.api.quantities import format_duration
+from kasbah.decide.probing import pause
 from kasbah.domain.egress import SERVICE
 from kasbah.domain.ids import ReplicaId
 from kasbah.domain.revision import Probe, Protocol, Revision
@@ -22,8 +25,6 @@ from kasbah.domain.service import Service
 from kasbah.drivers.interface import StartOrder
 from kasbah.drivers.ports import is_free
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.05
-"""Seconds between two startup probes: a start of 5 ms is noticed at once, one of a minute is not asked too often."""
 LISTENING = "0A"
 LOOPBACK = "127.0.0.1"
 """Where the gateway asks replicas. Servers that read HOST (many of Node's do) then listen nowhere else."""
@@ -100,7 +101,16 @@ class Starter:
             files=self._secrets.files(revision),
             hosts={_host(service, name): self._gateway().rpartition(":")[0] for name in revision.calls},
             egress=_egress(revision),
+            volumes=revision.volumes,
         )
+
+    def visit(self, live: LiveReplica, service: Service, revision: Revision, argv: tuple[str, ...]) -> StartOrder:
+        """What is needed to run a command in a replica as if it had been started with it."""
+        order = self.order(live.id, service, revision)
+        if revision.port is None:
+            self._give_port(order.port)
+        port = int(live.address.rpartition(":")[2])
+        return replace(order, argv=argv, port=port, env={**order.env, "PORT": str(port)})
 
     def _ways(self, service: Service, revision: Revision) -> dict[str, str]:
         """Where the services that it calls answer: through the gateway, which its key opens for it."""
@@ -119,15 +129,17 @@ class Starter:
         if address:
             self._give_port(int(address.rpartition(":")[2]))
 
-    async def prove(self, address: str, pid: int | None, revision: Revision) -> str | None:
-        """Wait until the startup probe succeeds: None; or say why it did not within the startup deadline."""
+    async def prove(self, address: str, pid: int | None, revision: Revision, usual: timedelta | None) -> str | None:
+        """Wait until the startup probe succeeds: None; or say why it did not within the startup deadline. `usual` is
+        how long the last start of this revision took, where one was seen."""
         deadline = revision.deadlines.startup
-        pause = FIRST_PAUSE
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             async with asyncio.timeout(deadline.total_seconds()):
                 while not (await self._ask(address, revision.health.startup) and _is_its_own(revision.port, pid)):
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 1.5, LONGEST_PAUSE)
+                    wait = pause(loop.time() - began, usual.total_seconds() if usual else None)
+                    await asyncio.sleep(wait)
         except TimeoutError:
             return self._why_not(address, pid, revision)
         return None

@@ -18,9 +18,11 @@ from starlette.routing import Route
 
 from kasbah.agent.certificates import Certificates
 from kasbah.agent.gateway.controller import GatewayController
+from kasbah.agent.last_word import LastWord
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
+from kasbah.agent.proof import SiteIdentity
 from kasbah.agent.reconciler import Reconciler
 from kasbah.clock import Clock
 from kasbah.domain.observed import SiteStatus
@@ -38,13 +40,16 @@ class Reporter:
     link: Link
     meter: Meter
     certificates: Certificates
+    identity: SiteIdentity
+    word: LastWord
+    peers_address: str | None
     isolation: Isolation
     driver: str
 
     def status(self) -> SiteStatus:
         """What the control plane is told."""
         assert self.ledger.identity is not None
-        desired, tls = self.ledger.desired, self.gateway.tls
+        desired, tls, crossing = self.ledger.desired, self.gateway.tls, self.gateway.crossing
         return SiteStatus(
             site=self.ledger.identity.site,
             observed_at=self.clock.now(),
@@ -53,7 +58,9 @@ class Reporter:
             gateway_error=self.gateway.error,
             tls_address=tls.listen if tls else "",
             tls_names=tls.names if tls else (),
-            notes=(*self.certificates.notes, *self.gateway.notes),
+            peers_address=(self.peers_address or crossing.listen) if crossing and crossing.listen else "",
+            tunnel=bool(crossing and crossing.tunnel),
+            notes=self._notes(),
             isolation=self.isolation,
             cpus=float(len(os.sched_getaffinity(0))),
             memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -61,6 +68,10 @@ class Reporter:
             runtimes=available_runtimes(),
             services=self.reconciler.statuses(),
         )
+
+    def _notes(self) -> tuple[str, ...]:
+        own = filter(None, [self.identity.problem])
+        return (*self.certificates.notes, *self.gateway.notes, *own, *self.word.notes(self.ledger.identity))
 
     def problems(self) -> list[str]:
         """Why this site is not ready, empty where it is."""

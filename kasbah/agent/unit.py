@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from kasbah.agent.failures import Failures
 from kasbah.agent.gateway import names
 from kasbah.agent.gateway.load import LoadReport
 from kasbah.agent.live import Replicas
@@ -35,11 +36,9 @@ log = structlog.get_logger()
 LINGERS = timedelta(seconds=2)
 """What has lost its traffic is kept for so long at the least: requests that the gateway sent before it knew still come,
 and only here are they counted for as long as they last."""
-
-
-FORGIVEN_ENDS = 3
-"""So many ends in a row of replicas that had been ready are waited out by who is held: something else killed them. A
-start that fails is not, since the next one will mostly fail too."""
+LET_THROUGH_SECONDS, WAITING_SECONDS = 0.01, 0.25
+"""How much later others hear of a change once callers were let through, and while some wait: on a small machine their
+work would take the processor from the very request that wakes the service."""
 
 
 class Unit:
@@ -52,20 +51,19 @@ class Unit:
         self.replicas = replicas
         self.queue = Queue()
         self.wakes = Wakes()
-        self.failures = 0
-        self.failure = ""
+        self.failed = Failures()
         self.may_run = False
-        self._was_ready = False
         self.makes_way = False
         self.protocol = revision.protocol
         self.looks = 0
-        self._last_failure: datetime | None = None
         self._retired_at = tools.clock.even() if role is Role.RETIRED else None
         self._dismissed = False
         self._memory = ScalingMemory(rung=replicas.rung(), last_used=tools.clock.even())
         self._begun = self._arrived = 0
         self._wake: OpenWake | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._telling: asyncio.TimerHandle | None = None
+        self._let_through = False
         self._tools = tools
         replicas.on_event = self._replica_changed
 
@@ -81,8 +79,8 @@ class Unit:
 
     @property
     def in_flight(self) -> int:
-        """Requests on its replicas, as last reported."""
-        return sum(one.in_flight for one in self.replicas)
+        """Requests on its replicas, as last reported, and commands that people run in them."""
+        return sum(one.in_flight + one.leases for one in self.replicas)
 
     @property
     def percent(self) -> int:
@@ -92,8 +90,8 @@ class Unit:
     @property
     def trouble(self) -> str:
         """Why it cannot serve at present, though it has started once: it ends again and again, or is not ready."""
-        if self.failures > 1:
-            return self.failure
+        if self.failed.count > 1:
+            return self.failed.reason
         awake = [one for one in self.replicas.awake if not one.ending]  # one that ends is told when it has
         unready = bool(awake) and all(one.state is ReplicaState.UNREADY for one in awake)
         return "its readiness probe fails" if unready else ""
@@ -112,11 +110,6 @@ class Unit:
     def _at_most(self) -> bool:
         """Whether it has all the replicas it may have, ready."""
         return len(self.replicas.ready) >= scaling_of(self.service, self.revision).max
-
-    @property
-    def _broken(self) -> bool:
-        """Whether nobody is held for its next start."""
-        return self.failures > (FORGIVEN_ENDS if self._was_ready else 1)
 
     @property
     def over(self) -> bool:
@@ -154,7 +147,7 @@ class Unit:
         """A person wants this, now."""
         self._memory = replace(self._memory, command=command)
         if command is Command.WAKE:
-            self._forgive()
+            self.failed.forgive()
             if not self.replicas.serving:
                 self._open_wake()
         self.look()
@@ -195,7 +188,7 @@ class Unit:
         self.look()
 
     def _note_ready(self, replica: LiveReplica) -> None:
-        self.failure = ""
+        self.failed.reason = ""
         if self._wake is not None and self._wake.ready is None:
             self._wake.replica, self._wake.existing = replica.id, replica.existing_at
             self._wake.ready = self._tools.clock.steady()
@@ -203,26 +196,24 @@ class Unit:
     def _note_end(self, replica: LiveReplica) -> None:
         if replica.wanted_gone:
             return
-        lasted = replica.was_ready_for(self._tools.clock.steady())
-        self.failures = 1 if lasted else self.failures + 1
-        self.failure = f"{replica.exit}" if replica.exit else "it ended"
-        self._was_ready = replica.ready_at is not None
-        self._last_failure = self._tools.clock.even()
-        log.warning("replica ended", service=self.service.name, replica=replica.id, reason=self.failure)
-        if self.role is Role.TRIAL or self._broken:
-            self._refuse_all(start_failed(self.failure, back_off(self.failures)))
+        self.failed.note(
+            f"{replica.exit}" if replica.exit else "it ended",
+            was_ready=replica.ready_at is not None,
+            lasted=replica.was_ready_for(self._tools.clock.steady()),
+            now=self._tools.clock.even(),
+        )
+        log.warning("replica ended", service=self.service.name, replica=replica.id, reason=self.failed.reason)
+        if self.role is Role.TRIAL or self.failed.broken:
+            self._refuse_all(start_failed(self.failed.reason, back_off(self.failed.count)))
 
     def _refuse_all(self, refusal: Refuse) -> None:
         if self.replicas.serving or self.replicas.starting:
             return
-        self._close_wake(error=self.failure)
+        self._close_wake(error=self.failed.reason)
         self.queue.take_all(refusal)
 
     def _give_up(self, held: Held) -> None:
         self.queue.take(held, too_late(self.revision.deadlines.startup))
-
-    def _forgive(self) -> None:
-        self.failures, self._last_failure, self.failure = 0, None, ""
 
     # --- the one look ---------------------------------------------------------------------------------------------
 
@@ -231,15 +222,33 @@ class Unit:
         self.looks += 1
         now = self._tools.clock.even()
         target = self._target(now)
-        exclusive = self.revision.port is not None
-        steps = reconcile(target, self.replicas.snapshot(), may_start=self._may_start(now), exclusive=exclusive)
+        alone, may_start = self.revision.alone, self._may_start(now)
+        steps = reconcile(target, self.replicas.snapshot(), may_start=may_start, exclusive=alone)
         for step in steps:
             log.debug("step", service=self.service.name, revision=self.revision.id, step=str(step))
             self._carry_out(step)
         self._release()
-        self.replicas.publish(self.cluster, limited=self._limited)
         self._set_timer(target, now)
+        if self.replicas.withdraws or not (self._let_through or len(self.queue)):
+            self._tell()
+        else:
+            self._tell_within(LET_THROUGH_SECONDS if self._let_through else WAITING_SECONDS)
+
+    def _tell(self) -> None:
+        """Tell the gateway where requests go, and whoever follows what goes on here."""
+        self._let_through = False
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        self.replicas.publish(self.cluster, limited=self._limited)
         self._tools.changed()
+
+    def _tell_within(self, seconds: float) -> None:
+        loop, told = asyncio.get_running_loop(), self._telling
+        if told is None or told.when() > loop.time() + seconds:
+            if told is not None:
+                told.cancel()
+            self._telling = loop.call_later(seconds, self._tell)
 
     def _target(self, now: datetime) -> Target:
         if self.role is Role.RETIRED:
@@ -248,7 +257,7 @@ class Unit:
             return Target(rung=Rung.RUNNING if held else Rung.STOPPED, replicas=int(held), reason="retired")
         if self.role is Role.TRIAL:
             self._memory = replace(self._memory, rung=Rung.RUNNING, last_used=now)
-            tried = self.failures > 0 and not self.replicas.alive
+            tried = self.failed.count > 0 and not self.replicas.alive
             count = 0 if tried else max(asked_for(self.service, self.revision), 1)
             return Target(rung=Rung.STOPPED if tried else Rung.RUNNING, replicas=count, reason="trial")
         if self.makes_way:
@@ -268,7 +277,8 @@ class Unit:
         return target
 
     def _may_start(self, now: datetime) -> bool:
-        return self.may_run and (self._last_failure is None or now >= self._last_failure + back_off(self.failures))
+        pause_ends = self.failed.pause_ends
+        return self.may_run and (pause_ends is None or now >= pause_ends)
 
     def _carry_out(self, step: Step) -> None:
         if isinstance(step, Start | Thaw) and self._wake is not None and self._wake.ordered is None:
@@ -290,8 +300,8 @@ class Unit:
             self._timer.cancel()
             self._timer = None
         looks = [target.look_again]
-        if target.rung is Rung.RUNNING and self._last_failure is not None and self.failures > 1:
-            looks.append(self._last_failure + back_off(self.failures))
+        if target.rung is Rung.RUNNING and self.failed.count > 1:
+            looks.append(self.failed.pause_ends)
         ahead = [at for at in looks if at is not None and at > now]
         if ahead:
             delay = (min(ahead) - now).total_seconds()
@@ -304,9 +314,6 @@ class Unit:
         hard = self.service.scaling.max_concurrency
         if self._dismissed:
             return UNKNOWN
-        broken_until = None
-        if self._broken and self._last_failure is not None:
-            broken_until = self._last_failure + back_off(self.failures)
         return activate(
             tuple(
                 Candidate(replica=one.id, address=one.address, assigned=one.burden)
@@ -320,8 +327,8 @@ class Unit:
                 per_site=self._tools.holding_per_site,
             ),
             startup=self.revision.deadlines.startup,
-            broken=self.failure,
-            broken_until=broken_until,
+            broken=self.failed.reason,
+            broken_until=self.failed.pause_ends if self.failed.broken else None,
             most_in_line=None if hard is None or not self._at_most else max(hard * len(serving), IN_LINE),
             now=self._tools.clock.even(),
         )
@@ -338,6 +345,7 @@ class Unit:
 
     def _forward(self, held: Held, decision: Forward) -> None:
         self._arrived += 1
+        self._let_through = True
         self.replicas.assign(decision.replica)
         wake = self.wakes.closed[-1].id if held.timer is not None and self.wakes.closed else None
         upstream = names.woken_cluster(self.cluster, self.protocol, limited=self._limited)
@@ -366,7 +374,7 @@ class Unit:
 
     def try_again(self) -> None:
         """A new rollout tries this revision: what failed before does not count."""
-        self._forgive()
+        self.failed.forgive()
         self.look()
 
     def first_byte(self, wake: WakeId, at: float) -> bool:
@@ -375,12 +383,6 @@ class Unit:
         self.looks += news
         return news
 
-    def last_words(self) -> tuple[str, ...]:
-        """The last lines of the replica that ended last."""
-        ended = [one for one in self.replicas if one.exit is not None and one.exit.tail]
-        latest = max(ended, key=lambda one: one.since, default=None)
-        return latest.exit.tail if latest is not None and latest.exit is not None else ()
-
     def dismiss(self) -> None:
         """Its service is gone: nobody may call it any more, who waits included."""
         self._dismissed = True
@@ -388,6 +390,7 @@ class Unit:
 
     def close(self) -> None:
         """It is over: nothing of it may act any more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for handle in (self._timer, self._telling):
+            if handle is not None:
+                handle.cancel()
         self.queue.take_all(UNKNOWN)

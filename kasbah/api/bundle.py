@@ -33,6 +33,8 @@ CHUNK = 256 * 2**10
 MOST_FILES = 200_000
 LARGEST_UNPACKED = 8 * 2**30
 """The largest source, unpacked: above any that can be sent, below what fills a disk."""
+DEEPEST = 100
+"""Folders inside each other: removing a tree takes a call for each level, and Python has a thousand."""
 LARGEST_HEADER = 2**20
 """tarfile reads a header's extension into memory in one piece; no name or link is longer than this."""
 COMPRESSION = 1
@@ -105,6 +107,8 @@ def _survey(folder: Path) -> tuple[list[_Entry], tuple[str, ...]]:
     skipped: list[str] = []
     top = os.path.realpath(folder)
     for name in sorted(travelling(folder)):
+        if name.count("/") >= DEEPEST:
+            raise Invalid(f"{name[:100]} is more than {DEEPEST} folders deep", hint="name it in .kasbahignore")
         entry = _look_at(folder, top, name)
         if entry is None:
             skipped.append(name)
@@ -226,6 +230,7 @@ def _damage_named(work: Path) -> Iterator[None]:
 
 def _extract(bundle: Path, work: Path, limit_bytes: int, expected: Digest) -> int:
     links: list[tuple[Path, str]] = []
+    folders: set[Path] = {work}
     count = 0
     with gzip.open(bundle, "rb") as zipped:
         reader = _Measured(cast("IO[bytes]", zipped), limit_bytes)
@@ -233,9 +238,9 @@ def _extract(bundle: Path, work: Path, limit_bytes: int, expected: Digest) -> in
             while (member := tar.next()) is not None:
                 cast("Any", tar).members.clear()  # tarfile keeps every header it has read
                 count += 1
-                if count > MOST_FILES:
+                if count + len(folders) > 2 * MOST_FILES or count > MOST_FILES:
                     raise TooLarge(f"the source has more than {MOST_FILES:,} files")
-                _extract_one(tar, member, work, links)
+                _extract_one(tar, member, work, links, folders)
         reader.drain()
     if reader.digest != expected:
         raise Invalid(f"the source is {reader.digest}, not {expected}", hint="deploy again", code="digest_mismatch")
@@ -243,24 +248,41 @@ def _extract(bundle: Path, work: Path, limit_bytes: int, expected: Digest) -> in
     return count
 
 
-def _extract_one(tar: tarfile.TarFile, member: tarfile.TarInfo, work: Path, links: list[tuple[Path, str]]) -> None:
+def _extract_one(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, work: Path, links: list[tuple[Path, str]], folders: set[Path]
+) -> None:
     path = work / _safe_name(member.name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise Invalid(f"{member.name!r} is below something that is no folder") from error
+    _make_folder(path if member.isdir() else path.parent, member.name, folders)
+    if member.isdir():
+        return
     if member.issym():
+        if not member.linkname:
+            raise Invalid(f"{member.name!r} is a link to nothing")
         links.append((path, member.linkname))
-    elif member.isdir():
-        path.mkdir(exist_ok=True)
     elif member.isreg() and not member.issparse():
         _write_file(tar, member, path)
     else:
         raise Invalid(f"{member.name!r} is neither a file, a folder nor a symbolic link")
 
 
+def _make_folder(path: Path, name: str, folders: set[Path]) -> None:
+    """Make a folder and those above it that are not made yet; `folders` holds all that are, for they count as well."""
+    missing = []
+    while path not in folders:
+        missing.append(path)
+        path = path.parent
+    for one in reversed(missing):
+        try:
+            one.mkdir()
+        except (FileExistsError, NotADirectoryError) as error:
+            raise Invalid(f"{name!r} is below, or is, something that is no folder") from error
+        folders.add(one)
+
+
 def _safe_name(name: str) -> str:
     parts = PurePosixPath(name).parts
+    if len(parts) > DEEPEST:
+        raise Invalid(f"{name[:100]!r} is more than {DEEPEST} folders deep")
     if not parts or name.startswith("/") or ".." in parts or "\0" in name:
         raise Invalid(f"{name!r} would be written outside the source folder")
     return name

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from kasbah.api.public import Shape
+from kasbah.api.shape import Shape
+from kasbah.domain.access import Action, PrincipalKind, Role
+from kasbah.domain.label import LevelName
 
 
 class SecretRequest(Shape):
@@ -29,11 +32,35 @@ class SecretView(Shape):
     outdated: list[str]
 
 
-class KeyRequest(Shape):
-    """A key to make. `services` are names; none: every service of the project."""
+class CredentialState(StrEnum):
+    """Whether it opens anything, and if not, why not."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
+    OK = "ok"
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+CredentialName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
+ExpiresIn = Annotated[
+    int | None,
+    Field(ge=1, le=315_360_000, description="When it expires, in seconds from now; null: never, or with its maker."),
+]
+MaxLevel = Annotated[
+    LevelName | None,
+    Field(description="The highest label of services that it may have to do with; null: any, or its maker's."),
+]
+
+
+class KeyRequest(Shape):
+    """A key to make. `services` are names; none: every service of the project. `owner` answers for it: without one,
+    whoever makes it. Nobody gives more than he has: it outlives neither its maker's token nor that token's ceiling."""
+
+    name: CredentialName
     services: list[str] = Field(default_factory=list)
+    owner: CredentialName | None = None
+    max_level: MaxLevel = None
+    expires_in_seconds: ExpiresIn = None
 
 
 class KeyView(Shape):
@@ -42,7 +69,13 @@ class KeyView(Shape):
     id: str
     name: str
     services: list[str] | None
+    owner: str
+    max_level: LevelName | None
+    state: CredentialState
     created_at: datetime
+    created_by: str | None = Field(description="The id of the token that made it.")
+    expires_at: datetime | None
+    disabled_at: datetime | None
     revoked_at: datetime | None = None
 
 
@@ -53,11 +86,29 @@ class KeyMade(Shape):
     key: str
 
 
-class TokenRequest(Shape):
-    """A token for the API. `scopes`: `read`, `deploy`, `keys`, `admin`."""
+class GrantSection(Shape):
+    """A role, or actions by their names, in a project; null: in every project, and for the installation itself."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
-    scopes: Annotated[list[str], Field(min_length=1)]
+    project: Annotated[str, Field(max_length=40)] | None = None
+    role: Role | None = None
+    actions: Annotated[list[Action], Field(max_length=len(Action))] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _grants_something(self) -> GrantSection:
+        if self.role is None and not self.actions:
+            raise ValueError("it grants nothing: name a role, or actions")
+        return self
+
+
+class TokenRequest(Shape):
+    """A token for the API: who holds it, and what he may. Nobody gives more than he has, for longer, or for a higher
+    label."""
+
+    name: CredentialName
+    kind: PrincipalKind = PrincipalKind.PERSON
+    grants: Annotated[list[GrantSection], Field(min_length=1, max_length=50)]
+    max_level: MaxLevel = None
+    expires_in_seconds: ExpiresIn = None
 
 
 class TokenView(Shape):
@@ -65,8 +116,14 @@ class TokenView(Shape):
 
     id: str
     name: str
-    scopes: list[str]
+    kind: PrincipalKind
+    grants: list[GrantSection]
+    max_level: LevelName | None
+    state: CredentialState
     created_at: datetime
+    created_by: str | None = Field(description="The id of the token that made it; null: it was there at the start.")
+    expires_at: datetime | None
+    disabled_at: datetime | None
     revoked_at: datetime | None = None
 
 

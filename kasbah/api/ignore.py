@@ -8,6 +8,7 @@ them. Folders that are symbolic links are never entered; one with nothing in it 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -38,6 +39,9 @@ NEVER = (
 
 NEVER_AT_TOP = ("kasbah.yaml", "kasbah.yml")
 LARGEST_IGNORE_FILE = 2**20
+STARS = re.compile(r"(?<!\\)\*{3,}")
+"""To git they are one star; each would double the time that a name takes to match."""
+MOST_STARS = 20
 
 Rules = tuple[tuple[str, GitIgnoreSpec], ...]
 """Ignore files from the top down, each with the folder it counts from (`""` or ending in a slash)."""
@@ -93,6 +97,9 @@ def _read_rules(path: Path) -> GitIgnoreSpec | None:
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_IGNORE_FILE).decode("utf-8", "replace")
-        return GitIgnoreSpec.from_lines(text.splitlines())
-    except (OSError, ValueError) as error:
+        lines = [STARS.sub("*", line) for line in text.splitlines()]
+        if any(line.count("*") > MOST_STARS for line in lines if not line.startswith("#")):
+            raise ValueError(f"a line has more than {MOST_STARS} stars, which takes longer to match than anybody waits")
+        return GitIgnoreSpec.from_lines(lines)
+    except (OSError, ValueError, re.error) as error:
         raise Invalid(f"cannot read this ignore file: {error}", where=str(path)) from error

@@ -7,107 +7,36 @@ suggestions, is the CLI's (`cli/manifest.py`).
 
 from __future__ import annotations
 
+import difflib
 import re
 from datetime import timedelta
-from enum import StrEnum
+from itertools import combinations
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from kasbah.api.quantities import format_duration, parse_duration, parse_size, write_size
+from kasbah.api.fields import (
+    Argument,
+    Domain,
+    Duration,
+    DurationOrNever,
+    Egress,
+    EnvName,
+    EnvValue,
+    FolderBelow,
+    Path,
+    SecretName,
+    ServiceName,
+    Size,
+    VolumeName,
+    Word,
+)
 from kasbah.domain import revision as domain
-from kasbah.domain.egress import destination
-from kasbah.domain.label import UNLABELLED, Label, Level
+from kasbah.domain.label import CATEGORIES, UNLABELLED, Label, Level, LevelName
+from kasbah.domain.placement import Constraints, Objective
 from kasbah.domain.rollout import RolloutRules, Strategy
 from kasbah.domain.secret import Delivery
 from kasbah.domain.service import Access, Scaling, Sleep
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(
-        {"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$", "examples": ["500ms", "30s", "1m30s"]}
-    ),
-]
-"""A number and a unit: ms, s, m, h, d."""
-
-
-def _or_never(value: object) -> timedelta | None:
-    return None if value is None or value == "never" else parse_duration(value)
-
-
-DurationOrNever = Annotated[
-    timedelta | None,
-    BeforeValidator(_or_never),
-    PlainSerializer(lambda value: "never" if value is None else format_duration(value), return_type=str),
-    WithJsonSchema(
-        {"type": "string", "pattern": r"^(never|(\d+(\.\d+)?(ms|s|m|h|d))+)$", "examples": ["1m", "30m", "never"]}
-    ),
-]
-"""A duration, or `never`."""
-
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    PlainSerializer(write_size, return_type=str),
-    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}], "examples": ["512Mi", "8Gi"]}),
-]
-"""A number of bytes, with a unit: 512Mi, 8Gi."""
-
-
-def _as_text(value: object) -> object:
-    """Environment values are text; YAML reads numbers and booleans out of them."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
-
-
-EnvValue = Annotated[
-    str,
-    BeforeValidator(_as_text),
-    Field(max_length=131_072, pattern=r"^[^\x00]*$"),
-    WithJsonSchema({"type": ["string", "number", "boolean"]}),
-]
-
-
-def _destination(text: str) -> str:
-    destination(text)
-    return text
-
-
-Egress = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_destination)]
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
-Path = Annotated[str, Field(pattern=r"^/[^\s\x00]*$", max_length=2_000)]
-Argument = Annotated[str, Field(max_length=131_072, pattern=r"^[^\x00]*$")]
-Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
-
-ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=40)]
-"""A service of the project."""
-
-SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=60)]
-"""How a secret is called: lower-case letters, digits and dashes."""
-
-
-def _domain(value: object) -> object:
-    return value.lower().rstrip(".") if isinstance(value, str) else value
-
-
-Domain = Annotated[
-    str,
-    BeforeValidator(_domain),
-    Field(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$", max_length=253),
-]
-"""A host of one's own, such as shop.example.org; one with other letters as IDNA writes it (xn--...)."""
 
 RESERVED_ENV = re.compile(r"PORT|KASBAH_.*")
 """Names of the environment that Kasbah sets itself."""
@@ -207,6 +136,21 @@ class SecretSection(Section):
     """env: the variable holds the value; file: it holds the path of a file with the value."""
 
 
+class VolumeSection(Section):
+    """A folder that outlives replicas and revisions."""
+
+    name: VolumeName
+    """What it is called, at this service."""
+    path: FolderBelow
+    """Where the app finds it, in its own folder, such as data; KASBAH_VOLUME_<NAME> holds the whole path."""
+    size: Size = Field(ge=2**20)
+    """How much it is meant to hold, such as 1Gi: counted against the project's disk, not enforced."""
+
+    def to_domain(self) -> domain.Volume:
+        """The volume as the domain has it."""
+        return domain.Volume(name=self.name, path=self.path, size=self.size)
+
+
 class DeadlinesSection(Section):
     """How long each thing may take; `request: never` puts no limit on a whole exchange (streams)."""
 
@@ -260,14 +204,24 @@ class RolloutSection(Section):
         )
 
 
-class LevelName(StrEnum):
-    """How sensitive the data is."""
+class PlacementSection(Section):
+    """What is asked of its place, beyond the law, which comes first."""
 
-    PUBLIC = "public"
-    INTERNAL = "internal"
-    RESTRICTED = "restricted"
-    SENSITIVE = "sensitive"
-    VITAL = "vital"
+    sites: int = Field(default=1, ge=1, le=20)
+    """At how many sites it runs, as different as can be had."""
+    objective: Objective | dict[Objective, Annotated[float, Field(gt=0, le=1e6)]] | None = None
+    """What lawful sites are ranked by: price, energy or carbon, or several with a weight each."""
+    only: tuple[ServiceName, ...] = Field(default=(), max_length=100)
+    """The only sites that it may be at, by name."""
+    avoid: tuple[ServiceName, ...] = Field(default=(), max_length=100)
+    """Sites that it is not to be at, by name."""
+
+    def to_domain(self) -> Constraints:
+        """As the domain has them."""
+        weights = self.objective if isinstance(self.objective, dict) else {}
+        if isinstance(self.objective, Objective):
+            weights = {self.objective: 1.0}
+        return Constraints(sites=self.sites, weights=tuple(weights.items()), only=self.only, avoid=self.avoid)
 
 
 class DataSection(Section):
@@ -279,6 +233,16 @@ class DataSection(Section):
     """What it is about, such as personal, financial, health."""
     regimes: tuple[Word, ...] = Field(default=(), max_length=50)
     """The laws it is under, such as gdpr, ma-0908."""
+
+    @field_validator("categories")
+    @classmethod
+    def _known(cls, categories: tuple[str, ...]) -> tuple[str, ...]:
+        for one in categories:
+            if one not in CATEGORIES:
+                meant = difflib.get_close_matches(one, CATEGORIES, n=1)
+                likely = f"did you mean {meant[0]}? " if meant else ""
+                raise ValueError(f"{one!r} is no category that policies know: {likely}{', '.join(sorted(CATEGORIES))}")
+        return categories
 
     def to_domain(self) -> Label:
         """The label as the domain has it."""
@@ -319,10 +283,14 @@ class ServiceSection(Section):
     """How many replicas there are."""
     sleep: SleepSection = SleepSection()
     """When an unused service goes to sleep, and how deep."""
+    placement: PlacementSection = PlacementSection()
+    """Where it runs, of the places where its data may be."""
     rollout: RolloutSection = RolloutSection()
     """How traffic moves to a new revision."""
     resources: ResourcesSection = ResourcesSection()
     """Limits per replica."""
+    volumes: tuple[VolumeSection, ...] = Field(default=(), max_length=20)
+    """Folders that outlive replicas and revisions; with one there is one replica at a time."""
     deadlines: DeadlinesSection = DeadlinesSection()
     """How long each thing may take."""
     calls: tuple[ServiceName, ...] = Field(default=(), max_length=50)
@@ -342,6 +310,8 @@ class ServiceSection(Section):
                 f"port {self.port} is fixed, so only one replica can listen on it: "
                 "remove port (and listen on PORT), or set scaling.max to 1"
             )
+        if self.volumes:
+            self._check_volumes()
         twice = sorted({domain for domain in self.domains if self.domains.count(domain) > 1})
         if twice:
             raise ValueError(f"domains: {', '.join(twice)} is there twice")
@@ -352,6 +322,19 @@ class ServiceSection(Section):
         if both:
             raise ValueError(f"{', '.join(both)} stands in env and in secrets: leave it in one of them")
         return self
+
+    def _check_volumes(self) -> None:
+        names = [one.name for one in self.volumes]
+        if self.scaling.max > 1:
+            raise ValueError(
+                f"volumes: {', '.join(names)} can be one replica's at a time: set scaling.max to 1, or keep what all "
+                "replicas share in a database"
+            )
+        for one, other in combinations(self.volumes, 2):
+            if one.name == other.name:
+                raise ValueError(f"volumes: {one.name} is there twice: give one of them another name")
+            if f"{one.path}/".startswith(f"{other.path}/") or f"{other.path}/".startswith(f"{one.path}/"):
+                raise ValueError(f"volumes: {one.path} and {other.path} lie in each other: put them side by side")
 
     def secret(self, variable: str) -> SecretSection:
         """The secret that a variable brings: a name alone is one in the variable itself."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kasbah.api.public import Shape
+from kasbah.api.shape import Shape
 
 
 class ProjectRequest(Shape):
@@ -27,7 +27,8 @@ class QuotaView(Shape):
 
 class ProjectUseView(Shape):
     """What a project's services may come to use: `scaling.max` replicas each, with the resources of the revision that
-    serves; and the sources of the revisions that are kept. Services without a limit on CPU or memory are listed apart.
+    serves; and the sources and volumes of the revisions that are kept. Services without a limit on CPU or memory are
+    listed apart.
     """
 
     services: int

@@ -9,34 +9,29 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from kasbah.api.fields import EnvName, EnvValue
 from kasbah.api.manifest import (
     DataSection,
     DeadlinesSection,
-    EnvName,
-    EnvValue,
     ResolvedService,
     ResourcesSection,
     RolloutSection,
     ScalingSection,
     SleepSection,
+    VolumeSection,
 )
+from kasbah.api.rules import RuleView
+from kasbah.api.shape import Shape
 from kasbah.domain.observed import BuildState, TrialState
 from kasbah.domain.placement import Verdict
 from kasbah.domain.replica import ReplicaState
 from kasbah.domain.rollout import Cause, RolloutState, Strategy
 from kasbah.domain.service import Access, ServiceState
-from kasbah.domain.site import SiteKind
 
 Item = TypeVar("Item")
 DigestText = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-
-
-class Shape(BaseModel):
-    """A body: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class ErrorDetail(Shape):
@@ -65,13 +60,27 @@ class Page(Shape, Generic[Item]):
 
 class Door(Shape):
     """Where a site's own door is, and the ticket that opens it: connect to `address`, send `host` and
-    `Authorization: Bearer TICKET`, ask for `path`."""
+    `Authorization: Bearer TICKET`, ask for `path`. `standby`: the site is to have it, and nobody waits for it there."""
 
+    site: str
     address: str
     host: str
     path: str
     ticket: str
     expires_at: datetime
+    standby: bool = False
+
+
+class UploadDoors(Shape):
+    """The doors of every site that is to have a source and has not built it yet, the standbys last."""
+
+    doors: list[Door]
+
+
+class ExecRequest(Shape):
+    """The program that is about to be run, for the record; its arguments may hold secrets and stay with the site."""
+
+    program: str = Field(min_length=1, max_length=4096)
 
 
 class PlacementView(Shape):
@@ -130,7 +139,7 @@ class RevisionView(Shape):
     build: BuildState
     trial: TrialState
     reason: str = ""
-    tail: list[str] = []
+    tail: list[str] = Field(default=[])
 
 
 class ReplicaView(Shape):
@@ -145,7 +154,7 @@ class ReplicaView(Shape):
     in_flight: int
     pid: int | None = None
     exit: str | None = None
-    tail: list[str] = []
+    tail: list[str] = Field(default=[])
 
 
 class WakeView(Shape):
@@ -175,7 +184,7 @@ class RolloutView(Shape):
     state: RolloutState
     step: str = ""
     reason: str = ""
-    tail: list[str] = []
+    tail: list[str] = Field(default=[])
     started_at: datetime
     changed_at: datetime
     version: int
@@ -188,6 +197,7 @@ class ServiceDetail(ServiceSummary):
     sleep: SleepSection
     rollout_rules: RolloutSection
     resources: ResourcesSection
+    volumes: list[VolumeSection]
     deadlines: DeadlinesSection
     revisions: list[RevisionView]
     replicas: list[ReplicaView]
@@ -227,6 +237,10 @@ class SiteVerdictView(Shape):
     verdict: Verdict
     reason: str
     hint: str = ""
+    rank: int | None = Field(default=None, description="Its place among those that may and can, from 1.")
+    rules: list[RuleView] = Field(default=[], description="The rules of the law that refuse it.")
+    unmet: list[RuleView] = Field(default=[], description="The rules that could allow it, where none does.")
+    opens: list[str] = Field(default=[], description="Each single change that would open it, as was tried.")
 
 
 class DeployRequest(Shape):
@@ -239,14 +253,14 @@ class DeployRequest(Shape):
 
 
 class DeployAnswer(Shape):
-    """What a deploy made. `created` is false where this very revision already serves. `upload` is the door to send
-    the source through, unless the site has it."""
+    """What a deploy made. `created` is false where this very revision already serves. `uploads` are the doors to
+    send the source through, of the sites that are to have it and have not."""
 
     service: ServiceView
     revision: str
     created: bool
     rollout: RolloutView | None
-    upload: Door | None
+    uploads: list[Door]
 
 
 class QuotaRefusal(Shape):
@@ -265,7 +279,16 @@ class PlanAnswer(Shape):
     action: str = Field(description="create, update or none")
     changes: list[str]
     sites: list[SiteVerdictView]
-    refused: list[QuotaRefusal] = []
+    refused: list[QuotaRefusal] = Field(default=[])
+
+
+class ExplainAnswer(Shape):
+    """Why a service is where it is, and nowhere else."""
+
+    service: str
+    data: DataSection
+    data_declared: bool
+    sites: list[SiteVerdictView]
 
 
 class ScaleRequest(Shape):
@@ -309,31 +332,6 @@ class SleepRequest(Shape):
     """Put to sleep now: `frozen`, or `stopped`."""
 
     rung: Annotated[str, Field(pattern="^(frozen|stopped)$")] = "frozen"
-
-
-class SiteView(Shape):
-    """A site and what it reports of itself."""
-
-    id: str
-    name: str
-    kind: SiteKind
-    country: str | None
-    connected: bool
-    seen_at: datetime | None
-    gateway: str
-    gateway_error: str
-    tls: str = Field(description="Where the gateway speaks TLS; empty where it does not.")
-    tls_names: list[str] = Field(description="The hosts it has certificates for.")
-    notes: list[str] = Field(description="What the site's owner should look after.")
-    isolation: list[str]
-    isolation_missing: dict[str, str]
-    egress: str
-    cpus: float
-    memory: int
-    runtimes: list[str]
-    epoch: int
-    desired_generation: int
-    applied_generation: int
 
 
 class InstallationView(Shape):

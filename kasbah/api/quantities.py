@@ -9,6 +9,8 @@ SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 LONGEST = timedelta(days=3_650)
 LARGEST = 2**60
+LONGEST_TEXT = 1_000
+"""Characters of a quantity. Looking for units in a longer text takes the square of its length."""
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)(k|M|G|T|Ki|Mi|Gi|Ti)?B?")
 
@@ -21,8 +23,10 @@ def parse_duration(text: object) -> timedelta:
     """
     if isinstance(text, timedelta):
         return text
-    if not isinstance(text, str) or not text or _PART.sub("", text):
-        raise ValueError(f"{text!r} is no duration: write a number and a unit, such as 500ms, 30s, 5m, 1h30m or 2d")
+    if not isinstance(text, str) or not text or len(text) > LONGEST_TEXT or _PART.sub("", text):
+        raise ValueError(
+            f"{_shown(text)} is no duration: write a number and a unit, such as 500ms, 30s, 5m, 1h30m or 2d"
+        )
     seconds = sum(float(number) * SECONDS[unit] for number, unit in _PART.findall(text))
     if seconds > LONGEST.total_seconds():
         raise ValueError(f"{text[:40]!r} is too long: {format_duration(LONGEST)} is the most")
@@ -52,14 +56,24 @@ def parse_size(text: object) -> int:
     """
     match = _SIZE.fullmatch(text) if isinstance(text, str) else None
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
-        size: float = text
+        size: float = min(text, LARGEST)  # a number of any length is told in few words
+    elif match is not None and len(match[0]) > LONGEST_TEXT:
+        size = LARGEST
     elif match is not None:
         size = (int(match[1]) if "." not in match[1] else float(match[1])) * BYTES[match[2] or ""]
     else:
-        raise ValueError(f"{text!r} is no size: write a number and a unit, such as 512Mi or 8Gi")
+        raise ValueError(f"{_shown(text)} is no size: write a number and a unit, such as 512Mi or 8Gi")
     if size >= LARGEST:
-        raise ValueError(f"{str(text)[:40]!r} is too large: it must be below {format_size(LARGEST)}")
+        raise ValueError(f"{_shown(text)} is too large: it must be below {format_size(LARGEST)}")
     return int(size)
+
+
+def _shown(value: object) -> str:
+    """What was written, in a few words whatever it is: Python refuses to write out a number of thousands of digits."""
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        return "the number"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:40]}..."
 
 
 def write_size(size: int) -> str:

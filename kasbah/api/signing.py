@@ -24,6 +24,7 @@ DESIRED = b"kasbah desired state v1\n"
 TICKET = b"kasbah ticket v1\n"
 
 FREE = "site.free"
+VOLUMES = "site.volumes"
 """The act of seeing what a site keeps and removing what it does not need; the object is the site."""
 
 
@@ -72,8 +73,8 @@ def verify(key: Ed25519PublicKey, context: bytes, body: bytes, signature: str) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """Leave to do one thing at one site: `act` is `blob.put` (object: a digest), `logs.read` (object: a service id) or
-    `site.free` (object: the site's id).
+    """Leave to do one thing at one site: `act` is `blob.put` (object: a digest), `logs.read` or `exec` (object: a
+    service id), `site.free` or `site.volumes` (object: the site's id).
 
     `limit` bounds the bytes that may be sent.
     """

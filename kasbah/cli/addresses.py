@@ -6,21 +6,11 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+from kasbah.domain.country import COUNTRIES
+from kasbah.domain.crossing import address_error
 from kasbah.errors import Invalid
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-
-_CODES = """
-    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC
-    CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD
-    GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH
-    KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW
-    MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC
-    SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY
-    UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
-"""
-COUNTRIES = frozenset(_CODES.split())
-"""ISO 3166-1 alpha-2, the officially assigned codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +62,34 @@ def parse_tls(text: str | None, certificates: object) -> Address | None:
             "certificates are for TLS", where="--certificates", code="usage", hint="say where: --tls HOST:PORT"
         )
     return None if text is None else parse_address(text, option="--tls")
+
+
+def parse_peers(text: str | None, reached_at: str | None, *, tunnel: bool = False) -> str | None:
+    """Where other sites' gateways are listened to. Raises Invalid where they could not reach that."""
+    if tunnel and text is not None:
+        raise Invalid(
+            "a site that others can dial needs no tunnels",
+            where="--tunnel",
+            code="usage",
+            hint="give --peers where they can, --tunnel where they cannot",
+        )
+    problem = None if reached_at is None else address_error(reached_at)
+    if problem is not None or (text is None and reached_at is not None):
+        raise Invalid(
+            problem or "an address for other sites is of no use alone",
+            where="--peers-address",
+            code="usage",
+            hint="such as gateway.example.org:9443, beside --peers HOST:PORT",
+        )
+    address = None if text is None else parse_address(text, option="--peers")
+    if address is not None and reached_at is None and ipaddress.ip_address(address.host).is_unspecified:
+        raise Invalid(
+            f"{text} is no address that other sites could reach",
+            where="--peers",
+            code="usage",
+            hint="add --peers-address HOST:PORT, where they do",
+        )
+    return None if address is None else str(address)
 
 
 def parse_country(text: str) -> str:

@@ -58,11 +58,15 @@ def valid_name(text: str) -> str:
 
 def _file(path: Path) -> Path | None:
     """The file that PATH names or holds; None for a folder without one."""
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise Invalid(f"{path} is not there", hint="give a folder with an app, or a kasbah.yaml", code="no_such_path")
-    return next((path / one for one in manifest.NAMES if (path / one).is_file()), None)
+    hint = "give a folder with an app, or a kasbah.yaml"
+    try:
+        if path.is_file():
+            return path
+        if not path.is_dir():
+            raise Invalid(f"{path} is not there", hint=hint, code="no_such_path")
+        return next((path / one for one in manifest.NAMES if (path / one).is_file()), None)
+    except OSError as error:  # a name that no file can have, a folder that may not be looked into
+        raise Invalid(f"{path} cannot be read: {error.strerror}", hint=hint, code="no_such_path") from error
 
 
 def _of_folder(path: Path, name: str | None) -> Candidate:

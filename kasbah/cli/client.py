@@ -118,6 +118,9 @@ class Client:
             except httpx.HTTPError as error:
                 if time.monotonic() >= give_up:
                     raise _unreachable(self.url, error) from error
+            except UnicodeEncodeError:
+                problem = "this command line holds bytes that are no text in UTF-8"
+                raise Invalid(problem, hint="type it in UTF-8", code="usage") from None
             else:
                 if answer.status_code not in BUSY or time.monotonic() >= give_up:
                     return read_answer(answer)
@@ -129,6 +132,13 @@ def service_path(name: str, *below: str) -> str:
     if not NAME.fullmatch(name):
         raise NotFound(f"there is no service {name!r}", hint="`kasbah ps` lists them")
     return "/".join(("/services", name, *below))
+
+
+def site_path(name: str, *below: str) -> str:
+    """The path of a site. Raises NotFound for what cannot be a name."""
+    if not NAME.fullmatch(name):
+        raise NotFound(f"there is no site {name!r}", hint="`kasbah sites list` lists them", code="site_not_found")
+    return "/".join(("/sites", name, *below))
 
 
 def secret_path(name: str) -> str:
@@ -178,6 +188,12 @@ def _error(answer: httpx.Response, message: str, detail: Document) -> KasbahErro
     error.where = str(detail.get("param") or "")
     error.request_id = str(detail.get("request_id") or answer.headers.get("x-request-id", ""))
     return error
+
+
+def error_of(status: int, detail: Document) -> KasbahError:
+    """The error that a site's door tells in its own words."""
+    kind = _KINDS.get(status, KasbahError)
+    return kind(str(detail["message"]), hint=str(detail.get("hint") or ""), code=str(detail.get("code") or "internal"))
 
 
 def _unreachable(url: str, error: httpx.HTTPError) -> Unavailable:

@@ -17,13 +17,14 @@ import typer
 
 from kasbah.api.bundle import Bundle, pack
 from kasbah.api.quantities import format_size, parse_duration
-from kasbah.cli import context, door, render, rollouts
+from kasbah.cli import context, door, explain, render, rollouts
 from kasbah.cli.application import Candidate, load
 from kasbah.cli.client import Client, Document, service_path
+from kasbah.cli.exits import Failed
 from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption
 from kasbah.cli.progress import Progress, progress
 from kasbah.cli.render import Output
-from kasbah.errors import Invalid, Unavailable
+from kasbah.errors import Invalid, KasbahError, Unavailable
 
 PATIENCE_SECONDS = 20.0
 """A control plane that restarts meanwhile ends no deploy."""
@@ -59,9 +60,12 @@ def deploy(
         for candidate in candidates:
             results.append(_deploy(client, candidate, steps, seconds=None if no_wait else seconds))
             if output is Output.TABLE:
+                _check(results[-1])
                 _print(results[-1])
     if output is not Output.TABLE:
         render.document(results, output)
+        for one in results:
+            _check(one)
 
 
 def plan(
@@ -90,8 +94,7 @@ def _deploy(client: Client, candidate: Candidate, steps: Progress, *, seconds: f
     with _packed(candidate, steps) as bundle:
         answer = client.post(service_path(name, "deploys"), _request(candidate, bundle))
         rollout, source = answer["rollout"], _Source(client, name, bundle, steps)
-        if answer["upload"] is not None:
-            source.send(answer["upload"])
+        source.send(answer["uploads"])
         if rollout is not None and seconds is not None:
             rollout = _wait(client, rollout, name, steps, seconds, source)
         elif rollout is not None:
@@ -120,35 +123,53 @@ def _wait(client: Client, rollout: Document, name: str, steps: Progress, seconds
 
 
 class _Source:
-    """The source of one deploy, sent once."""
+    """The source of one deploy, sent once to each site that is to have it."""
 
     def __init__(self, client: Client, name: str, bundle: Bundle, steps: Progress) -> None:
         self._client = client
         self._name = name
         self._bundle = bundle
         self._steps = steps
-        self._sent = False
+        self._sent: set[str] = set()
 
     def send_if_awaited(self, rollout: Document, *, patience: float) -> None:
-        """Send it, unless that is done or nobody waits for it. Raises Unavailable where no site can take it."""
-        if not self._sent and rollout["state"] == "waiting":
-            self.send(self._door(patience))
+        """Send it where it was not sent yet, unless nobody waits for it. Raises Unavailable where no site can take
+        it."""
+        if rollout["state"] == "waiting":
+            self.send(self._doors(patience))
 
-    def send(self, first: Document) -> None:
-        """Send it through the door `first`, or a newer one."""
+    def send(self, doors: list[Document]) -> None:
+        """Send it through each of these doors, or a newer one of the same site. A standby that cannot take it is told,
+        and fails nothing."""
+        for first in doors:
+            if first["site"] in self._sent:
+                continue
+            try:
+                self._send(first)
+            except KasbahError as error:
+                if not first["standby"]:
+                    raise
+                render.say(f"{self._name}: site {first['site']}, a standby, did not take the source: {error.message}")
+            self._sent.add(first["site"])
+
+    def _send(self, first: Document) -> None:
         size, count = self._bundle.size, self._bundle.files
         self._steps.step(self._name, f"sending {count} file{'s'[: count > 1]}, {format_size(size)}")
 
         def sent(gone: int) -> None:
             self._steps.detail(f"{100 * gone // max(size, 1)}%")
 
-        door.send(self._bundle.path, first, lambda: self._door(PATIENCE_SECONDS), sent)
+        door.send(self._bundle.path, first, lambda: self._again(first), sent)
         self._steps.end()
-        self._sent = True
 
-    def _door(self, patience: float) -> Document:
+    def _again(self, first: Document) -> Document:
+        """A newer door of the same site."""
+        return next((one for one in self._doors(PATIENCE_SECONDS) if one["site"] == first["site"]), first)
+
+    def _doors(self, patience: float) -> list[Document]:
         body = {"digest": self._bundle.digest, "size": self._bundle.size}
-        return self._client.post(service_path(self._name, "upload-door"), body, patience=patience)
+        doors = self._client.post(service_path(self._name, "upload-doors"), body, patience=patience)["doors"]
+        return list(doors)
 
 
 @contextmanager
@@ -202,7 +223,7 @@ def _print(result: Document) -> None:
     service, rollout = result["service"], result["rollout"]
     name, url = service["name"], service["url"]
     if rollout is None and not result["created"]:
-        render.say(f"{name}: nothing changed, revision {result['revision']} already serves")
+        render.say(f"{name}: nothing to roll out: revision {result['revision']} serves already")
     if rollout is not None and rollout["state"] not in rollouts.SERVES:
         render.say(f"{name}: the rollout goes on; watch it with `kasbah describe {name}`")
     if rollout is not None and rollout["state"] == "watching":
@@ -221,14 +242,23 @@ def _print(result: Document) -> None:
         render.say(f"  no label is declared for its data, so it counts as {service['data']['level']}")
 
 
+def _check(result: Document) -> None:
+    """Raise where a service that serves was changed so that it may be nowhere."""
+    service = result["service"]
+    if result["rollout"] is None and service["state"] == "waiting" and not service["placements"]:
+        raise Failed(
+            f"{service['name']} was changed, and runs nowhere now: {service['reason']}",
+            hint="see `kasbah plan` for what would change that; what was there ended, as its label asks",
+            code="no_lawful_site",
+        )
+
+
 def _print_plan(plan: Document) -> None:
     words = {"create": "would be created", "update": "would be updated", "none": "would not change"}
     render.fields({plan["service"]: f"{words.get(plan['action'], plan['action'])} (revision {plan['revision']})"})
     for change in plan["changes"]:
         render.fields({"  change": change})
-    for site in plan["sites"]:
-        render.fields({f"  site {site['site']}": f"{site['verdict']}: {site['reason']}"})
-        render.fields({"    hint": site["hint"]})
+    explain.show_sites(plan["sites"])
     for one in plan.get("refused", ()):
         render.fields({f"  quota {one['quota']}": f"refused: {one['reason']}", "    hint": one["hint"]})
 

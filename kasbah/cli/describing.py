@@ -39,6 +39,7 @@ def _summary(detail: Document) -> dict[str, object]:
         "Data": detail["data"]["level"] + ("" if detail["data_declared"] else " (none declared, so it counts as this)"),
         "Sites": ", ".join(f"{one['site']} ({one['state']})" for one in detail["placements"]),
         "Scaling": f"{scaling['min']} to {scaling['max']} replicas, {scaling['concurrency']} requests each",
+        "Volumes": ", ".join(f"{one['name']} ({one['size']}) at {one['path']}" for one in detail["volumes"]),
         "Sleep": f"frozen after {rungs['freeze_after']}, stopped after {rungs['stop_after']}",
         "Waiting": detail["waiting_requests"] or None,
         "Usage": f"{usage['requests']} requests, {usage['failed']} failed",

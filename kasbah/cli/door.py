@@ -18,6 +18,8 @@ from kasbah.errors import Denied, Unauthenticated, Unavailable
 CHUNK = 256 * 1024
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.3
+MANY_FILES = httpx.Timeout(connect=5, read=300, write=30, pool=5)
+"""Counting or removing a million files takes its time."""
 
 AskDoor = Callable[[], Document]
 """Asks the control plane for a door with a fresh ticket."""

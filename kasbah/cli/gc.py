@@ -20,8 +20,6 @@ APPLIED_SECONDS = 10.0
 """How long a site is given to hear of the revisions that were dropped; what it has not heard, it removes later."""
 
 PAUSE_SECONDS = 0.2
-TIMEOUT = httpx.Timeout(connect=5, read=300, write=30, pool=5)
-"""Removing a million files takes its time."""
 
 
 def gc(
@@ -77,9 +75,8 @@ def _wait_for_sites(client: Client) -> None:
 def _ask(way: Document, *, dry_run: bool, everything: bool) -> list[Document]:
     with door.open_door(way) as http:
         try:
-            answer = http.request(
-                "GET" if dry_run else "POST", way["path"], params={"everything": int(everything)}, timeout=TIMEOUT
-            )
+            method, params = "GET" if dry_run else "POST", {"everything": int(everything)}
+            answer = http.request(method, way["path"], params=params, timeout=door.MANY_FILES)
         except httpx.HTTPError as error:
             raise door.not_there(way, error) from error
     found: list[Document] = read_answer(answer)["items"]

@@ -9,7 +9,15 @@ import typer
 
 from kasbah.cli import context, render
 from kasbah.cli.client import Client, Document
-from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption, RevokedOption
+from kasbah.cli.options import (
+    DEFAULT_PROJECT,
+    ExpiresOption,
+    MaxLevelOption,
+    OutputOption,
+    ProjectOption,
+    RevokedOption,
+    seconds,
+)
 from kasbah.cli.render import Output
 
 app = typer.Typer(
@@ -21,6 +29,9 @@ app = typer.Typer(
 )
 
 
+KeyName = Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its name.")]
+
+
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, or what it is for.")],
@@ -28,12 +39,24 @@ def create(
         list[str] | None,
         typer.Option("--service", "-s", help="A service that it opens, as often as needed; none: all."),
     ] = None,
+    owner: Annotated[
+        str | None, typer.Option("--owner", metavar="NAME", help="Who answers for it. [default: you]")
+    ] = None,
+    max_level: MaxLevelOption = None,
+    expires: ExpiresOption = None,
     project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a key. It is shown this once only."""
+    body: Document = {
+        "name": name,
+        "services": service or [],
+        "owner": owner,
+        "max_level": max_level,
+        "expires_in_seconds": seconds(expires),
+    }
     with Client(context.find(), project=project) as client:
-        made = client.post("/keys", {"name": name, "services": service or []})
+        made = client.post("/keys", body)
     if output is not Output.TABLE:
         render.document(made, output)
         return
@@ -51,15 +74,28 @@ def list_(
     if output is not Output.TABLE:
         render.document(keys, output)
         return
-    headers = ("ID", "NAME", "SERVICES", "MADE", "STATE")
+    headers = ("ID", "NAME", "SERVICES", "OWNER", "UP TO", "EXPIRES", "STATE")
     render.table(headers, [_row(key) for key in keys], empty="no keys yet: make one with `kasbah keys create NAME`")
 
 
 @app.command()
-def revoke(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its name.")],
-    project: ProjectOption = DEFAULT_PROJECT,
-) -> None:
+def disable(key: KeyName, project: ProjectOption = DEFAULT_PROJECT) -> None:
+    """Switch a key off: it opens nothing until it is switched on again."""
+    with Client(context.find(), project=project) as client:
+        client.post(f"/keys/{quote(key, safe='')}/disable")
+    render.say(f"{key} is switched off")
+
+
+@app.command()
+def enable(key: KeyName, project: ProjectOption = DEFAULT_PROJECT) -> None:
+    """Switch a key on again."""
+    with Client(context.find(), project=project) as client:
+        client.post(f"/keys/{quote(key, safe='')}/enable")
+    render.say(f"{key} is switched on")
+
+
+@app.command()
+def revoke(key: KeyName, project: ProjectOption = DEFAULT_PROJECT) -> None:
     """Make a key open nothing any more."""
     with Client(context.find(), project=project) as client:
         client.delete(f"/keys/{quote(key, safe='')}")
@@ -72,6 +108,8 @@ def _row(key: Document) -> tuple[object, ...]:
         key["id"],
         key["name"],
         "all" if services is None else ", ".join(services),
-        render.moment(key["created_at"]),
-        "revoked" if key["revoked_at"] else "ok",
+        key["owner"],
+        key["max_level"] or "any",
+        render.moment(key["expires_at"]) or "never",
+        key["state"],
     )

@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "doctor": Entry("doctor:doctor", "Look at this machine and its installation, and say what is wrong."),
         "control": Entry("parts:control", "Run a control plane alone, for a service manager."),
         "agent": Entry("parts:agent", "Run a site's agent alone, for a service manager."),
+        "join": Entry("join:join", "Make this machine a site, with a token that `kasbah sites token` made."),
     },
     "Deploy": {
         "deploy": Entry("deploy:deploy", "Deploy a folder, or the services of a kasbah.yaml."),
@@ -53,6 +54,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "ps": Entry("services:ps", "List the services."),
         "describe": Entry("services:describe", "Show everything known about a service."),
         "logs": Entry("logs:logs", "Show what a service's replicas wrote."),
+        "exec": Entry("visit:visit", "Run a command inside a replica."),
         "env": Entry("env:app", "A service's environment."),
         "scale": Entry("services:scale", "Change how many replicas a service has."),
         "sleep": Entry("services:sleep", "Put a service to sleep now."),
@@ -65,6 +67,14 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "tokens": Entry("tokens:app", "Tokens that open this API."),
         "projects": Entry("projects:app", "Projects, and how much each may have."),
         "sites": Entry("sites:app", "The places that run services."),
+        "explain": Entry("explain:explain", "Show why a service is where it is, and nowhere else."),
+        "where": Entry("where:where", "Show where a service is, who controls that place, and which laws reach it."),
+        "policy": Entry("policy:app", "The rules that say where data may be."),
+        "declassify": Entry("grants:declassify", "Let a service's label be lowered, for a time, signed by the owner."),
+        "audit": Entry("audit:app", "Who did what, and the proof of it."),
+        "volumes": Entry(
+            "volumes:app", "What services keep: folders that outlive replicas, revisions and the service itself."
+        ),
         "gc": Entry("gc:gc", "Show what is kept, and free what is not needed."),
     },
     "This program": {
@@ -171,7 +181,10 @@ def _tell(error: KasbahError, arguments: Sequence[str]) -> None:
 
 def _tell_usage(error: Any, arguments: Sequence[str]) -> None:
     if not _wants_json(arguments):
-        error.show()
+        told = error.format_message()
+        context = getattr(error, "ctx", None)
+        usage = f"{context.get_usage()}\n" if context is not None else ""
+        print(f"{usage}Error: {clean(told, lines=True)}", file=sys.stderr)
         return
     print(for_programs(Invalid(error.format_message(), hint="see --help", code="usage")), file=sys.stderr)
 

@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from kasbah.api import yaml_lines
 from kasbah.api.manifest import File, ServiceSection, schema
-from kasbah.cli import yaml_lines
+from kasbah.api.yaml_lines import Lines, Problem
 from kasbah.cli.text import clean
-from kasbah.cli.yaml_lines import Lines, Problem
 from kasbah.domain.service import name_error
 from kasbah.errors import Invalid
 
@@ -115,9 +115,13 @@ def _image(section: dict[str, Any], lines: Lines, name: str) -> list[Problem]:
 
 def _source(section: dict[str, Any], lines: Lines, name: str, folder: Path) -> list[Problem]:
     source = section.get("source", ".")
-    if not isinstance(source, str) or "\x00" in source or (folder / source).is_dir():
+    if not isinstance(source, str) or "\x00" in source:
         return []
-    return [lines.problem(("services", name, "source"), _no_folder(folder / source))]
+    try:
+        problem = "" if (folder / source).is_dir() else _no_folder(folder / source)
+    except OSError as error:  # a name too long for the machine, a folder above it that may not be read
+        problem = f"{_shown(source)} cannot be read: {error.strerror}"
+    return [lines.problem(("services", name, "source"), problem)] if problem else []
 
 
 def _no_folder(path: Path) -> str:

@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
+from kasbah.api.quantities import parse_duration
 from kasbah.cli.render import Output
+from kasbah.domain.label import LevelName
+from kasbah.errors import Invalid
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
 DataDir = Annotated[
@@ -35,6 +38,39 @@ CertificatesOption = Annotated[
         show_default=False,
     ),
 ]
+
+SitesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sites",
+        metavar="HOST:PORT",
+        help="Where other sites dial in, with TLS. [default: nowhere]",
+        show_default=False,
+    ),
+]
+
+MaxLevelOption = Annotated[
+    LevelName | None,
+    typer.Option("--max-level", help="The highest label of services that it may have to do with. [default: yours]"),
+]
+ExpiresOption = Annotated[
+    str | None,
+    typer.Option("--expires", metavar="DURATION", help="When it ends, from now: 12h, 30d. [default: as yours]"),
+]
+
+
+def seconds(expires: str | None) -> int | None:
+    """The seconds that a typed duration stands for."""
+    if expires is None:
+        return None
+    try:
+        found = int(parse_duration(expires).total_seconds())
+    except ValueError as error:
+        raise Invalid(str(error), where="--expires", code="usage") from error
+    if found < 1:
+        raise Invalid(f"{expires!r} is over at once", where="--expires", hint="write 12h, or 30d", code="usage")
+    return found
+
 
 RevokedOption = Annotated[bool, typer.Option("--revoked", help="Those that open nothing any more, too.")]
 

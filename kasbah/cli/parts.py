@@ -12,8 +12,8 @@ import typer
 from kasbah import settings
 from kasbah.api.quantities import format_duration, parse_duration, parse_size
 from kasbah.cli import lifeline
-from kasbah.cli.addresses import parse_address, parse_country, parse_domain, parse_tls
-from kasbah.cli.options import CertificatesOption, DataDir, TlsOption
+from kasbah.cli.addresses import parse_address, parse_country, parse_domain, parse_peers, parse_tls
+from kasbah.cli.options import CertificatesOption, DataDir, SitesOption, TlsOption
 from kasbah.cli.record import data_folder
 from kasbah.errors import Invalid
 
@@ -33,7 +33,34 @@ GatewayMemory = Annotated[
 GatewayConnections = Annotated[
     int, typer.Option("--gateway-connections", help="Callers' connections at a time; the next are refused.", min=1)
 ]
+Peers = Annotated[
+    str | None,
+    typer.Option("--peers", metavar="HOST:PORT", help="Where the gateway takes what other sites' gateways send."),
+]
+PeersAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--peers-address",
+        metavar="HOST:PORT",
+        help="Where other sites reach that. [default: what --peers says]",
+        show_default=False,
+    ),
+]
+Tunnel = Annotated[bool, typer.Option("--tunnel", help="Other sites cannot dial this one: hold tunnels to them.")]
 HeldPerService = Annotated[int, typer.Option("--held-per-service", help="Callers held while a service wakes.", min=1)]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        help="The file that holds the token of the site `local`; a site that joined has a certificate.",
+        show_default=False,
+    ),
+]
+HeldPerSite = Annotated[
+    int, typer.Option("--held-per-site", help="Callers held at the site, all services together.", min=1)
+]
+SourceBytes = Annotated[int, typer.Option("--source-bytes", help="The largest source taken, compressed.", min=1)]
+BuildSeconds = Annotated[int, typer.Option("--build-seconds", help="A build that takes longer has failed.", min=1)]
 Lifeline = Annotated[int | None, typer.Option("--lifeline", hidden=True, help="End when this descriptor is closed.")]
 
 
@@ -46,6 +73,9 @@ def _default(of: type[Any], name: str) -> Any:
 LOAD_REPORT_INTERVAL = _default(settings.AgentSettings, "load_report_interval")
 GATEWAY_WORKERS = _default(settings.AgentSettings, "gateway_workers")
 HELD_PER_SERVICE = _default(settings.Holding, "per_service")
+HELD_PER_SITE = _default(settings.Holding, "per_site")
+SOURCE_BYTES = _default(settings.Limits, "source_bytes")
+BUILD_SECONDS = _default(settings.Limits, "build_seconds")
 
 
 def control(
@@ -53,6 +83,7 @@ def control(
     api: Annotated[
         str, typer.Option("--api", metavar="HOST:PORT", help="Where the API listens; port 0 takes a free one.")
     ] = settings.DEFAULT_API,
+    sites: SitesOption = None,
     database_url: Annotated[
         str | None,
         typer.Option(
@@ -74,6 +105,7 @@ def control(
     chosen = settings.ControlSettings(
         data_dir=data_folder(data_dir).path,
         api=str(parse_address(api, option="--api")),
+        sites=None if sites is None else str(parse_address(sites, option="--sites")),
         database_url=database_url,
         base_domain=parse_domain(base_domain),
         country=None if country is None else parse_country(country),
@@ -87,13 +119,16 @@ def control(
 
 def agent(
     control_url: Annotated[str, typer.Option("--control-url", help="Where the control plane answers.")],
-    token_file: Annotated[Path, typer.Option("--token-file", help="The file that holds the site's token.")],
+    token_file: TokenFile = None,
     data_dir: DataDir = None,
     gateway: Annotated[
         str, typer.Option("--gateway", metavar="HOST:PORT", help="Where the gateway listens; port 0 takes a free one.")
     ] = settings.DEFAULT_GATEWAY,
     tls: TlsOption = None,
     certificates: CertificatesOption = None,
+    peers: Peers = None,
+    peers_address: PeersAddress = None,
+    tunnel: Tunnel = False,
     status: Annotated[
         str, typer.Option("--status", metavar="HOST:PORT", help="Where /livez, /readyz and /metrics listen.")
     ] = _default(settings.AgentSettings, "status"),
@@ -102,15 +137,9 @@ def agent(
     gateway_memory: GatewayMemory = None,
     gateway_connections: GatewayConnections = settings.DEFAULT_GATEWAY_CONNECTIONS,
     held_per_service: HeldPerService = HELD_PER_SERVICE,
-    held_per_site: Annotated[
-        int, typer.Option("--held-per-site", help="Callers held at the site, all services together.", min=1)
-    ] = _default(settings.Holding, "per_site"),
-    source_bytes: Annotated[
-        int, typer.Option("--source-bytes", help="The largest source taken, compressed.", min=1)
-    ] = _default(settings.Limits, "source_bytes"),
-    build_seconds: Annotated[
-        int, typer.Option("--build-seconds", help="A build that takes longer has failed.", min=1)
-    ] = _default(settings.Limits, "build_seconds"),
+    held_per_site: HeldPerSite = HELD_PER_SITE,
+    source_bytes: SourceBytes = SOURCE_BYTES,
+    build_seconds: BuildSeconds = BUILD_SECONDS,
     log_file_bytes: Annotated[
         int, typer.Option("--log-file-bytes", help="A replica's log is rotated at this size.", min=4_096)
     ] = _default(settings.Limits, "log_file_bytes"),
@@ -130,13 +159,16 @@ def agent(
     chosen = settings.AgentSettings(
         data_dir=data_folder(data_dir).path,
         control_url=control_url.rstrip("/"),
-        token_file=token_file.absolute(),
+        token_file=None if token_file is None else token_file.absolute(),
         gateway=str(parse_address(gateway, option="--gateway")),
         status=str(parse_address(status, option="--status")),
         load_report_interval=_duration(load_report_interval, "--load-report-interval"),
         gateway_workers=gateway_workers,
         tls=None if tls_address is None else str(tls_address),
         certificates=None if certificates is None else certificates.absolute(),
+        peers=parse_peers(peers, peers_address, tunnel=tunnel),
+        peers_address=peers_address,
+        tunnel=tunnel,
         gateway_memory=None if gateway_memory is None else _size(gateway_memory, "--gateway-memory"),
         gateway_connections=gateway_connections,
         holding=settings.Holding(per_service=held_per_service, per_site=held_per_site),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import http.client
 import json
+from pathlib import Path
 from typing import Any
 
 from kasbah.cli.addresses import Address
 from kasbah.cli.processes import Process
 from kasbah.cli.record import DataFolder
+from kasbah.domain.site import FIRST_SITE
 
 TIMEOUT_SECONDS = 2.0
 
@@ -23,6 +25,12 @@ def gateway(folder: DataFolder, api: Address, agent: Process | None) -> str | No
         return None
     site = _site(folder, api)
     return str(endpoint["gateway"]) if site and site["connected"] and site["gateway"] else None
+
+
+def sites(folder: DataFolder) -> str:
+    """Where other sites dial in, as a URL; "" where they cannot."""
+    found = _read(folder.path / "control" / "endpoint.json")
+    return str(found.get("sites", "")) if found else ""
 
 
 def missing(folder: DataFolder, api: Address) -> str:
@@ -38,8 +46,12 @@ def missing(folder: DataFolder, api: Address) -> str:
 
 
 def _endpoint(folder: DataFolder) -> dict[str, Any] | None:
+    return _read(folder.path / "agent" / "endpoint.json")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder.path / "agent" / "endpoint.json").read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
@@ -50,11 +62,11 @@ def _site(folder: DataFolder, api: Address) -> dict[str, Any] | None:
     connection = http.client.HTTPConnection(api.host, api.port, timeout=TIMEOUT_SECONDS)
     try:
         token = folder.admin_token.read_text().strip()
-        connection.request("GET", "/api/v1/sites", headers={"authorization": f"Bearer {token}"})
+        connection.request("GET", f"/api/v1/sites/{FIRST_SITE}", headers={"authorization": f"Bearer {token}"})
         answer = connection.getresponse()
-        items = json.loads(answer.read())["items"] if answer.status == 200 else []
-    except (OSError, ValueError, KeyError, http.client.HTTPException):
+        found = json.loads(answer.read()) if answer.status == http.HTTPStatus.OK else None
+    except (OSError, ValueError, http.client.HTTPException):
         return None
     finally:
         connection.close()
-    return items[0] if items else None
+    return found if isinstance(found, dict) else None

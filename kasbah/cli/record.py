@@ -16,6 +16,8 @@ from kasbah.cli.processes import Process
 from kasbah.errors import Conflict, Invalid
 
 DEFAULT_DATA_DIR = "~/.local/share/kasbah"
+OWNER_KEY = "owner.key"
+"""As `kasbah.api.owner` calls it, which takes longer to import than all of this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,10 @@ class DataFolder:
     @property
     def site_token(self) -> Path:
         return self.path / "site.token"
+
+    @property
+    def owner_key(self) -> Path:
+        return self.path / OWNER_KEY
 
     def make(self) -> None:
         """Create the folder, private to this user. Raises Invalid where that is impossible."""

@@ -86,8 +86,9 @@ def _help(command: Any, path: str) -> str:
 def _kasbah_yaml() -> str:
     schema = manifest.schema()
     sections = [
-        "ServiceSection", "HealthSection", "ProbeSection", "ScalingSection", "SleepSection", "RolloutSection",
-        "SecretSection", "ResourcesSection", "DeadlinesSection", "DataSection",
+        "ServiceSection", "HealthSection", "ProbeSection", "ScalingSection", "SleepSection", "PlacementSection",
+        "RolloutSection",
+        "SecretSection", "ResourcesSection", "VolumeSection", "DeadlinesSection", "DataSection",
     ]  # fmt: skip
     return "\n".join(
         [

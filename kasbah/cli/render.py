@@ -6,6 +6,7 @@ Plain when standard output is no terminal: no colours, nothing that moves.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -42,9 +43,18 @@ def document(value: Any, output: Output) -> None:
 
         yaml = YAML(typ="safe", pure=True)
         yaml.default_flow_style = False
-        yaml.dump(value, sys.stdout)
+        yaml.representer.add_representer(str, _quoted)
+        text = io.StringIO()
+        yaml.dump(value, text)
+        print(clean_json(text.getvalue()), end="")
         return
     print(clean_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def _quoted(representer: Any, text: str) -> Any:
+    """Text that holds what a terminal would obey stands in double quotes: there it can be written as escapes."""
+    style = '"' if clean_json(text) != text else None
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:

@@ -40,7 +40,7 @@ def follow(
         left = give_up - time.monotonic()
         if left <= 0:
             raise Failed(
-                f"{name} is still {line} after {seconds:.0f} s; its rollout goes on",
+                f"after {seconds:.0f} s {name} is no further than this: {line}. Its rollout goes on",
                 hint=f"watch it with `kasbah describe {name}`, or give --timeout",
                 code="still_rolling_out",
             )

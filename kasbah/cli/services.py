@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from kasbah.cli import context, describing, render
+from kasbah.cli.asking import confirm_deletion
 from kasbah.cli.client import Client, Document, service_path
-from kasbah.cli.exits import Failed
 from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption, ServiceName
 from kasbah.cli.render import Output
 from kasbah.errors import Invalid
@@ -27,7 +26,7 @@ def ps(
         render.document(services, output)
         return
     rows = [(service["project"],) * all_projects + _row(service) for service in services]
-    headers = ("PROJECT",) * all_projects + ("NAME", "STATE", "READY", "ACCESS", "DATA", "URL", "REASON")
+    headers = ("PROJECT",) * all_projects + ("NAME", "STATE", "READY", "ACCESS", "DATA", "SITES", "URL", "REASON")
     render.table(headers, rows, empty="no services yet: deploy one with `kasbah deploy FOLDER`")
 
 
@@ -82,11 +81,11 @@ def delete(
 ) -> None:
     """Remove a service and everything made from it."""
     with Client(context.find(), project=project) as client:
+        keeps = client.get(service_path(name))["volumes"]
         if not yes:
-            client.get(service_path(name))
-            _ask(name)
+            confirm_deletion(name, f"Delete {name}, its revisions, builds and logs?")
         client.delete(service_path(name))
-    render.say(f"{name} is deleted")
+    render.say(f"{name} is deleted" + ("; its volumes are kept: see `kasbah volumes list`" if keeps else ""))
 
 
 def _row(service: Document) -> tuple[object, ...]:
@@ -96,6 +95,7 @@ def _row(service: Document) -> tuple[object, ...]:
         f"{service['ready']}/{service['replicas']}",
         service["access"],
         service["data"]["level"] + ("" if service["data_declared"] else " (assumed)"),
+        ", ".join(one["site"] for one in service["placements"]) or "none",
         service["url"],
         service["reason"],
     )
@@ -119,10 +119,3 @@ def _changed(service: Document, output: Output, what: str) -> None:
         render.document(service, output)
         return
     render.say(f"{service['name']} {what}; it was {service['state']}")
-
-
-def _ask(name: str) -> None:
-    if not sys.stdin.isatty():
-        raise Invalid(f"deleting {name} needs --yes where nobody can be asked", code="usage")
-    if not typer.confirm(f"Delete {name}, its revisions, builds and logs?", err=True):
-        raise Failed(f"{name} is not deleted", code="not_confirmed")

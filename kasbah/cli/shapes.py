@@ -5,21 +5,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from kasbah.api.audit import AuditEntryDetail, AuditEntryView
 from kasbah.api.credentials import KeyMade, KeyView, SecretView, TokenMade, TokenView
+from kasbah.api.joining import JoinTokenMade
+from kasbah.api.policy import CoverageView, GrantView, LawbookView, LawPlan, LawStatus
 from kasbah.api.projects import ProjectView, SpaceView
 from kasbah.api.public import (
     ErrorBody,
+    ExplainAnswer,
     PlanAnswer,
     RolloutView,
     ServiceDetail,
     ServiceView,
-    Shape,
-    SiteView,
 )
+from kasbah.api.rules import RuleView
+from kasbah.api.shape import Shape
+from kasbah.api.sites import SiteView
+from kasbah.api.volumes import VolumeView
+from kasbah.api.where import WhereAnswer
 
 
 class Up(Shape):
@@ -29,6 +36,35 @@ class Up(Shape):
     gateway: str
     data_dir: str
     token: str
+
+
+class PackView(Shape):
+    """A pack of policies that comes with Kasbah, and the version of it that is in force (null: none is). A draft binds
+    nobody until somebody turns it on."""
+
+    name: str
+    title: str
+    version: int
+    draft: bool
+    in_force: int | None
+    rules: list[RuleView]
+
+
+class TestedTable(Shape):
+    """What became of a table of cases: how many there are, and for each that does not hold, by its name, why."""
+
+    __test__ = False
+    table: str
+    cases: int
+    failed: dict[str, str]
+
+
+class AppliedSite(Shape):
+    """What became of what a file says of a site."""
+
+    site: str
+    outcome: Literal["created", "changed", "unchanged"]
+    version: int
 
 
 class Down(Shape):
@@ -53,6 +89,51 @@ class Restored(Shape):
     installation: str
     created_at: str
     epoch: int
+
+
+class AuditFinding(Shape):
+    """What is not as it was signed: where in an export, and what."""
+
+    where: str
+    problem: str
+
+
+class AuditVerified(Shape):
+    """What became of verifying a log; it is sound where there is no finding. `cosigned` entries are vouched for."""
+
+    log: str
+    origin: str
+    entries: int
+    cosigned: int
+    cosigned_by: list[str]
+    findings: list[AuditFinding]
+
+
+class LoggedRequest(Shape):
+    """A request of an entry in a site's audit log: its line of the gateway's log, whose fields a tab parts."""
+
+    index: int
+    line: str
+
+
+class ProvedRequest(Shape):
+    """A request in a site's audit log: its line, the salt of its commitment, and the hashes up to the entry's root."""
+
+    entry: int
+    root: str
+    line: str
+    salt: str
+    index: int
+    size: int
+    proof: list[str]
+
+
+class AuditExported(Shape):
+    """The export that was written, and the key that verifies it."""
+
+    file: str
+    entries: int
+    key: str
 
 
 class Deployed(Shape):
@@ -86,6 +167,12 @@ class Kept(SpaceView):
     """What is kept at one place (`control`, or a site's name) of one kind, and what `gc` freed, or would."""
 
     where: str
+
+
+class Volume(VolumeView):
+    """A volume at a site."""
+
+    site: str
 
 
 class Versions(Shape):
@@ -133,6 +220,33 @@ OUTPUTS: dict[str, Any] = {
     "projects create": ProjectView,
     "projects quota": ProjectView,
     "sites list": list[SiteView],
+    "sites describe": SiteView,
+    "sites apply": list[AppliedSite],
+    "sites drain": SiteView,
+    "sites token": JoinTokenMade,
+    "sites approve": SiteView,
+    "volumes list": list[Volume],
+    "explain": ExplainAnswer,
+    "where": WhereAnswer,
+    "policy list": list[PackView],
+    "policy show": PackView,
+    "policy test": list[TestedTable],
+    "policy plan": LawPlan,
+    "policy apply": LawbookView,
+    "policy status": LawStatus,
+    "policy history": list[LawbookView],
+    "policy rollback": LawbookView,
+    "policy approve": LawbookView,
+    "policy resume": LawbookView,
+    "policy coverage": CoverageView,
+    "policy approvals": list[GrantView],
+    "policy approval add": GrantView,
+    "declassify": GrantView,
+    "audit log": list[AuditEntryView],
+    "audit show": AuditEntryDetail,
+    "audit verify": list[AuditVerified],
+    "audit export": AuditExported,
+    "audit prove": ProvedRequest | list[LoggedRequest],
     "gc": list[Kept],
     "version": Versions,
     "any error, on standard error": ErrorBody,

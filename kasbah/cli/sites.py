@@ -1,14 +1,31 @@
-"""`kasbah sites`: the places that run services, and what each reports of itself."""
+"""`kasbah sites`: the places that run services, what their owner says of them, and what each reports of itself."""
 
 from __future__ import annotations
 
-import typer
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
 
+import typer
+from pydantic import TypeAdapter
+
+from kasbah.api.owner import CHARTER, sign_document
 from kasbah.api.quantities import format_size
+from kasbah.api.sites_file import DECLARED, SiteSection, SitesFile
 from kasbah.cli import context, render
-from kasbah.cli.client import Client, Document
+from kasbah.cli.client import Client, Document, site_path
 from kasbah.cli.options import OutputOption
+from kasbah.cli.owner_key import OwnerKeyOption, owner_key
 from kasbah.cli.render import Output
+from kasbah.clock import SystemClock
+from kasbah.decide.charters import faults
+from kasbah.decide.opening import CERTIFICATES
+from kasbah.domain.charter import Charter
+from kasbah.domain.ids import InstallationId, SiteId, make_id
+from kasbah.errors import Invalid, NotFound
+from kasbah.packs import parse
 
 app = typer.Typer(
     add_completion=False,
@@ -17,6 +34,8 @@ app = typer.Typer(
     help="The places that run services.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+SiteName = Annotated[str, typer.Argument(metavar="NAME", help="The site.")]
+CHARTERS = TypeAdapter(Charter)
 
 
 @app.callback()
@@ -32,8 +51,177 @@ def list_(output: OutputOption = Output.TABLE) -> None:
     if output is not Output.TABLE:
         render.document(found, output)
         return
-    headers = ("NAME", "KIND", "COUNTRY", "CONNECTED", "GATEWAY", "CPUS", "MEMORY", "ISOLATION", "EGRESS")
+    headers = ("NAME", "KIND", "COUNTRY", "STATE", "CONNECTED", "GATEWAY", "CPUS", "MEMORY", "ISOLATION", "EGRESS")
     render.table(headers, [_row(site) for site in found], empty="no sites")
+
+
+@app.command()
+def describe(name: SiteName, output: OutputOption = Output.TABLE) -> None:
+    """Show what is known of a site: each fact, who says it and until when, and what nobody has said."""
+    with Client(context.find()) as client:
+        site = client.get(site_path(name))
+    if output is not Output.TABLE:
+        render.document(site, output)
+        return
+    render.fields({
+        "Site": f"{site['name']} ({site['id']})",
+        "Kind": site["kind"],
+        "State": site["state"] + ("" if site["connected"] else ", does not report"),
+        "Gateway": site["gateway_error"] or site["gateway"],
+        "Machine": f"{site['cpus']:g} CPUs, {format_size(site['memory'])}" if site["seen_at"] else "",
+        "Builds": ", ".join(site["runtimes"]),
+        "Kept apart": ", ".join(site["isolation"]),
+        "Missing": "; ".join(f"{name}: {why}" for name, why in site["isolation_missing"].items()),
+        "Egress": site["egress"],
+        "Declared": f"version {site['version']}" + ("" if site["signed"] else ", not signed by the owner"),
+        "Notes": "; ".join(site["notes"]),
+        "Not known": ", ".join(sorted(set(DECLARED) - {fact["name"] for fact in site["facts"]})),
+    })  # fmt: skip
+    rows = [(one["name"], one["value"], one["source"], one["since"], _until(one)) for one in site["facts"]]
+    render.table(("FACT", "VALUE", "SOURCE", "SINCE", "UNTIL"), rows, empty="nobody declared anything of it")
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Option("--file", "-f", help="The file that says what the sites are.")],
+    key: OwnerKeyOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Declare sites, and the facts about them, as a file says; signed with the owner's key.
+
+    Sites that the file does not name stay as they are.
+    """
+    wanted = parse(file, SitesFile).sites
+    owner = owner_key(key)
+    done = []
+    with Client(context.find()) as client:
+        installation = InstallationId(client.get("/installation")["id"])
+        charters = [_charter(client, installation, name, section) for name, section in wanted.items()]
+        _check(file, charters)  # all of them, before the first is sent
+        for charter in charters:
+            signed = sign_document(owner, CHARTER, charter)
+            answer = client.put(site_path(charter.name), {"document": signed.document, "signature": signed.signature})
+            done.append({"site": charter.name, "outcome": answer["outcome"], "version": answer["site"]["version"]})
+    if output is not Output.TABLE:
+        render.document(done, output)
+        return
+    render.table(("SITE", "OUTCOME", "VERSION"), [tuple(one.values()) for one in done], empty="")
+
+
+@app.command("token")
+def make_token(name: SiteName, output: OutputOption = Output.TABLE) -> None:
+    """Make a token for a site's agent to join by: shown once, good once, and for a quarter of an hour."""
+    with Client(context.find()) as client:
+        made = client.post(site_path(name, "tokens"))
+    if output is not Output.TABLE:
+        render.document(made, output)
+        return
+    render.say(f"Hand it to `kasbah join` on the machine that shall be {name}, before {made['expires_at']}:")
+    print(made["token"])
+
+
+@app.command()
+def approve(
+    name: SiteName,
+    code: Annotated[str | None, typer.Argument(metavar="[CODE]", help="What the agent shows.")] = None,
+    key: OwnerKeyOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Approve the agent that shows this code: it is the site from then on. Without a code, list who waits.
+
+    What is said of the site then names the agent's key, and is signed with the owner's.
+    """
+    with Client(context.find()) as client:
+        waiting = [one for one in client.pages("/joining") if one["site"] == name]
+        if code is None:
+            rows = [(one["site"], one["code"], render.moment(one["since"])) for one in waiting]
+            render.table(("SITE", "CODE", "SINCE"), rows, empty=f"no agent waits to be {name}")
+            return
+        known = _known(client, name)
+        shown = [one["key"] for one in waiting if one["code"] == code.strip().upper()]
+        if known is None or not shown:
+            others = ", ".join(one["code"] for one in waiting) or "none"
+            raise NotFound(
+                f"no agent that would be {name} shows the code {code}",
+                hint=f"codes shown now: {others}; approve only one that you see at the site itself",
+                code="code_unknown",
+            )
+        charter = replace(known, version=known.version + 1, gateway_key=shown[0])
+        signed = sign_document(owner_key(key), CHARTER, charter)
+        body = {"code": code, "document": signed.document, "signature": signed.signature}
+        site = client.post(site_path(name, "approve"), body)
+    if output is not Output.TABLE:
+        render.document(site, output)
+        return
+    render.say(f"Site {name} has joined.")
+
+
+@app.command()
+def drain(
+    name: SiteName,
+    undo: Annotated[bool, typer.Option("--undo", help="Have it take work again.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Have a site give what it runs to others that may have it, and take nothing new."""
+    with Client(context.find()) as client:
+        site = client.post(site_path(name, "drain"), {"undo": undo})
+    if output is not Output.TABLE:
+        render.document(site, output)
+        return
+    gives = "takes work again" if undo else "gives away what it runs; see what has no other place: kasbah ps"
+    render.say(f"Site {name} {gives}.")
+
+
+@app.command()
+def remove(
+    name: SiteName,
+    force: Annotated[bool, typer.Option("--force", help="Remove it although services run there.")] = False,
+) -> None:
+    """Remove a site for good: what its agent says is refused from then on."""
+    with Client(context.find()) as client:
+        client.delete(site_path(name) + ("?force=true" if force else ""))
+    render.say(f"Site {name} is removed.")
+
+
+def _charter(client: Client, installation: InstallationId, name: str, section: SiteSection) -> Charter:
+    """What the file says of a site, as the next version of what was said of it; the same where that is no news."""
+    today = SystemClock().now().date()
+    known = _known(client, name)
+    if known is None:
+        site = SiteId(make_id("site", secrets.token_bytes(10)))
+        facts = section.facts(today)
+        return Charter(installation=installation, site=site, name=name, version=1, kind=section.kind, facts=facts)
+    facts = section.facts(today, known.facts)
+    news = (section.kind, facts) != (known.kind, known.facts)
+    return Charter(
+        installation=installation,
+        site=known.site,
+        name=name,
+        version=known.version + news,
+        kind=section.kind,
+        facts=facts,
+        gateway_key=known.gateway_key,
+    )
+
+
+def _check(file: Path, charters: Sequence[Charter]) -> None:
+    """Refuse what cannot be, all of it at once."""
+    today = SystemClock().now().date()
+    wrong = [f"{one.name}: {fault.why}" for one in charters for fault in faults(one, today, CERTIFICATES)]
+    if wrong:
+        raise Invalid("; ".join(wrong), where=str(file), hint="mend the file and try again", code="contradictory_facts")
+
+
+def _known(client: Client, name: str) -> Charter | None:
+    try:
+        return CHARTERS.validate_json(client.get(site_path(name, "charter"))["document"])
+    except NotFound:
+        return None
+
+
+def _until(fact: Document) -> str:
+    text = str(fact["until"] or "")
+    return text if fact["holds"] else f"{text} (does not hold)".strip()
 
 
 def _row(site: Document) -> tuple[object, ...]:
@@ -41,10 +229,19 @@ def _row(site: Document) -> tuple[object, ...]:
         site["name"],
         site["kind"],
         site["country"] or "not declared",
+        site["state"],
         "yes" if site["connected"] else "no",
         site["gateway_error"] or site["gateway"],
         f"{site['cpus']:g}",
         format_size(site["memory"]),
-        ", ".join(site["isolation"]),
+        _isolation(site),
         site["egress"],
     )
+
+
+def _isolation(site: Document) -> str:
+    """Whether replicas are kept apart by all that we know; `describe` has what is missing, and why."""
+    if not site["isolation"]:
+        return "unknown"
+    missing = len(site["isolation_missing"])
+    return f"{missing} missing" if missing else "full"

@@ -54,6 +54,7 @@ class Plan:
     tls: tuple[str, int] | None = None
     certificates: str | None = None
     country: str | None = None
+    sites: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,8 @@ class Ready:
 
     api: str
     gateway: str
+    sites: str = ""
+    """Where sites dial in; "" where they cannot."""
 
 
 class Part:
@@ -172,7 +175,9 @@ class Supervisor:
             agent = self.agent.process
             gateway = await asyncio.to_thread(readiness.gateway, self.folder, self._api.reachable, agent)
             if gateway:
-                return Ready(api=f"http://{self._api.reachable}", gateway=f"http://{gateway}")
+                return Ready(
+                    api=f"http://{self._api.reachable}", gateway=f"http://{gateway}", sites=readiness.sites(self.folder)
+                )
             await asyncio.sleep(POLL_SECONDS)
         missing = await asyncio.to_thread(readiness.missing, self.folder, self._api.reachable)
         raise self._failure(f"Kasbah is not ready after {READY_SECONDS:.0f} s: {missing}")
@@ -235,6 +240,7 @@ class Supervisor:
         return [
             *("--data-dir", plan.data_dir, "--api", str(self._api), "--base-domain", plan.base_domain),
             *country,
+            *(["--sites", plan.sites] if plan.sites else []),
         ]
 
     def _agent_arguments(self, plan: Plan) -> list[str]:

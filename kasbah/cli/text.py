@@ -10,7 +10,12 @@ import re
 _STYLE = re.compile(r"\x1b\[[0-9;:]*m")
 """Colours. Apps write them on purpose; they are dropped, because shown they would only hide the text."""
 
-_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LINE_END = re.compile(r"\r?\n")
+"""What ends a line. Python knows eight more line ends, with which a text could seem to be several messages."""
+
+_UNSAFE = re.compile(
+    r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 """Control characters but the tab; marks and overrides of direction; line separators; halves of surrogate pairs."""
 
 
@@ -21,7 +26,7 @@ def clean(text: str, *, lines: bool = False) -> str:
     ab\x1b]0;title\x07
     """
     if lines:
-        return "\n".join(clean(line) for line in text.splitlines())
+        return "\n".join(clean(line) for line in LINE_END.split(text.removesuffix("\n")))
     return _UNSAFE.sub(_shown, _STYLE.sub("", text))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from kasbah.cli.progress import progress
 from kasbah.cli.render import Output
 from kasbah.errors import Invalid
 
+PERCENT = re.compile(r"[0-9]{1,3}")
 ROLLBACK_SECONDS = 120.0
 
 
@@ -103,7 +105,7 @@ def _returned(name: str, rollout: Document, *, back: bool) -> str:
 def _share(text: str) -> Document:
     revision, _, percent = text.partition("=")
     number = percent.removesuffix("%")
-    if not revision or not number.isdigit() or int(number) > 100:
+    if not revision or not PERCENT.fullmatch(number) or int(number) > 100:
         raise Invalid(
             f"{text!r} is no share: write REVISION=PERCENT, such as rv-1a2b3c=10",
             hint="percents are whole, and add up to 100",

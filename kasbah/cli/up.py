@@ -19,7 +19,7 @@ import typer
 from kasbah.cli import context, render
 from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain, parse_tls
 from kasbah.cli.exits import Failed
-from kasbah.cli.options import CertificatesOption, DataDir, OutputOption, TlsOption
+from kasbah.cli.options import CertificatesOption, DataDir, OutputOption, SitesOption, TlsOption
 from kasbah.cli.processes import last_lines
 from kasbah.cli.record import DataFolder, data_folder
 from kasbah.cli.render import Output
@@ -47,6 +47,7 @@ def up(
     country: Annotated[
         str | None, typer.Option("--country", help="The country this machine stands in, such as MA.")
     ] = None,
+    sites: SitesOption = None,
     base_domain: Annotated[
         str, typer.Option("--base-domain", help="Services answer at NAME.BASE_DOMAIN.")
     ] = DEFAULT_BASE_DOMAIN,
@@ -67,15 +68,20 @@ def up(
         gateway=(gateway_address.host, gateway_address.port),
         tls=None if tls_address is None else (tls_address.host, tls_address.port),
         certificates=None if certificates is None else str(certificates.absolute()),
+        sites=None if sites is None else str(parse_address(sites, option="--sites")),
         base_domain=parse_domain(base_domain),
         country=None if country is None else parse_country(country),
     )
     _warn_of_the_open(("--api", api_address), ("--gateway", gateway_address))
 
+    owned = folder.owner_key.exists()
+
     def announce(ready: Ready) -> None:
         token = folder.admin_token.read_text().strip()
         _remember(context.Remembered(url=ready.api, token_file=folder.admin_token))
         _print(ready, folder, token, output, detach=detach)
+        if not owned and folder.owner_key.exists() and output is Output.TABLE:
+            _tell_of_the_owner(folder)
 
     if detach:
         announce(start_detached(plan, folder))
@@ -151,10 +157,19 @@ def _print(ready: Ready, folder: DataFolder, token: str, output: Output, *, deta
         sys.stdout.flush()
         return
     render.say("Kasbah is up.")
-    render.fields({"API": ready.api, "Gateway": ready.gateway, "Data": folder.path})
+    render.fields({"API": ready.api, "Gateway": ready.gateway, "Sites": ready.sites, "Data": folder.path})
     example = Path("examples/hello-python")
     render.say(f"Next: kasbah deploy {example if example.is_dir() else 'FOLDER'}")
     render.say("Stop it with: kasbah down" if detach else "Stop it with Ctrl-C.")
+    sys.stdout.flush()
+
+
+def _tell_of_the_owner(folder: DataFolder) -> None:
+    """Said once: the key was made just now."""
+    render.say(
+        f"The owner's key was made: {folder.owner_key}. It signs what is law here, and is in no backup: keep a copy of "
+        "it elsewhere. You may take it away from this machine; commands that sign then take --owner-key."
+    )
     sys.stdout.flush()
 
 

@@ -10,45 +10,47 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-import uvicorn
 import uvloop
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from kasbah import log as logging_setup
+from kasbah.access_rules import shipped_access
 from kasbah.api.sealing import load_or_make_vault
 from kasbah.api.signing import load_or_make_key
 from kasbah.clock import Clock, SystemClock
+from kasbah.control.access.authority import Authority, load_or_make_authority
 from kasbah.control.access.secrets import Secret, make_secret
-from kasbah.control.changes import ROLLOUTS, Changes
+from kasbah.control.changes import MOVES, ROLLOUTS, Changes
 from kasbah.control.folder import Folder, read_or_make_secret
+from kasbah.control.http.acts import Refusals
 from kasbah.control.http.application import make_application
 from kasbah.control.http.edge import Edge
+from kasbah.control.listening import address_of, api_server, listen, sites_server
+from kasbah.control.loops.audit import Checkpoints
+from kasbah.control.loops.law import Law
 from kasbah.control.loops.rollout import Rollouts
 from kasbah.control.loops.tidy import Tidy
 from kasbah.control.metrics import Metrics
+from kasbah.control.ownership import ownership
 from kasbah.control.running import Running
 from kasbah.control.store.migrate import migrate
 from kasbah.control.store.sql import SqlStore, open_engine
 from kasbah.control.usecases.begin import begin
+from kasbah.control.usecases.found_law import found_law
+from kasbah.control.usecases.law_now import Library
 from kasbah.control.usecases.work import Office, Rules
-from kasbah.errors import Conflict, Invalid
+from kasbah.decide.access import Permissions
 from kasbah.loop import Loop
 from kasbah.settings import ControlSettings
 
 log = structlog.get_logger()
-
-END_WITHIN = 2
-"""Seconds that requests under way get to finish once the process is told to end."""
-
-MOST_CONNECTIONS = 2_000
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class Control:
     office: Office
     running: Running
     folder: Folder
+    authority: Authority
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
@@ -77,18 +80,28 @@ def build(settings: ControlSettings, clock: Clock) -> Control:
     folder = Folder(settings.data_dir)
     folder.make()
     office = _office(settings, folder, clock)
+    audit_key = load_or_make_key(folder.audit_key)
+    checkpoints = Checkpoints(office, audit_key, folder)
+    checkpoints.resume()
     with office.write() as work:
-        begin(
+        installation = work.tx.installations.get()
+        owner = ownership(folder, None if installation is None else installation.owner_key)
+        installation = begin(
             work,
             admin_token=read_or_make_secret(folder.admin_token, lambda: make_secret(Secret.TOKEN)),
             site_token=read_or_make_secret(folder.site_token, lambda: make_secret(Secret.SITE)),
             country=settings.country,
+            owner=owner,
         )
-    running = _running(office)
+        found_law(work, owner)
+    authority = load_or_make_authority(folder.root, installation.id, clock.now())
+    checkpoints.sign()
+    running = _running(office, checkpoints)
     metrics = Metrics()
     app = make_application()
     app.state.office, app.state.running, app.state.metrics = office, running, metrics
-    return Control(app=app, asgi=Edge(app, metrics), office=office, running=running, folder=folder)
+    app.state.authority, app.state.refusals, app.state.audit_key = authority, Refusals(), audit_key
+    return Control(app=app, asgi=Edge(app, metrics), office=office, running=running, folder=folder, authority=authority)
 
 
 def _office(settings: ControlSettings, folder: Folder, clock: Clock) -> Office:
@@ -100,15 +113,21 @@ def _office(settings: ControlSettings, folder: Folder, clock: Clock) -> Office:
         rules=Rules(base_domain=settings.base_domain, ticket_lifetime=settings.ticket_lifetime),
         key=load_or_make_key(folder.signing_key),
         vault=load_or_make_vault(folder.secrets_key),
+        library=Library(),
+        access=Permissions(rules=shipped_access()),
         changes=Changes(),
     )
 
 
-def _running(office: Office) -> Running:
+def _running(office: Office, checkpoints: Checkpoints) -> Running:
     rollouts = Loop("rollouts", Rollouts(office).carry_on, period=timedelta(seconds=2))
+    upheld = Law(office)
+    law = Loop("law", upheld.uphold, period=timedelta(seconds=2))
     tidy = Loop("tidy", Tidy(office).sweep, period=timedelta(hours=1))
+    audit = Loop("audit", checkpoints.keep_up, period=timedelta(seconds=1))
     office.changes.listen(ROLLOUTS, rollouts.nudge)
-    return Running((rollouts, tidy), office.changes)
+    office.changes.listen(MOVES, upheld.unsettle)
+    return Running((rollouts, law, tidy, audit), office.changes)
 
 
 def run(settings: ControlSettings) -> None:
@@ -119,89 +138,38 @@ def run(settings: ControlSettings) -> None:
     folder.make()
     with folder.held():
         folder.forget_endpoint()
-        listener = _listen(settings.api, folder)
-        with contextlib.closing(listener):
-            control = build(settings, SystemClock())
-            with contextlib.closing(control):
-                uvloop.run(_serve(control, listener))
+        with contextlib.ExitStack() as open_ones:
+            listener = open_ones.enter_context(listen(settings.api, folder.port, option="api"))
+            sites = None
+            if settings.sites is not None:
+                sites = open_ones.enter_context(listen(settings.sites, folder.sites_port, option="sites", tls=True))
+            control = open_ones.enter_context(contextlib.closing(build(settings, SystemClock())))
+            uvloop.run(_serve(control, listener, sites))
 
 
-async def _serve(control: Control, listener: socket.socket) -> None:
-    host, port = listener.getsockname()[:2]
-    server = _Server(
-        uvicorn.Config(
-            control.asgi,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            proxy_headers=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=END_WITHIN,
-        )
-    )
-    api = f"http://{_reachable(host)}:{port}"
+async def _serve(control: Control, listener: socket.socket, sites: socket.socket | None) -> None:
+    _, address = address_of(listener)
+    host, dialled = address_of(sites) if sites is not None else ("", "")
+    api = f"http://{address}"
+    servers = [(api_server(control.asgi), listener)]
+    if sites is not None:
+        door = sites_server(control.asgi, control.folder, control.authority, host, control.office.clock)
+        servers.append((door, sites))
 
     def end() -> None:
-        server.should_exit = True
+        for server, _ in servers:
+            server.should_exit = True
         control.office.changes.close()
 
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, end)
     try:
-        async with control.started():
-            control.folder.write_endpoint(api, port)
-            log.info("control plane listens", api=api)
-            await server.serve(sockets=[listener])
+        async with control.started(), asyncio.TaskGroup() as serving:
+            control.folder.write_endpoint(api, f"https://{dialled}" if dialled else "")
+            log.info("control plane listens", api=api, sites=dialled)
+            for server, where in servers:
+                serving.create_task(server.serve(sockets=[where]))
     finally:
         control.folder.forget_endpoint()
     log.info("control plane ended")
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with the signals left to us: it would end the process by the signal it was told to end with."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
-def _listen(address: str, folder: Folder) -> socket.socket:
-    """A listening socket at HOST:PORT. Port 0 asks for the port it was given last time, then for any."""
-    host, _, text = address.rpartition(":")
-    host = host.strip("[]")
-    if not host or not text.isdigit() or int(text) > 65_535:
-        raise Invalid(f"{address!r} is no address to listen at", where="api", hint="write HOST:PORT: 127.0.0.1:7070")
-    if host not in LOOPBACK:
-        log.warning("the API listens without TLS beyond this machine: tokens travel in plain text", host=host)
-    last = folder.last_port()
-    if int(text) == 0 and last is not None:
-        with contextlib.suppress(Conflict):
-            return _bind(host, last)
-    return _bind(host, int(text))
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(1_024)
-    except OSError as error:
-        listener.close()
-        raise Conflict(
-            f"the API cannot listen at {host}:{port}: {error.strerror}",
-            hint="see who has the port (ss -ltnp), or choose another: --api HOST:PORT, port 0 takes a free one",
-            code="address_in_use",
-        ) from error
-    listener.setblocking(False)
-    return listener
-
-
-def _reachable(host: str) -> str:
-    """A host to dial: who listens everywhere is reached here too."""
-    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{reached}]" if ":" in reached else reached

@@ -10,18 +10,21 @@ what the backup says. What it replaced is kept aside.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import os
+import re
 import sqlite3
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kasbah.control.folder import Folder
 from kasbah.control.store.migrate import HEAD, KNOWN
@@ -31,9 +34,20 @@ FORMAT = 1
 MANIFEST, DATABASE = "manifest.json", "kasbah.db"
 LARGEST_MANIFEST = 64 * 1024
 PIECE = 2**20
+KEY_FILE = re.compile(r"[a-z][a-z-]*\.key")
+DAMAGED = (
+    *(tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError),
+    *(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+)
+"""What reading a file that is no backup, or half of one, raises."""
 BUSY_SECONDS = 10.0
 
-WITHOUT = {"signing.key": "no site trusts this control plane", "secrets.key": "no secret opens"}
+WITHOUT = {
+    "signing.key": "no site trusts this control plane",
+    "secrets.key": "no secret opens",
+    "ca.key": "no site that joined can dial in",
+    "audit.key": "nobody can tell that the audit log goes on",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,11 +168,22 @@ def _unpack(file: Path, fresh: Path) -> Manifest:
                 os.fsync(out.fileno())
     except FileNotFoundError:
         raise NotFound(f"{file} does not exist", hint="name a file that `kasbah backup` wrote") from None
-    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise Invalid(f"{file} is no backup of Kasbah, or is damaged: {error}", code="bad_backup") from error
     if digest.hexdigest() != manifest.sha256:
         raise Invalid(f"{file} is damaged: its database is not the one its manifest names", code="bad_backup")
     return manifest
+
+
+def _of_its_kind(found: dict[str, Any]) -> bool:
+    """Whether each field holds what it should: it is a file that anybody may have written."""
+    keys = found["keys"]
+    return (
+        all(isinstance(found[name], str) for name in ("installation", "schema", "created_at", "sha256"))
+        and all(type(found[name]) is int and 0 <= found[name] < 2**53 for name in ("format", "epoch"))
+        and isinstance(keys, dict)
+        and all(KEY_FILE.fullmatch(name) and isinstance(mark, str) for name, mark in keys.items())
+    )
 
 
 def _read_manifest(text: bytes) -> Manifest:
@@ -169,6 +194,8 @@ def _read_manifest(text: bytes) -> Manifest:
             hint="restore it with that version",
             code="backup_newer",
         )
+    if not _of_its_kind(found):
+        raise ValueError("its manifest is not one of ours")
     return Manifest(**{name: found[name] for name in Manifest.__dataclass_fields__})
 
 

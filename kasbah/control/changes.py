@@ -1,7 +1,8 @@
 """Tells those who wait that something changed: loops that want a pass, long polls that want a newer answer.
 
-Topics are text: `service/ID`, `rollout/ID`, `desired/SITE`, `rollouts`. Announcing may happen on any thread, after the
-commit; a lost or doubled announcement harms nothing, because who waits reads again and waits no longer than it said.
+Topics are text: `service/ID`, `rollout/ID`, `token/ID`, `desired/SITE`, `rollouts`, `moves`. Announcing may happen
+on any thread, after the commit; a lost or doubled announcement harms nothing, because who waits reads again and waits
+no longer than it said.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from contextlib import contextmanager
 
 ROLLOUTS = "rollouts"
 """Something a rollout may go on from."""
+
+
+MOVES = "moves"
+"""A service is on its way from one site to another."""
 
 
 class Changes:
@@ -46,17 +51,19 @@ class Changes:
         self._deliver(tuple(self._waiting))
 
     @contextmanager
-    def watching(self, topic: str) -> Iterator[asyncio.Event]:
-        """An event that is set at each announcement of `topic`; clear it before reading what may have changed."""
+    def watching(self, *topics: str) -> Iterator[asyncio.Event]:
+        """An event, set at each announcement of one of `topics`; clear it before reading what may have changed."""
         event = asyncio.Event()
-        self._waiting.setdefault(topic, set()).add(event)
+        for topic in topics:
+            self._waiting.setdefault(topic, set()).add(event)
         try:
             yield event
         finally:
-            left = self._waiting[topic]
-            left.discard(event)
-            if not left:
-                del self._waiting[topic]
+            for topic in topics:
+                left = self._waiting[topic]
+                left.discard(event)
+                if not left:
+                    del self._waiting[topic]
 
     def _deliver(self, topics: tuple[str, ...]) -> None:
         for topic in topics:

@@ -2,12 +2,19 @@
 
 DATA/admin.token            the first API token (0600)
 DATA/site.token             the token of the site `local` (0600)
+DATA/owner.key              what the owner signs the law with (0600); he may take it away; in no backup
+DATA/control/owner.pub      its public half, pinned
 DATA/control/kasbah.db      the store, unless a database URL was given
 DATA/control/signing.key    what desired states and tickets are signed with (0600)
 DATA/control/secrets.key    what secrets are sealed under (0600); in no backup of the database
+DATA/control/ca.key, ca.crt  the authority that sites' certificates come from (0600)
+DATA/control/tls.key, tls.crt  what the control plane proves itself to sites with (0600)
+DATA/control/audit.key      what the audit log is signed with (0600); in no backup of the database
+DATA/control/audit.checkpoint  the audit log as it was signed last, outside the database that holds it
 DATA/control/lock           held, by flock, as long as the control plane runs; says its pid
 DATA/control/port           the port that port 0 was given, asked for again at the next start
-DATA/control/endpoint.json  {api, pid}: there from when it listens until it ends
+DATA/control/sites-port     the same, of where sites dial in
+DATA/control/endpoint.json  {api, sites, pid}: there from when it listens until it ends
 """
 
 from __future__ import annotations
@@ -20,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kasbah.api.owner import OWNER_KEY
 from kasbah.errors import Conflict, Invalid
 
 
@@ -46,6 +54,34 @@ class Folder:
         return self.root / "secrets.key"
 
     @property
+    def owner_public(self) -> Path:
+        return self.root / "owner.pub"
+
+    @property
+    def authority(self) -> Path:
+        return self.root / "ca.crt"
+
+    @property
+    def tls_key(self) -> Path:
+        return self.root / "tls.key"
+
+    @property
+    def tls_certificate(self) -> Path:
+        return self.root / "tls.crt"
+
+    @property
+    def sites_port(self) -> Path:
+        return self.root / "sites-port"
+
+    @property
+    def audit_key(self) -> Path:
+        return self.root / "audit.key"
+
+    @property
+    def audit_checkpoint(self) -> Path:
+        return self.root / "audit.checkpoint"
+
+    @property
     def endpoint(self) -> Path:
         return self.root / "endpoint.json"
 
@@ -56,6 +92,10 @@ class Folder:
     @property
     def admin_token(self) -> Path:
         return self.data_dir / "admin.token"
+
+    @property
+    def owner_key(self) -> Path:
+        return self.data_dir / OWNER_KEY
 
     @property
     def site_token(self) -> Path:
@@ -91,17 +131,24 @@ class Folder:
         finally:
             os.close(descriptor)
 
-    def last_port(self) -> int | None:
-        """The port it was given last time, where one is known."""
+    def pinned_owner(self) -> str | None:
+        """The public half of the owner's key, as it was when it was first seen here."""
         try:
-            return int(self.port.read_text())
-        except (FileNotFoundError, ValueError):
+            return self.owner_public.read_text().strip()
+        except FileNotFoundError:
             return None
 
-    def write_endpoint(self, api: str, port: int) -> None:
-        """Say where we listen, all at once."""
-        _replace(self.port, f"{port}\n")
-        _replace(self.endpoint, json.dumps({"api": api, "pid": os.getpid()}) + "\n")
+    def pin_owner(self, public: str) -> None:
+        """Remember it."""
+        _replace(self.owner_public, f"{public}\n")
+
+    def write_endpoint(self, api: str, sites: str) -> None:
+        """Say where we listen, all at once; `sites` is "" where none can dial in."""
+        _replace(self.endpoint, json.dumps({"api": api, "sites": sites, "pid": os.getpid()}) + "\n")
+
+    def write_audit_checkpoint(self, note: str) -> None:
+        """Keep the audit log's newest checkpoint."""
+        _replace(self.audit_checkpoint, note)
 
     def forget_endpoint(self) -> None:
         """Say that nobody listens."""
@@ -124,6 +171,19 @@ def read_or_make_secret(path: Path, make: Callable[[], str]) -> str:
         file.flush()
         os.fsync(file.fileno())
     return made
+
+
+def last_port(path: Path) -> int | None:
+    """The port it was given last time, where one is known."""
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def keep_port(path: Path, port: int) -> None:
+    """Remember a port for the next time."""
+    _replace(path, f"{port}\n")
 
 
 def _replace(path: Path, text: str) -> None:

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kasbah import __version__
 from kasbah.api import credentials, public
 from kasbah.api.manifest import (
     DataSection,
     DeadlinesSection,
-    LevelName,
     ResourcesSection,
     RolloutSection,
     ScalingSection,
     SleepSection,
+    VolumeSection,
 )
-from kasbah.control.shown import shown_state
+from kasbah.control.shown import shown_nowhere, shown_state
 from kasbah.control.store.records import (
     Installation,
-    KeyRecord,
     RevisionRecord,
     RolloutRecord,
     ServiceRecord,
     SiteRecord,
-    TokenRecord,
     WakeRecord,
 )
-from kasbah.control.usecases.describe import Detail, Sight, SiteSight, Surroundings
-from kasbah.control.usecases.plan import Plan
+from kasbah.control.usecases.describe import Detail, Sight
 from kasbah.control.usecases.publish import host
 from kasbah.control.usecases.secrets import SecretSight
 from kasbah.control.usecases.send_source import gateway_of
 from kasbah.control.usecases.sites import connected
 from kasbah.decide.certificates import covers
-from kasbah.domain.ids import ServiceId
-from kasbah.domain.label import Label
+from kasbah.domain.label import Label, LevelName
 from kasbah.domain.observed import RevisionStatus, ServiceStatus, SiteStatus
 from kasbah.domain.replica import Replica, ReplicaState
-from kasbah.domain.revision import Deadlines, Resources
+from kasbah.domain.revision import Deadlines, Resources, Volume
 from kasbah.domain.rollout import RolloutRules
 from kasbah.domain.service import ServiceState
 from kasbah.domain.usage import Usage
@@ -78,6 +74,7 @@ def detail(found: Detail) -> public.ServiceDetail:
         ),
         rollout_rules=_rollout_rules(record.rollout_rules),
         resources=_resources(newest.contents.resources if newest else Resources()),
+        volumes=[_volume(one) for one in newest.contents.volumes] if newest else [],
         deadlines=_deadlines(newest.contents.deadlines if newest else Deadlines()),
         revisions=[_revision(one, sight) for one in reversed(found.revisions)],
         replicas=[_replica(one, names[report.site]) for report in sight.reports for one in report.status.replicas],
@@ -115,7 +112,7 @@ def _summary(sight: Sight) -> public.ServiceSummary:
         address=address,
         host=name,
         access=record.access,
-        data=_label(record.label),
+        data=data(record.label),
         data_declared=record.label.declared,
         placements=placements,
         site=placements[0].site if len(placements) == 1 else None,
@@ -123,6 +120,10 @@ def _summary(sight: Sight) -> public.ServiceSummary:
         created_at=record.created_at,
         deployed_at=record.deployed_at,
     )
+
+
+def _volume(volume: Volume) -> VolumeSection:
+    return VolumeSection(name=volume.name, path=volume.path, size=volume.size)
 
 
 def _host(sight: Sight) -> str:
@@ -162,7 +163,9 @@ def _state(sight: Sight, placements: Sequence[public.PlacementView]) -> tuple[Se
     if placements:
         return placements[0].state, placements[0].reason
     last = sight.rollout.rollout if sight.rollout else None
-    return shown_state(serves=bool(sight.service.shares), status=None, rollout=last, connected=False)
+    names = {site.id: site.name for site in sight.around.sites}
+    service = sight.service
+    return shown_nowhere(serves=bool(service.shares), placement=service.placement, rollout=last, names=names)
 
 
 def _reporting(sight: Sight) -> SiteStatus | None:
@@ -195,8 +198,10 @@ def _url_of(sight: Sight, host: str) -> str:
     return f"{scheme}://{host}/" if port == usual else f"{scheme}://{host}:{port}/"
 
 
-def _label(label: Label) -> DataSection:
-    return DataSection(level=LevelName(label.level.name.lower()), categories=label.categories, regimes=label.regimes)
+def data(label: Label) -> DataSection:
+    """A label as it is shown. It is not checked again: what an older version took is shown as it is."""
+    level = LevelName(label.level.name.lower())
+    return DataSection.model_construct(level=level, categories=label.categories, regimes=label.regimes)
 
 
 def _rollout_rules(rules: RolloutRules) -> RolloutSection:
@@ -291,35 +296,6 @@ def rollout(record: RolloutRecord, owner: ServiceRecord) -> public.RolloutView:
     )
 
 
-def plan(made: Plan, sites: Mapping[str, str], refused: list[public.QuotaRefusal]) -> public.PlanAnswer:
-    """A plan; `sites` are names by id."""
-    return public.PlanAnswer(
-        service=made.service.name,
-        revision=made.revision.id,
-        action=made.action,
-        changes=list(made.changes),
-        sites=[
-            public.SiteVerdictView(
-                site=sites.get(one.site, one.site), verdict=one.verdict, reason=one.reason, hint=one.hint
-            )
-            for one in made.placement.verdicts
-        ],
-        refused=refused,
-    )
-
-
-def key(record: KeyRecord, services: Mapping[ServiceId, str]) -> credentials.KeyView:
-    """A key without the key; `services` are names by id, those deleted since are shown by id."""
-    opens = record.services
-    return credentials.KeyView(
-        id=record.id,
-        name=record.name,
-        services=None if opens is None else [services.get(one, one) for one in opens],
-        created_at=record.created_at,
-        revoked_at=record.revoked_at,
-    )
-
-
 def secret(sight: SecretSight) -> credentials.SecretView:
     """A secret without its value."""
     record = sight.secret
@@ -332,50 +308,6 @@ def secret(sight: SecretSight) -> credentials.SecretView:
         used_by=list(sight.used_by),
         outdated=list(sight.outdated),
     )
-
-
-def token(record: TokenRecord) -> credentials.TokenView:
-    """A token without the token."""
-    return credentials.TokenView(
-        id=record.id,
-        name=record.name,
-        scopes=list(record.scopes),
-        created_at=record.created_at,
-        revoked_at=record.revoked_at,
-    )
-
-
-def site(sight: SiteSight) -> public.SiteView:
-    """A site and what it reports of itself."""
-    record, report, desired = sight.site, sight.site.report, sight.desired
-    return public.SiteView(
-        id=record.id,
-        name=record.name,
-        kind=record.kind,
-        country=record.country,
-        connected=connected(record, sight.around.now),
-        seen_at=record.seen_at,
-        gateway=gateway_of(record),
-        gateway_error=report.gateway_error if report else "",
-        tls=report.tls_address if report else "",
-        tls_names=list(report.tls_names) if report else [],
-        notes=list(report.notes) if report else [],
-        isolation=list(report.isolation.mechanisms) if report else [],
-        isolation_missing=dict(report.isolation.missing) if report else {},
-        egress=report.isolation.egress if report else "unknown",
-        cpus=report.cpus if report else 0.0,
-        memory=report.memory if report else 0,
-        runtimes=list(report.runtimes) if report else [],
-        epoch=sight.around.epoch,
-        desired_generation=desired.generation if desired else 0,
-        applied_generation=applied_generation(record, sight.around),
-    )
-
-
-def applied_generation(record: SiteRecord, around: Surroundings) -> int:
-    """The generation of this epoch that the site acts on; 0 where it acts on none."""
-    epoch, generation = record.report.applied if record.report else (0, 0)
-    return generation if epoch == around.epoch else 0
 
 
 def usage(counted: Usage) -> public.UsageView:

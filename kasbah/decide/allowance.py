@@ -1,7 +1,8 @@
 """What may a revision of a service have: how many replicas, and how long may it stay awake unused?
 
 The service says it for the revisions that have traffic. One that is only at hand needs no replicas and sleeps, whatever
-the service asks; one that is to get more traffic has first what its rollout asks for; and a fixed port holds one.
+the service asks; one that is to get more traffic has first what its rollout asks for; and a fixed port or a volume is
+one replica's.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def scaling_of(service: Service, revision: Revision) -> Scaling:
     """The bounds of the revision's replicas."""
     scaling = service.scaling
     least = scaling.min if service.percent(revision.id) > 0 else 0
-    most = scaling.max if revision.port is None else 1
+    most = 1 if revision.alone else scaling.max
     return replace(scaling, min=min(max(least, asked_for(service, revision)), most), max=most)
 
 

@@ -6,10 +6,10 @@ A line that cannot be read counts nothing and is counted as such: a log is never
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from kasbah.domain.ids import KeyId, RevisionId, ServiceId, WakeId
 from kasbah.domain.usage import Usage, UsageKey
@@ -19,6 +19,7 @@ UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticErro
 CUT = frozenset({"UC", "UPE", "UR"})
 """Envoy's flags: the replica's side closed the connection, broke off a message, or reset the stream."""
 SWITCHED = 101
+FIELDS = ("at", "cluster", "key", "status", "flags", "milliseconds", "bytes_in", "bytes_out")
 MOST = 2**53
 """Eight petabytes, or 285,000 years in milliseconds: no request counts more."""
 
@@ -40,41 +41,90 @@ class FirstByte:
 
 
 def meter(lines: Iterable[bytes]) -> Metered:
-    """The usage in some lines of the gateway's log. What reached no service (401, 404) is nobody's usage."""
-    usage: dict[UsageKey, Usage] = {}
+    """The usage in some lines of the gateway's log, whose fields a tab parts:
+
+        SECOND  CLUSTER  KEY  STATUS  FLAGS  MILLISECONDS  BYTES_IN  BYTES_OUT
+
+    What reached no service (401, 404) is nobody's usage. Under load this is most of what the agent does: lines that
+    are the same are read once, and so is what lines that differ only in their counts begin with.
+    """
+    sums: dict[bytes, _Sums] = {}
     unreadable = 0
-    for line in lines:
+    for line, times in Counter(lines).items():
         try:
-            found = _read(line)
+            head, counts = _parse(line)
         except UNREADABLE:
-            unreadable += 1
+            unreadable += times
             continue
-        if found is not None:
-            key, one = found
-            usage[key] = usage.get(key, Usage()) + one
+        found = sums.get(head)
+        if found is None:
+            found = sums[head] = _Sums()
+        found.add(times, counts)
+    usage: dict[UsageKey, Usage] = {}
+    for head, found in sums.items():
+        try:
+            whose = _whose(head)
+        except UNREADABLE:
+            unreadable += found.requests
+            continue
+        if whose is not None:
+            key, failed = whose
+            usage[key] = usage.get(key, Usage()) + found.usage(failed=failed)
     return Metered(usage=usage, unreadable=unreadable)
 
 
-def _read(line: bytes) -> tuple[UsageKey, Usage] | None:
-    fields = json.loads(line)
-    service, slash, revision = _text(fields["cluster"]).partition("/")
-    status = int(fields["status"] or 0)
-    if not slash or status in (401, 403):
+@dataclass(slots=True)
+class _Sums:
+    """What lines with one beginning amount to."""
+
+    requests: int = 0
+    milliseconds: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    def add(self, times: int, counts: tuple[int, int, int]) -> None:
+        milliseconds, bytes_in, bytes_out = counts
+        self.requests += times
+        self.milliseconds += times * milliseconds
+        self.bytes_in += times * bytes_in
+        self.bytes_out += times * bytes_out
+
+    def usage(self, *, failed: bool) -> Usage:
+        return Usage(
+            requests=self.requests,
+            failed=self.requests if failed else 0,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            milliseconds=self.milliseconds,
+        )
+
+
+def _parse(line: bytes) -> tuple[bytes, tuple[int, int, int]]:
+    """A line's beginning and its counts: milliseconds, bytes in, bytes out."""
+    head, milliseconds, bytes_in, bytes_out = (_as_text(line) if line.startswith(b"{") else line).rsplit(b"\t", 3)
+    return head, (_count(milliseconds), _count(bytes_in), _count(bytes_out))
+
+
+def _whose(head: bytes) -> tuple[UsageKey, bool] | None:
+    """Whose requests a line tells of, and whether they failed. None: nobody's."""
+    second, cluster, key, status, flags = head.decode().split("\t")
+    service, slash, revision = cluster.partition("/")
+    minute = datetime.fromtimestamp(_count(second) // 60 * 60, UTC)
+    code = _count(status)
+    if not slash or code in (401, 403):
         return None
-    minute = datetime.fromtimestamp(float(fields["at"]) // 60 * 60, UTC)
-    key = UsageKey(
-        service=ServiceId(service),
-        revision=RevisionId(revision),
-        key=KeyId(_text(fields["key"])) if fields["key"] else None,
-        minute=minute,
+    found = UsageKey(
+        service=ServiceId(service), revision=RevisionId(revision), key=None if key == "-" else KeyId(key), minute=minute
     )
-    return key, Usage(
-        requests=1,
-        failed=int(status >= 500 or _cut(status, _text(fields.get("flags")))),
-        bytes_in=_count(fields["bytes_in"]),
-        bytes_out=_count(fields["bytes_out"]),
-        milliseconds=_count(fields["milliseconds"]),
-    )
+    return found, code >= 500 or _cut(code, flags)
+
+
+def _as_text(line: bytes) -> bytes:
+    """A line as gateways wrote it before their logs were text, of which an upgraded site may have some unread."""
+    fields = {"flags": None, **json.loads(line)}
+    fields["at"] = int(float(fields["at"]))
+    texts = ["-" if fields[name] is None else str(fields[name]) for name in FIELDS]
+    return "\t".join(texts).encode()
 
 
 def _cut(status: int, flags: str) -> bool:
@@ -90,11 +140,10 @@ def _text(value: object) -> str:
     return value or ""
 
 
-def _count(value: Any) -> int:
+def _count(digits: bytes | str) -> int:
     """A field that holds a number, never below nothing."""
-    count = int(value)
-    if not 0 <= count < MOST:
-        raise ValueError(f"{count} is no count")
+    if not digits.isdigit() or (count := int(digits)) >= MOST:
+        raise ValueError(f"{digits!r} is no count")
     return count
 
 

@@ -1,85 +1,123 @@
 """Which sites run a service? Every site gets a verdict and its reason, the refused ones too.
 
-It asks only whether a site can: whether it is there, builds this runtime and is large enough. Whether it *may* (labels
-and policy) is a later question of admission's. Nothing fits is an answer, not an error: the rollout waits and says why.
+First the law: what admission does not allow is never weighed against anything. Then whether the site can: whether it
+is there, builds this runtime and has room. Then the objective ranks what is left, and a service stays where it is
+unless another site is better by a margin: a placement that flaps costs more than it saves. Nothing fits is an answer,
+not an error: the service waits and says why.
+
+A service leaves a site that is drained or lost only once another serves it, where another may and can.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
+from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
+from kasbah.decide.ranking import scores
+from kasbah.decide.refusals import cannot, may_not
 from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.label import Label
+from kasbah.domain.law import NOBODY_SAID, Admission
 from kasbah.domain.placement import Placement, SiteVerdict, Verdict
-from kasbah.domain.revision import Resources, Runtime
 
-TOOLS = {Runtime.PYTHON: "uv", Runtime.NODE: "node and npm"}
-"""What a site needs to build each runtime; a plain command needs nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteFacts:
-    """What a site said of itself. `seen` is false until it has reported once; 0 cpus or memory: it did not say.
-    `keeps_egress`: it can keep replicas from calling what their service's file does not name."""
-
-    site: SiteId
-    name: str
-    seen: bool
-    connected: bool
-    runtimes: tuple[str, ...] = ()
-    cpus: float = 0.0
-    memory: int = 0
-    keeps_egress: bool = False
+MARGIN = 0.2
+"""How much better, in parts of its own score, another site must be for a service to move to it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
-    """What a revision asks of a site. `limits_egress`: its file says what its replicas may call."""
+def place(
+    service: ServiceId,
+    needs: Needs,
+    sites: tuple[SiteFacts, ...],
+    lawful: Mapping[SiteId, Admission],
+    now: Current = NOWHERE,
+) -> Placement:
+    """Where it runs. `lawful` is what admission says of each site; a site that it does not say anything of is
+    refused."""
+    return place_among(service, needs, sites, unlawful(needs.label, sites, lawful), now)
 
-    runtime: Runtime
-    resources: Resources = Resources()
-    limits_egress: bool = False
+
+def unlawful(
+    label: Label, sites: tuple[SiteFacts, ...], lawful: Mapping[SiteId, Admission]
+) -> dict[SiteId, SiteVerdict]:
+    """The sites where data with this label may not be, each with its refusal."""
+    answers = ((site.site, may_not(site.site, label, lawful.get(site.site, NOBODY_SAID))) for site in sites)
+    return {site: refusal for site, refusal in answers if refusal is not None}
 
 
-def place(service: ServiceId, needs: Needs, sites: tuple[SiteFacts, ...]) -> Placement:
-    """The first site that can run it is chosen; others that could are possible."""
-    verdicts: list[SiteVerdict] = []
-    chosen = False
+def place_among(
+    service: ServiceId,
+    needs: Needs,
+    sites: tuple[SiteFacts, ...],
+    unlawful: Mapping[SiteId, SiteVerdict],
+    now: Current = NOWHERE,
+) -> Placement:
+    """The same, where it is known which sites the law refuses."""
+    refused = dict(unlawful)
+    able = []
     for site in sites:
-        refusal = _refusal(needs, site)
-        if refusal is not None:
-            verdicts.append(refusal)
-        elif chosen:
-            verdicts.append(
-                SiteVerdict(site=site.site, verdict=Verdict.POSSIBLE, reason="another site runs it already")
-            )
+        if site.site in refused:
+            continue
+        refusal = cannot(needs, site, here=site.site in now.at)
+        if refusal is None:
+            able.append(site)
         else:
-            chosen = True
-            verdicts.append(
-                SiteVerdict(site=site.site, verdict=Verdict.CHOSEN, reason="the first site that can run it")
-            )
-    return Placement(service=service, verdicts=tuple(verdicts))
+            refused[site.site] = refusal
+    order = _order(needs, [site for site in able if not (site.draining or site.lost)], now)
+    chosen, ranks = order[: needs.constraints.sites], {site: rank for rank, site in enumerate(order, 1)}
+    return Placement(
+        service=service,
+        verdicts=tuple(refused.get(site.site) or _verdict(site, chosen, ranks.get(site.site), now) for site in sites),
+    )
 
 
-def _refusal(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
-    """Why this site cannot run it, the first reason found; None where it can."""
-    cpu, memory = needs.resources.cpu, needs.resources.memory
-    if not site.seen:
-        return _refused(site, "it has never reported", "start its agent: kasbah agent")
-    if not site.connected:
-        return _refused(site, "it does not report at present", "look at its agent; the deploy goes on once it is back")
-    if needs.runtime is not Runtime.COMMAND and needs.runtime.value not in site.runtimes:
-        tools = TOOLS[needs.runtime]
-        return _refused(site, f"it cannot build {needs.runtime.value}", f"install {tools} there, and restart its agent")
-    if needs.limits_egress and not site.keeps_egress:
-        hint = "run its agent as root with iproute2 and nftables (kasbah doctor), or remove egress from kasbah.yaml"
-        return _refused(site, "the service's egress is limited, which it cannot keep (egress: open)", hint)
-    if cpu is not None and site.cpus and cpu > site.cpus:
-        return _refused(site, f"a replica asks for {cpu:g} CPUs and it has {site.cpus:g}", "lower resources.cpu")
-    if memory is not None and site.memory and memory > site.memory:
-        reason = f"a replica asks for {memory / 2**20:.0f} MiB and it has {site.memory / 2**20:.0f} MiB"
-        return _refused(site, reason, "lower resources.memory")
-    return None
+def _order(needs: Needs, able: list[SiteFacts], now: Current) -> tuple[SiteId, ...]:
+    """The sites, the best first. Of as many as are asked for, each is the best of those that stand with an operator, or
+    else in a country, that none before it does."""
+    found = scores(needs, able)
+    rest = sorted(able, key=lambda site: (found[site.site] * (1 - MARGIN * (site.site in now.at)), *_before(site, now)))
+    best: list[SiteFacts] = []
+    while rest and len(best) < needs.constraints.sites:
+        best.append(min(rest, key=lambda site: _shares_with(site, best)))
+        rest.remove(best[-1])
+    return tuple(site.site for site in (*best, *rest))
 
 
-def _refused(site: SiteFacts, reason: str, hint: str) -> SiteVerdict:
-    return SiteVerdict(site=site.site, verdict=Verdict.REFUSED, reason=reason, hint=hint)
+def _before(site: SiteFacts, now: Current) -> tuple[bool, str]:
+    """Of two alike, where it is already; then by name."""
+    return (site.site not in now.at, site.name)
+
+
+def _shares_with(site: SiteFacts, chosen: Iterable[SiteFacts]) -> int:
+    """How much of what could fail at once a site has in common with those that were chosen."""
+    return sum(
+        2 * (site.operator is not None and site.operator == one.operator)
+        + (site.country is not None and site.country == one.country)
+        for one in chosen
+    )
+
+
+def _verdict(site: SiteFacts, chosen: tuple[SiteId, ...], rank: int | None, now: Current) -> SiteVerdict:
+    if site.site in chosen:
+        return SiteVerdict(site=site.site, verdict=Verdict.CHOSEN, reason=_why(site, chosen, now), rank=rank)
+    if rank is not None:
+        return SiteVerdict(site=site.site, verdict=Verdict.POSSIBLE, reason="others are preferred", rank=rank)
+    return _leaving(site, chosen, now)
+
+
+def _leaving(site: SiteFacts, chosen: tuple[SiteId, ...], now: Current) -> SiteVerdict:
+    """What of a site that is drained or lost, and could otherwise run it."""
+    what = "it is drained" if site.draining else "it does not report"
+    here = site.site in now.at
+    if here and chosen and not now.ready.intersection(chosen):
+        return SiteVerdict(site=site.site, verdict=Verdict.CHOSEN, reason=f"{what}: until another serves", until=True)
+    if here and not chosen and site.lost and not site.draining:
+        reason = "it does not report, and no other site may and can run it"
+        return SiteVerdict(site=site.site, verdict=Verdict.CHOSEN, reason=reason)
+    hint = f"have it take work again: kasbah sites drain {site.name} --undo" if site.draining else "look at its agent"
+    return SiteVerdict(site=site.site, verdict=Verdict.REFUSED, reason=what, hint=hint)
+
+
+def _why(site: SiteFacts, chosen: tuple[SiteId, ...], now: Current) -> str:
+    if site.site in now.at:
+        return "it is there, and no other is better by enough to move"
+    return "the best that may and can run it" if chosen[0] == site.site else "for where the others might fail"

@@ -1,8 +1,9 @@
 """Would this be more than the project may have? Compares what its services claim now with what they would claim then.
 
 What a service claims is what it may come to use: `scaling.max` replicas, each with the resources of the revision that
-serves or is on its way (the larger, while there are two), and the sources of the revisions that are kept, each counted
-once. Replicas without a limit on CPU or memory claim all there is, so no quota on those admits them.
+serves or is on its way (the larger, while there are two), the sources of the revisions that are kept, each counted
+once, and the volumes of those revisions, each at its largest. Replicas without a limit on CPU or memory claim all there
+is, so no quota on those admits them.
 
 While a rollout shares traffic between two revisions there may be twice `scaling.max` replicas for a time. That counts
 once: a project at its quota could never deploy otherwise.
@@ -39,6 +40,7 @@ class Claim:
     cpu: float | None = 0.0
     memory: int | None = 0
     sources: frozenset[tuple[Digest, int]] = frozenset()
+    volumes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -76,7 +78,9 @@ def exceeds(quota: Quota, now: Iterable[Claim], then: Iterable[Claim]) -> tuple[
 def use(kind: Kind, claims: Iterable[Claim]) -> Amount:
     """How much of it these claims come to."""
     if kind is Kind.DISK:
-        return Amount(much=sum(dict(source for claim in claims for source in claim.sources).values()))
+        claims = tuple(claims)
+        sources = dict(source for claim in claims for source in claim.sources)
+        return Amount(much=sum(sources.values()) + sum(claim.volumes for claim in claims))
     boundless, much = 0, 0.0
     for claim in claims:
         each = _EACH[kind](claim)
@@ -102,5 +106,5 @@ _EACH: dict[Kind, Callable[[Claim], float | None]] = {
     Kind.REPLICAS: lambda claim: claim.replicas,
     Kind.CPU: lambda claim: None if claim.cpu is None else claim.cpu * claim.replicas,
     Kind.MEMORY: lambda claim: None if claim.memory is None else claim.memory * claim.replicas,
-    Kind.DISK: lambda claim: sum(size for _, size in claim.sources),
+    Kind.DISK: lambda claim: sum(size for _, size in claim.sources) + claim.volumes,
 }

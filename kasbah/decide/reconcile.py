@@ -76,8 +76,8 @@ def reconcile(
 ) -> tuple[Step, ...]:
     """The steps from these replicas to the target.
 
-    `may_start` is false while a back-off lasts or the build is not there. `exclusive`: a fixed port, so nothing is
-    started while any replica, ending ones included, still holds it.
+    `may_start` is false while a back-off lasts or the build is not there. `exclusive`: a fixed port or a volume, so
+    nothing is started while any replica, ending ones included, still holds it.
     """
     if target.rung is Rung.RUNNING:
         return _to_running(target.replicas, target.frozen, replicas, may_start, exclusive)

@@ -118,8 +118,7 @@ def next_step(
 
 def wait_for_place(placement: Placement, names: Mapping[SiteId, str]) -> RolloutStep:
     """The step of a rollout that no site can take: it waits, and says for each site why."""
-    told = [f"{names.get(one.site, one.site)}: {one.reason} ({one.hint})" for one in placement.verdicts]
-    return RolloutStep(state=RolloutState.WAITING, reason="no site can run it. " + "; ".join(told))
+    return RolloutStep(state=RolloutState.WAITING, reason=f"no site can run it. {placement.told(names)}")
 
 
 # --- until it is proven -----------------------------------------------------------------------------------------------

@@ -6,13 +6,24 @@ and change when something wakes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kasbah.decide.certificates import covers
+from kasbah.domain.crossing import Forwarded, Lane
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, Tls, VirtualHost, WeightedCluster
-from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.gateway import (
+    Cluster,
+    Credential,
+    Crossing,
+    Elsewhere,
+    Endpoint,
+    Gateway,
+    Tls,
+    VirtualHost,
+    WeightedCluster,
+)
+from kasbah.domain.ids import KeyId, RevisionId, ServiceId, SiteId
 from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.revision import Deadlines, Protocol, Revision
 from kasbah.domain.service import Access, Key, Service
@@ -33,11 +44,12 @@ def route(
     lingering: Iterable[tuple[Service, Revision]],
     listen: str,
     tls: Tls | None = None,
+    crossing: Crossing | None = None,
 ) -> Gateway:
     """The whole gateway but for its endpoints.
 
     `protocols` are what replicas were found to speak. `lingering` have no traffic any more but still finish what they
-    have: their clusters stay, so that it stays countable.
+    have: their clusters stay, so that it stays countable. `crossing` is how this gateway meets others.
     """
     routed = {
         (service.id, revision.id): (service, revision)
@@ -46,16 +58,31 @@ def route(
         if _is_routed(service, revision)
     }
     routed |= {(service.id, revision.id): (service, revision) for service, revision in lingering}
+    lanes = {one.id: one for one in desired.lanes}
+    hosts = [_host(service, desired.keys, lanes.get(service.lane), crossing) for service in desired.services]
+    hosts += [
+        _forwarded(one, desired.keys, lanes[one.lane], crossing) for one in desired.forwarded if one.lane in lanes
+    ]
     return Gateway(
         listen=listen,
         site_hosts=(f"{SITE_HOST}.{desired.base_domain}",),
         tls=tls,
-        hosts=tuple(secured(_host(service, desired.keys), tls) for service in desired.services),
+        hosts=tuple(secured(host, tls) for host in hosts),
         clusters=tuple(_cluster(service, revision, protocols) for service, revision in routed.values()),
         credentials=tuple(
-            Credential(key=key.id, sha256=key.sha256, project=key.project if key.services is None else None)
+            Credential(
+                key=key.id,
+                sha256=key.sha256,
+                project=key.project if key.services is None else None,
+                ceiling=key.max_level,
+                expires_at=key.expires_at,
+            )
             for key in desired.keys
         ),
+        site=desired.site_name or desired.site,
+        site_id=desired.site,
+        crossing=crossing,
+        peers=desired.peers,
     )
 
 
@@ -82,9 +109,9 @@ def _cluster(service: Service, revision: Revision, protocols: Mapping[RevisionId
     )
 
 
-def _host(service: Service, keys: tuple[Key, ...]) -> VirtualHost:
+def _host(service: Service, keys: tuple[Key, ...], lane: Lane | None, crossing: Crossing | None) -> VirtualHost:
+    others = nearest_first(lane.to, crossing.near) if lane and crossing else ()
     public = service.access is Access.PUBLIC
-    named = tuple(sorted(key.id for key in keys if key.services is not None and service.id in key.services))
     deadlines = _deadlines(service)
     return VirtualHost(
         service=service.id,
@@ -92,18 +119,53 @@ def _host(service: Service, keys: tuple[Key, ...]) -> VirtualHost:
         name=service.name,
         hosts=service.hosts,
         public=public,
-        allowed_keys=() if public else named,
+        allowed_keys=() if public else _named(service.id, keys),
         clusters=tuple(
             WeightedCluster(
                 cluster=cluster_name(service.id, share.revision), revision=share.revision, percent=share.percent
             )
             for share in service.shares
         ),
+        level=service.label.level,
         ignored_paths=service.sleep.ignore if public else (),
         request_deadline=deadlines.request,
         idle_deadline=deadlines.idle,
         startup_deadline=deadlines.startup,
+        elsewhere=Elsewhere(sites=others) if others else None,
+        entries=lane.entries if lane else (),
+        decision=lane.id if lane else "",
     )
+
+
+def _forwarded(service: Forwarded, keys: tuple[Key, ...], lane: Lane, crossing: Crossing | None) -> VirtualHost:
+    """A service that runs elsewhere, which is nowhere where no other site can be met. Its paths and deadlines are kept
+    there."""
+    public = service.access is Access.PUBLIC
+    return VirtualHost(
+        service=service.id,
+        project=service.project,
+        name=service.name,
+        hosts=service.hosts,
+        public=public,
+        allowed_keys=() if public else _named(service.id, keys),
+        clusters=(),
+        level=lane.label.level,
+        here=False,
+        elsewhere=Elsewhere(
+            sites=nearest_first(lane.to, crossing.near) if crossing else (), revisions=service.revisions
+        ),
+        decision=lane.id,
+    )
+
+
+def nearest_first(sites: tuple[SiteId, ...], near: Sequence[SiteId]) -> tuple[SiteId, ...]:
+    """The same sites: those `near` first, in that order, then the others as they were."""
+    return (*(one for one in near if one in sites), *(one for one in sites if one not in near))
+
+
+def _named(service: ServiceId, keys: tuple[Key, ...]) -> tuple[KeyId, ...]:
+    """The keys that name this service."""
+    return tuple(sorted(key.id for key in keys if key.services is not None and service in key.services))
 
 
 def secured(host: VirtualHost, tls: Tls | None) -> VirtualHost:
@@ -111,8 +173,7 @@ def secured(host: VirtualHost, tls: Tls | None) -> VirtualHost:
     if tls is None or not tls.names:
         return host
     known = frozenset(tls.names)
-    own = [name for one in host.clusters for name in host.revision_hosts(one.revision)]
-    secure = tuple(name for name in (*host.hosts, *own) if covers(known, name))
+    secure = tuple(name for name in (*host.hosts, *host.own_hosts) if covers(known, name))
     return replace(host, secure_hosts=secure, secure_port=tls.port) if secure else host
 
 

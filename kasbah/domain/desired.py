@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from kasbah.domain.ids import InstallationId, SiteId
+from kasbah.domain.charter import Signed
+from kasbah.domain.crossing import Forwarded, Lane, Peer
+from kasbah.domain.grant import GrantKind
+from kasbah.domain.ids import Digest, InstallationId, SiteId
 from kasbah.domain.service import Key, Service
 
 PROTOCOL = 1
@@ -13,8 +16,24 @@ PROTOCOL = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedGrant:
+    """What the owner granted, as he signed it."""
+
+    kind: GrantKind
+    signed: Signed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredState:
-    """What a site must be. `valid_until` is the earliest expiry any decision in it used (None: none had one)."""
+    """What a site must be. `valid_until` is the earliest expiry any decision in it used (None: none had one).
+    `standby` are sources that it keeps for services that it may have to take over.
+
+    `services` run here and `forwarded` elsewhere, both in the `lanes` that they name; `peers` are the other sites that
+    the lanes name, and no others may send anything here.
+
+    `charters` (of this site, of its peers and of the first site), `grants` and the `lawbook` with this version are the
+    owner's: the site holds everything else against them.
+    """
 
     protocol: int = PROTOCOL
     installation: InstallationId
@@ -26,6 +45,14 @@ class DesiredState:
     base_domain: str
     services: tuple[Service, ...] = ()
     keys: tuple[Key, ...] = ()
+    standby: tuple[Digest, ...] = ()
+    site_name: str = ""
+    peers: tuple[Peer, ...] = ()
+    lanes: tuple[Lane, ...] = ()
+    forwarded: tuple[Forwarded, ...] = ()
+    charters: tuple[Signed, ...] = ()
+    lawbook: int = 0
+    grants: tuple[SignedGrant, ...] = ()
 
     @property
     def version(self) -> tuple[int, int]:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from kasbah.domain.ids import KeyId, ProjectId, RevisionId, ServiceId
+from kasbah.domain.crossing import Peer
+from kasbah.domain.ids import KeyId, ProjectId, RevisionId, ServiceId, SiteId
+from kasbah.domain.label import Level
 from kasbah.domain.revision import Protocol
 
 
@@ -42,12 +44,26 @@ class WeightedCluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """Where else a service is: the other sites that serve it, the first choice first. `revisions`: what it has where it
+    does not run here too."""
+
+    sites: tuple[SiteId, ...]
+    revisions: tuple[RevisionId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualHost:
     """One service as callers see it: its hosts, who may call, where its requests go and how long they may take.
 
-    Keys that open every service of `project` may call, and so may `allowed_keys`. Without clusters it answers that it
-    is not ready. Each revision among them also answers alone, at `revision_hosts`. At `secure_hosts` (of its own or of
-    its revisions) callers without TLS are sent to it, at `secure_port`.
+    Keys that open every service of `project` may call, and so may `allowed_keys`, unless their ceiling is below
+    `level`, its label's. Without clusters it answers that it is not ready. Each revision among them also answers alone,
+    at `revision_hosts`. At `secure_hosts` (of its own or of its revisions) callers without TLS are sent to it, at
+    `secure_port`.
+
+    `elsewhere`: other sites serve it. `here`: this one does, and what it cannot serve is sent on; otherwise everything
+    is. `entries` are the sites that may send requests for it here. `decision` names what was decided about where its
+    requests may go.
     """
 
     service: ServiceId
@@ -57,12 +73,24 @@ class VirtualHost:
     public: bool
     allowed_keys: tuple[KeyId, ...]
     clusters: tuple[WeightedCluster, ...]
+    level: Level = Level.VITAL
     ignored_paths: tuple[str, ...] = ()
     request_deadline: timedelta | None = None
     idle_deadline: timedelta = timedelta(minutes=5)
     startup_deadline: timedelta = timedelta(seconds=60)
     secure_hosts: tuple[str, ...] = ()
     secure_port: int = 443
+    here: bool = True
+    elsewhere: Elsewhere | None = None
+    entries: tuple[SiteId, ...] = ()
+    decision: str = ""
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """Where its revisions answer, each alone."""
+        told = self.elsewhere.revisions if self.elsewhere is not None else ()
+        routed = [one.revision for one in self.clusters] if self.here else told
+        return tuple(name for one in routed for name in self.revision_hosts(one))
 
     def revision_hosts(self, revision: RevisionId) -> tuple[str, ...]:
         """Where one revision answers, whatever its part of the traffic: `REVISION.HOST`."""
@@ -73,12 +101,15 @@ class VirtualHost:
 class Credential:
     """A key the gateway knows: its id and its SHA-256 in hexadecimal. The key itself is nowhere.
 
-    `project`: it opens every service of that project; None: only those that name it.
+    `project`: it opens every service of that project; None: only those that name it. `ceiling` is the highest level of
+    those that it opens; from `expires_at` on it opens nothing, whether or not there is an agent.
     """
 
     key: KeyId
     sha256: str
     project: ProjectId | None = None
+    ceiling: Level | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +127,21 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """How a gateway that has an identity to prove meets those of other sites. `listen`: where it takes what they send,
+    `host:port`; None: nowhere. `tunnel`: nobody can dial it, so that it takes what comes through tunnels that it holds
+    to others. Sites that are `near` are tried first, in this order."""
+
+    listen: str | None = None
+    tunnel: bool = False
+    near: tuple[SiteId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """Everything a site's gateway does, at one moment. `listen` is `host:port`; `site_hosts` reach the agent's
-    own door for sources and logs. `tls`: where it speaks TLS too, None where it does not."""
+    own door for sources and logs. `tls`: where it speaks TLS too, None where it does not. `site` is the site's name,
+    `crossing` how it meets its `peers`; None: it does not."""
 
     listen: str
     site_hosts: tuple[str, ...]
@@ -106,3 +149,7 @@ class Gateway:
     hosts: tuple[VirtualHost, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     credentials: tuple[Credential, ...] = ()
+    site: str = ""
+    site_id: SiteId = SiteId("")
+    crossing: Crossing | None = None
+    peers: tuple[Peer, ...] = ()

@@ -19,6 +19,8 @@ KeyId = NewType("KeyId", str)
 TokenId = NewType("TokenId", str)
 WakeId = NewType("WakeId", str)
 SecretId = NewType("SecretId", str)
+JoiningId = NewType("JoiningId", str)
+GrantId = NewType("GrantId", str)
 
 Digest = NewType("Digest", str)
 """A content address, `sha256:` and 64 hexadecimal digits."""
@@ -38,6 +40,8 @@ PREFIXES = {
     "token": "tk",
     "wake": "wk",
     "secret": "sc",
+    "joining": "jn",
+    "grant": "gr",
 }
 
 

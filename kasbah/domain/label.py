@@ -7,7 +7,7 @@ is at least as sensitive as each of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class Level(IntEnum):
@@ -18,6 +18,24 @@ class Level(IntEnum):
     RESTRICTED = 2
     SENSITIVE = 3
     VITAL = 4
+
+
+class LevelName(StrEnum):
+    """How sensitive the data is."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    RESTRICTED = "restricted"
+    SENSITIVE = "sensitive"
+    VITAL = "vital"
+
+
+CATEGORIES = frozenset(
+    {"personal", "identifier", "contact", "financial", "health", "genetic", "biometric", "ethnic", "belief"}
+    | {"political", "union", "judicial", "minor", "location", "telecom-traffic", "employment", "secret-key"}
+    | {"vital-system", "source-code"}
+)
+"""What data can be about: the words that policies are written in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +59,19 @@ def combine(first: Label, second: Label) -> Label:
         regimes=tuple(sorted({*first.regimes, *second.regimes})),
         declared=first.declared and second.declared,
     )
+
+
+def covers(label: Label, floor: Label) -> bool:
+    """Whether a label asks for at least as much care as another: no lower level, nothing left out."""
+    joined = combine(label, floor)
+    return (joined.level, set(joined.categories), set(joined.regimes)) == (
+        label.level,
+        set(label.categories),
+        set(label.regimes),
+    )
+
+
+def label_text(label: Label) -> str:
+    """A label in one line: `3 sensitive; personal, health; ma-0908`."""
+    level = f"{label.level.value} {label.level.name.lower()}{'' if label.declared else ' (nobody declared one)'}"
+    return "; ".join(part for part in (level, ", ".join(label.categories), ", ".join(label.regimes)) if part)

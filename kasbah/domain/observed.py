@@ -95,7 +95,8 @@ class UsageBatch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteStatus:
     """What a site reports. `applied` is the (epoch, generation) it has written to its ledger and acts on. `tls_names`
-    are the hosts it has certificates for, at `tls_address`; `notes` what its owner should look after."""
+    are the hosts it has certificates for, at `tls_address`; `notes` what its owner should look after. At
+    `peers_address` its gateway takes what other sites' send, "": nowhere; with `tunnel` by tunnels that it holds."""
 
     site: SiteId
     observed_at: datetime
@@ -103,6 +104,8 @@ class SiteStatus:
     gateway_address: str
     gateway_error: str = ""
     tls_address: str = ""
+    peers_address: str = ""
+    tunnel: bool = False
     tls_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     isolation: Isolation

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.law import Rule
 
 
 class Verdict(StrEnum):
@@ -17,14 +19,43 @@ class Verdict(StrEnum):
     REFUSED = "refused"
 
 
+class Objective(StrEnum):
+    """What lawful sites are ranked by: what an hour costs, what a kWh costs there, or what it emits."""
+
+    PRICE = "price"
+    ENERGY = "energy"
+    CARBON = "carbon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraints:
+    """What a service asks of its placement, beyond the law. `sites`: how many run it, at operators and in countries as
+    different as can be had. `weights` say how much each objective counts; none: whichever is first by name. `only` and
+    `avoid` are names of sites."""
+
+    sites: int = 1
+    weights: tuple[tuple[Objective, float], ...] = ()
+    only: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
+
+
+ANYWHERE = Constraints()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteVerdict:
-    """What was decided about one site, and why; `hint` says what would change it."""
+    """What was decided about one site, and why; `hint` says what would change it. `rules` are those of the law that
+    refuse it; `unmet` is what it would have to be where no rule allows it. `until`: it is chosen only until another
+    site serves. `rank`: its place among those that may and can, from 1."""
 
     site: SiteId
     verdict: Verdict
     reason: str
     hint: str = ""
+    rules: tuple[Rule, ...] = ()
+    unmet: tuple[Rule, ...] = ()
+    until: bool = False
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +67,15 @@ class Placement:
     valid_until: datetime | None = None
 
     @property
+    def moving(self) -> bool:
+        """Whether a site still runs it only until another does."""
+        return any(one.until for one in self.verdicts)
+
+    @property
     def chosen(self) -> tuple[SiteId, ...]:
         """The sites that run it."""
         return tuple(one.site for one in self.verdicts if one.verdict is Verdict.CHOSEN)
+
+    def told(self, names: Mapping[SiteId, str]) -> str:
+        """For each site why, and what would change it."""
+        return "; ".join(f"{names.get(one.site, one.site)}: {one.reason} ({one.hint})" for one in self.verdicts)

@@ -76,13 +76,23 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A folder of a service's that outlives its replicas and revisions, at `path` in the app's own folder. `size` is
+    how many bytes it is meant to hold."""
+
+    name: str
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
     """What to build and how to run it. `command` is an argument vector; one element containing spaces is a shell line.
 
     `calls` are other services of the project that it is given the way to; `egress` is what its replicas may call beside
     them (see `egress.py`), None: anything outside.
 
-    `port` None: each replica is given a port of its own in PORT. A fixed port means one replica at a time.
+    `port` None: each replica is given a port of its own in PORT. A fixed port or a volume means one replica at a time.
     """
 
     id: RevisionId
@@ -99,6 +109,17 @@ class Revision:
     deadlines: Deadlines = Deadlines()
     calls: tuple[str, ...] = ()
     egress: tuple[str, ...] | None = None
+    volumes: tuple[Volume, ...] = ()
+
+    @property
+    def alone(self) -> bool:
+        """Whether it has what only one replica at a time can have."""
+        return self.port is not None or bool(self.volumes)
+
+    def excludes(self, other: Revision) -> bool:
+        """Whether a replica of it and one of another revision of the same service cannot be there at once."""
+        port = self.port is not None and self.port == other.port
+        return port or bool({one.name for one in self.volumes} & {one.name for one in other.volumes})
 
 
 def revision_id(contents: bytes) -> RevisionId:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from kasbah.domain.ids import KeyId, ProjectId, RevisionId, RolloutId, ServiceId
-from kasbah.domain.label import UNLABELLED, Label
+from kasbah.domain.label import UNLABELLED, Label, Level
 from kasbah.domain.revision import Revision
 
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -120,7 +120,7 @@ class Service:
     """A service as a site is asked to run it.
 
     `revisions` holds what the site must have built, the newest last. `shares` is empty until a first revision has
-    proved that it starts.
+    proved that it starts. `lane` names what was decided about its requests ("": before there were several sites).
     """
 
     id: ServiceId
@@ -135,6 +135,7 @@ class Service:
     shares: tuple[Share, ...] = ()
     trial: Trial | None = None
     order: Order | None = None
+    lane: str = ""
 
     def revision(self, wanted: RevisionId) -> Revision | None:
         """The revision with this id, if the site must have it."""
@@ -152,9 +153,12 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A caller's credential as sites know it: its SHA-256, and the services it opens (None: all of the project's)."""
+    """A caller's credential as sites know it: its SHA-256, and the services it opens (None: all of the project's). It
+    opens none with a label above `max_level`, and nothing from `expires_at` on."""
 
     id: KeyId
     project: ProjectId
     sha256: str
     services: tuple[ServiceId, ...] | None = field(default=None)
+    max_level: Level | None = None
+    expires_at: datetime | None = None

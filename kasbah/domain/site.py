@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kasbah.domain.ids import SiteId
-
 
 class SiteKind(StrEnum):
     """What sort of place it is."""
@@ -18,17 +16,19 @@ class SiteKind(StrEnum):
     EDGE = "edge"
 
 
+class SiteState(StrEnum):
+    """Whether a site is given work: it is, or it gives away what it has, or it belongs to the installation no more."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    REMOVED = "removed"
+
+
 OPEN, ENFORCED = "open", "enforced"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """A site as the control plane knows it. `country` is ISO 3166-1 alpha-2, None where nobody declared it."""
-
-    id: SiteId
-    name: str
-    kind: SiteKind = SiteKind.ON_PREM
-    country: str | None = None
+FIRST_SITE = "local"
+"""The site of the machine that an installation began on: its country is the installation's own, where the law names no
+other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

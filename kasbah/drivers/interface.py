@@ -14,7 +14,7 @@ from typing import Protocol
 
 from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
 from kasbah.domain.replica import Exit
-from kasbah.domain.revision import Resources
+from kasbah.domain.revision import Resources, Volume
 from kasbah.domain.site import Isolation
 
 
@@ -42,6 +42,8 @@ class StartOrder:
     """Files it gets in its private folder, by the variable that holds the path of each."""
     hosts: Mapping[str, str] = field(default_factory=dict)
     """Names that it finds at these addresses, whatever the machine's resolver knows; where its mounts are its own."""
+    volumes: tuple[Volume, ...] = ()
+    """Its service's volumes. KASBAH_VOLUME_<NAME> holds the path of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

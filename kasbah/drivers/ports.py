@@ -26,11 +26,12 @@ class Ports:
     def take(self) -> int:
         """A port that nobody listens on at 127.0.0.1, ours until given back. Raises OSError where none is left."""
         low, high = _kernel_range()
-        choices = [(LOWEST, min(low, HIGHEST + 1)), (max(high + 1, LOWEST), HIGHEST + 1)]
-        candidates = [port for first, last in choices for port in range(first, last) if port not in self._taken]
-        for _ in range(min(TRIES, len(candidates))):
-            port = secrets.choice(candidates)
-            if is_free(port):
+        spans = (range(LOWEST, min(low, HIGHEST + 1)), range(max(high + 1, LOWEST), HIGHEST + 1))
+        count = sum(map(len, spans))
+        start = secrets.randbelow(count) if count else 0
+        for place in range(start, start + min(TRIES, count)):
+            port = _nth(spans, place % count)
+            if port not in self._taken and is_free(port):
                 self._taken.add(port)
                 return port
         raise OSError(f"no free port was found between {LOWEST} and {HIGHEST}")
@@ -53,6 +54,11 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _nth(spans: tuple[range, range], place: int) -> int:
+    first, second = spans
+    return first[place] if place < len(first) else second[place - len(first)]
 
 
 def _kernel_range() -> tuple[int, int]:

@@ -18,8 +18,10 @@ from typing import Any
 from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
 from kasbah.domain.replica import Exit
 from kasbah.domain.site import Isolation
+from kasbah.drivers import visits
 from kasbah.drivers.egress import Allowed, Lookup
 from kasbah.drivers.interface import LogLine, Running, StartOrder
+from kasbah.drivers.visits import RunnerVisit
 from kasbah.errors import Conflict, Denied, Invalid, KasbahError, NotFound, Unavailable
 
 PROTOCOL = 1
@@ -100,6 +102,18 @@ class ProcessDriver:
 
     async def stop(self, replica: ReplicaId, *, drain: timedelta) -> None:
         await self._call("stop", replica=replica, drain=drain.total_seconds())
+
+    async def visit(self, order: StartOrder, files: tuple[int, int, int], *, terminal: bool) -> RunnerVisit:
+        """Run the order's command in its replica, which runs; closing the answer ends it."""
+        begun = await visits.begin(
+            self._socket, self._token, PROTOCOL, {**_fields(order), "egress": None}, files, terminal=terminal
+        )
+        if isinstance(begun, RunnerVisit):
+            return begun
+        if "is no operation" in begun["message"]:
+            hint = "`kasbah down` and `kasbah up` start a new one; replicas start again"
+            raise Conflict("this site's runner is older and runs no commands", hint=hint, code="runner_too_old")
+        raise _error(begun)
 
     async def forget(self, replica: ReplicaId) -> None:
         await self._call("forget", replica=replica)
@@ -257,6 +271,7 @@ def _fields(order: StartOrder) -> Mapping[str, object]:
         "cpu": order.resources.cpu,
         "memory": order.resources.memory,
         "hosts": dict(order.hosts),
+        "volumes": {volume.name: volume.path for volume in order.volumes},
         "files": {name: base64.b64encode(contents).decode() for name, contents in order.files.items()},
     }
 

@@ -58,6 +58,19 @@ def test_a_size_beyond_reason_is_refused(text: object) -> None:
         parse_size(text)
 
 
+@pytest.mark.parametrize("text", ["9" * 1_000_000, "1" * 1_000_000 + "."], ids=["digits", "a point"])
+def test_a_megabyte_is_refused_without_being_searched(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration") as refused:
+        parse_duration(text)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["9" * 5_000, "9" * 5_000 + "Gi", 10**5_000], ids=["digits", "with a unit", "number"])
+def test_what_python_does_not_write_out_is_refused_in_our_words(text: object) -> None:
+    with pytest.raises(ValueError, match="must be below"):
+        parse_size(text)
+
+
 @given(st.integers(0, 2**60 - 1))
 def test_a_size_written_is_read_back(size: int) -> None:
     assert parse_size(write_size(size)) == size

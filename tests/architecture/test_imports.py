@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PURE = frozenset(
     {"__future__", "abc", "base64", "bisect", "collections", "collections.abc", "dataclasses", "datetime", "enum"}
     | {
+        "difflib",
         "functools",
         "hashlib",
         "heapq",
@@ -27,7 +28,7 @@ PURE = frozenset(
         "statistics",
         "string",
     }
-    | {"ast", "ipaddress", "tomllib", "typing", "warnings", "zlib"}
+    | {"ast", "cedarpy", "ipaddress", "tomllib", "typing", "warnings", "zlib"}
 )
 """What `domain` and `decide` may import beside themselves: nothing that waits, touches the machine or draws lots."""
 

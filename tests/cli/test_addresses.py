@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain, parse_tls
+from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain, parse_peers, parse_tls
 from kasbah.cli.application import valid_name
 from kasbah.domain.service import name_error
 from kasbah.errors import Invalid
@@ -76,3 +76,27 @@ def test_certificates_are_for_tls() -> None:
             parse_tls(*wrong)
         assert refusal.value.hint
         assert refusal.value.code == "usage"
+
+
+def test_other_sites_must_reach_what_they_are_told() -> None:
+    assert parse_peers(None, None) is None
+    assert parse_peers(None, None, tunnel=True) is None
+    assert parse_peers("192.0.2.1:9443", None) == "192.0.2.1:9443"
+    assert parse_peers("0.0.0.0:9443", "gateway.example.org:9443") == "0.0.0.0:9443"
+
+
+@pytest.mark.parametrize(
+    ("listen", "reached_at", "tunnel", "where"),
+    [
+        pytest.param("0.0.0.0:9443", None, False, "--peers", id="every address"),
+        pytest.param("9443", None, False, "--peers", id="no host"),
+        pytest.param("0.0.0.0:9443", "0.0.0.0:9443", False, "--peers-address", id="every address, told"),
+        pytest.param(None, "192.0.2.1:9443", False, "--peers-address", id="nobody listens there"),
+        pytest.param("192.0.2.1:9443", None, True, "--tunnel", id="a tunnel beside"),
+    ],
+)
+def test_what_other_sites_could_not_reach(listen: str | None, reached_at: str | None, tunnel: bool, where: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        parse_peers(listen, reached_at, tunnel=tunnel)
+    assert (refusal.value.code, refusal.value.where) == ("usage", where)
+    assert refusal.value.hint

@@ -78,6 +78,30 @@ BAD = {
     "a number for a section": (service("scaling: 3"), "3: services.web.scaling: a mapping with keys such as min, max"),
     "min above max": (service("scaling: {min: 3, max: 2}"), "3: services.web.scaling: min (3) is above max (2)"),
     "port and replicas": (service("port: 80\nscaling: {max: 2}"), "3: services.web: port 80 is fixed"),
+    "volumes and replicas": (
+        service("volumes: [{name: data, path: data, size: 1Gi}]\nscaling: {max: 2}"),
+        "3: services.web: volumes: data can be one replica's at a time: set scaling.max to 1",
+    ),
+    "volume outside": (
+        service("volumes:\n- {name: data, path: /data, size: 1Gi}"),
+        "4: services.web.volumes[0].path: /data is outside the app's folder",
+    ),
+    "volume above": (
+        service("volumes: [{name: data, path: ../data, size: 1Gi}]"),
+        "3: services.web.volumes[0].path: '../data' does not name a folder in the app's own",
+    ),
+    "volumes in each other": (
+        service("volumes: [{name: a, path: data, size: 1Gi}, {name: b, path: ./data/b/, size: 1Gi}]"),
+        "3: services.web: volumes: data and data/b lie in each other",
+    ),
+    "a volume twice": (
+        service("volumes: [{name: a, path: x, size: 1Gi}, {name: a, path: y, size: 1Gi}]"),
+        "3: services.web: volumes: a is there twice",
+    ),
+    "a volume of nothing": (
+        service("volumes: [{name: a, path: x, size: 0}]"),
+        "3: services.web.volumes[0].size: ",
+    ),
     "reserved env": (service("env: {PORT: 80}"), "3: services.web: env: PORT is set by Kasbah itself"),
     "env without a value": (service("env:\n  A:"), "4: services.web.env.A: text is expected, not nothing"),
     "env list": (service("env: [A=1]"), "3: services.web.env: a mapping (names and values) is expected, not a list"),

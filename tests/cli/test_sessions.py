@@ -155,6 +155,7 @@ def test_a_key_opens_what_is_closed(there: Cli, app: Callable[..., Path]) -> Non
     (deployed,) = there("deploy", app(), "-o", "json").json
     service = deployed["service"]
     made = there("keys", "create", "caller", "--service", "page", "-o", "json").json
+    low = there("keys", "create", "low", "--max-level", "internal", "-o", "json").json
 
     def status(**headers: str) -> int:
         host = {"host": service["host"]}
@@ -162,9 +163,33 @@ def test_a_key_opens_what_is_closed(there: Cli, app: Callable[..., Path]) -> Non
 
     assert status() == 401
     eventually(lambda: status(authorization=f"Bearer {made['key']}") == 200)
+    assert status(authorization=f"Bearer {low['key']}") == 403, "what is not labelled counts as sensitive"
+    there("keys", "disable", "caller")
+    eventually(lambda: status(authorization=f"Bearer {made['key']}") == 401)
+    there("keys", "enable", "caller")
+    eventually(lambda: status(authorization=f"Bearer {made['key']}") == 200)
     there("keys", "revoke", made["id"])
     eventually(lambda: status(authorization=f"Bearer {made['key']}") == 401)
     there("delete", "page", "--yes")
+
+
+def test_a_deployer_of_a_project_has_what_he_needs_and_no_more(there: Cli, app: Callable[..., Path]) -> None:
+    there("projects", "create", "shop")
+    token = there(
+        "tokens", "create", "ci", "--role", "deployer", "--project", "shop", "--kind", "software", "--expires", "30d"
+    ).out.strip()
+    robot = Cli(there.home, {"KASBAH_TOKEN": token, "KASBAH_PROJECT": "shop"})
+    robot("deploy", app(access="public"))
+    assert [one["name"] for one in robot("ps", "-o", "json").json] == ["page"]
+    assert robot("explain", "page", "-o", "json").json["service"] == "page"
+    assert "Serving HTTP" in robot("logs", "page").out or robot("exec", "page", "--", "true").code == 0
+    assert "sites" in robot("doctor").out
+    assert "label_ceiling" not in robot("describe", "page", "--project", "default", code=5).err
+    assert "may not key.create" in robot("keys", "create", "x", code=4).err
+    there("tokens", "disable", "ci")
+    assert "switched off" in robot("ps", code=4).err
+    there("tokens", "enable", "ci")
+    robot("delete", "page", "--yes")
 
 
 FAILING = {

@@ -127,7 +127,7 @@ def test_a_wrong_token(control: Cli) -> None:
 
 
 def test_a_token_that_may_not(control: Cli) -> None:
-    token = control("tokens", "create", "reader", "-s", "read").out.strip()
+    token = control("tokens", "create", "reader", "--role", "auditor", "--everywhere").out.strip()
     reader = Cli(control.home, {**control.extra, "KASBAH_TOKEN": token})
     assert reader("ps", "-o", "json").json == []
     reader("keys", "create", "x", code=4)
@@ -167,7 +167,7 @@ def test_deploying_where_there_is_no_site_waits_and_says_why(control: Cli, tmp_p
     assert [one["action"] for one in planned] == ["create"]
     assert control("ps", "-o", "json").json == []
     answer = control("deploy", tmp_path, "--timeout", "1s", code=1)
-    assert "still" in answer.err
+    assert "Its rollout goes on" in answer.err
     control("deploy", tmp_path, "--no-wait", "--service", "other", code=5)
     control("delete", "lonely", "--yes")
 
@@ -210,7 +210,7 @@ def test_words_are_completed(control: Cli) -> None:
         control.home,
         {**control.extra, "_KASBAH_COMPLETE": "complete_bash", "COMP_WORDS": "kasbah de", "COMP_CWORD": "1"},
     )
-    assert asked.process().out.split() == ["deploy", "describe", "delete"]
+    assert asked.process().out.split() == ["deploy", "describe", "delete", "declassify"]
 
 
 def test_versions(control: Cli, cli: Cli) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from kasbah.clock import ManualClock
 from kasbah.control.store.interface import Store
+from kasbah.control.store.lawbooks import Arrival, GrantRecord, LawbookRecord, LawbookState
 from kasbah.control.store.migrate import migrate
 from kasbah.control.store.records import (
     DesiredDocument,
@@ -32,8 +33,12 @@ from kasbah.control.store.records import (
     WakeRecord,
 )
 from kasbah.control.store.sql import MEMORY, SqlStore, open_engine
+from kasbah.domain.access import Action, Grant, PrincipalKind, Role
+from kasbah.domain.charter import Charter
+from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import (
     Digest,
+    GrantId,
     InstallationId,
     KeyId,
     ProjectId,
@@ -60,6 +65,8 @@ from kasbah.domain.usage import Usage, UsageKey
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 PROJECT, SITE = ProjectId("pr-1"), SiteId("st-1")
 
+CHARTER = Charter(installation=InstallationId("in-1"), site=SITE, name="local", version=1, kind=SiteKind.ON_PREM)
+
 
 @pytest.fixture(params=["memory", "file"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
@@ -69,7 +76,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with made.write() as tx:
         tx.installations.add(Installation(id=InstallationId("in-1"), epoch=1, created_at=NOW))
         tx.installations.add_project(Project(id=PROJECT, name="default"))
-        tx.sites.add(SiteRecord(id=SITE, name="local", kind=SiteKind.ON_PREM, country=None, token_sha256="0" * 64))
+        tx.sites.add(SiteRecord(id=SITE, name="local", charter=CHARTER, token_sha256="0" * 64))
     yield made
     made.close()
 
@@ -404,6 +411,11 @@ def test_keys_are_found_by_id_or_live_name(store: Store) -> None:
             sha256=f"{number:064}",
             services=(ServiceId("sv-1"),) if number == 1 else None,
             created_at=NOW,
+            created_by=TokenId("tk-1"),
+            owner="team",
+            max_level=Level.INTERNAL if number == 1 else None,
+            expires_at=NOW + timedelta(days=number),
+            disabled_at=NOW if number == 2 else None,
             revoked_at=revoked_at,
         )
 
@@ -421,7 +433,18 @@ def test_keys_are_found_by_id_or_live_name(store: Store) -> None:
 
 
 def test_tokens_are_found_by_digest_and_answers_belong_to_them(store: Store) -> None:
-    token = TokenRecord(id=TokenId("tk-1"), name="ci", sha256="a" * 64, scopes=("read",), created_at=NOW)
+    token = TokenRecord(
+        id=TokenId("tk-1"),
+        name="ci",
+        sha256="a" * 64,
+        kind=PrincipalKind.SOFTWARE,
+        grants=(Grant(project=PROJECT, role=Role.DEPLOYER), Grant(actions=(Action.SITE_READ,))),
+        max_level=Level.RESTRICTED,
+        created_at=NOW,
+        created_by=TokenId("tk-0"),
+        expires_at=NOW + timedelta(days=30),
+        disabled_at=NOW,
+    )
     answer = KeptAnswer(token=token.id, key="k", fingerprint="f" * 64, status=202, body='{"é":1}', at=NOW)
     with store.write() as tx:
         tx.tokens.add(token)
@@ -488,6 +511,58 @@ def test_secrets_keep_the_values_that_are_used_and_the_newest(store: Store) -> N
         kept = [version for version in (1, 2, 3) if tx.secrets.value(SecretId("sc-b"), version)]
         assert kept == [1, 3]
         assert tx.secrets.get(SecretId("sc-gone")) is None
+
+
+def lawbook(version: int, state: LawbookState, **more: object) -> LawbookRecord:
+    whole = {
+        "document": "{}",
+        "signature": "s",
+        "based_on": version - 1,
+        "author": "admin",
+        "author_id": None,
+        "at": NOW,
+    }
+    return LawbookRecord(version=version, state=state, changed_at=NOW, **(whole | more))  # type: ignore[arg-type]
+
+
+def test_every_lawbook_is_kept_and_those_that_live_are_found(store: Store) -> None:
+    arrival = Arrival(site=SITE, at=NOW, epoch=1, generation=7, failing=(ServiceId("sv-1"),), error="none")
+    rolling = lawbook(3, LawbookState.ROLLING, arrivals=(arrival,), loosens=True, even_so=True, reason="r", note="n")
+    others = (lawbook(1, LawbookState.REPLACED), lawbook(2, LawbookState.IN_FORCE), lawbook(4, LawbookState.PROPOSED))
+    with store.write() as tx:
+        assert (tx.lawbooks.newest(), tx.lawbooks.live()) == (0, ())
+        for one in (*others, rolling):
+            tx.lawbooks.add(one)
+    with store.write() as tx:
+        assert tx.lawbooks.get(3) == rolling
+        assert tx.lawbooks.get(9) is None
+        assert [one.version for one in tx.lawbooks.live()] == [2, 3]
+        assert [one.version for one in tx.lawbooks.page(None, 2)] == [4, 3]
+        assert [one.version for one in tx.lawbooks.page(3, 9)] == [2, 1]
+        assert tx.lawbooks.in_state(LawbookState.PROPOSED) == (others[2],)
+        tx.lawbooks.save(replace(rolling, state=LawbookState.HALTED))
+        assert tx.lawbooks.newest() == 4
+    with store.read() as tx:
+        assert [one.state for one in tx.lawbooks.live()] == [LawbookState.IN_FORCE, LawbookState.HALTED]
+
+
+def test_grants_live_until_they_are_revoked_or_expire(store: Store) -> None:
+    def grant(name: str, hours: int, **more: object) -> GrantRecord:
+        ends = NOW + timedelta(hours=hours)
+        whole = {"kind": GrantKind.APPROVAL, "document": "{}", "signature": "s", "author": "admin"}
+        at = NOW + timedelta(minutes=hours)
+        return GrantRecord(id=GrantId(name), at=at, expires_at=ends, **(whole | more))  # type: ignore[arg-type]
+
+    with store.write() as tx:
+        for one in (grant("a", 1), grant("b", 2), grant("c", 3, revoked_at=NOW)):
+            tx.grants.add(one)
+    with store.write() as tx:
+        assert [one.id for one in tx.grants.live(NOW)] == ["a", "b"]
+        assert [one.id for one in tx.grants.live(NOW + timedelta(hours=1))] == ["b"]
+        assert [one.id for one in tx.grants.newest(2)] == ["c", "b"]
+        assert tx.grants.get(GrantId("b")) == grant("b", 2)
+        tx.grants.save(grant("b", 2, revoked_at=NOW))
+        assert [one.id for one in tx.grants.live(NOW)] == ["a"]
 
 
 def test_usage_adds_up_by_service(store: Store) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 from fake_agent import FakeAgent
-from installed import START, Installed
+from holder import Holder
+from installed import START, Installed, request
 
 from kasbah.clock import ManualClock
 from kasbah.control.app import build
@@ -28,3 +29,22 @@ async def installed(tmp_path: Path) -> AsyncIterator[Installed]:
         agent = FakeAgent(client=plain, clock=clock, token=token)
         yield Installed(control=control, api=api, agent=agent, clock=clock)
     control.close()
+
+
+@pytest.fixture
+def admin(installed: Installed) -> Holder:
+    token = installed.api.headers["authorization"].removeprefix("Bearer ")
+    return Holder(client=installed.agent.client, token=token, id="admin")
+
+
+@pytest.fixture
+async def projects(installed: Installed) -> dict[str, str]:
+    """Two projects with a service each; by project, its rollout."""
+    await installed.agent.report()
+    found = {}
+    for name in ("own", "other"):
+        await installed.post("/projects", {"name": name}, status=201)
+        body = request(data={"level": "restricted"})
+        made = await installed.post(f"/services/web/deploys?project={name}", body, status=202)
+        found[name] = made["rollout"]["id"]
+    return found

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fake_agent import FakeAgent
 
+from kasbah.api.manifest import DataSection
+from kasbah.api.owner import APPROVAL, DECLASSIFICATION, load, sign_document
 from kasbah.clock import ManualClock
 from kasbah.control.app import Control
+from kasbah.domain.grant import Approval, Declassification, GrantKind
+from kasbah.domain.ids import InstallationId, ServiceId
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SOURCE = "sha256:" + "a" * 64
@@ -44,6 +49,28 @@ class Installed:
         made = await self.deploy(name, **config)
         await self.agent.prove(name)
         return await self.ended(made["rollout"])
+
+    @property
+    def owner(self) -> Ed25519PrivateKey:
+        """The owner's key, as the first start made it."""
+        return load(self.control.folder.owner_key)
+
+    async def grant(self, kind: GrantKind, document: Approval | Declassification, *, status: int = 201) -> Any:
+        context = APPROVAL if kind is GrantKind.APPROVAL else DECLASSIFICATION
+        signed = sign_document(self.owner, context, document)
+        return await self.post("/policy/grants", {"kind": kind.value, **asdict(signed)}, status=status)
+
+    async def declassify(self, name: str = "web", *, days: float = 30, status: int = 201, **to: Any) -> Any:
+        """Let a service's label be as low as this."""
+        document = Declassification(
+            installation=InstallationId((await self.get("/installation"))["id"]),
+            service=ServiceId((await self.get(f"/services/{name}"))["id"]),
+            to=DataSection(**to).to_domain(),
+            evidence="decision 12 of the board",
+            issued_at=self.clock.now(),
+            expires_at=self.clock.now() + timedelta(days=days),
+        )
+        return await self.grant(GrantKind.DECLASSIFICATION, document, status=status)
 
     async def ended(self, rollout: Any) -> Any:
         """Follow a rollout to its end."""

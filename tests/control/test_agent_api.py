@@ -49,7 +49,7 @@ async def test_what_says_nothing_new_makes_no_generation(installed: Installed) -
     await installed.agent.report()
     await installed.deploy()
     await installed.post("/services/web/scale", {"max": 1})
-    await installed.post("/tokens", {"name": "x", "scopes": ["read"]}, status=201)
+    await installed.post("/tokens", {"name": "x", "grants": [{"role": "auditor"}]}, status=201)
     assert await installed.agent.desired(known=before.version) is None
     await installed.post("/services/web/scale", {"max": 2})
     after = await installed.agent.desired(known=before.version)
@@ -92,6 +92,29 @@ async def test_what_is_no_report_is_refused_and_harms_nothing(installed: Install
         answer = await installed.agent.client.post("/agent/v1/status", content=body, headers=installed.agent.headers)
         assert answer.status_code == 400
     assert (await installed.get("/sites"))["items"][0]["seen_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [
+        (b'"cpus":4.0', b'"cpus":NaN'),
+        (b'"cpus":4.0', b'"cpus":1e999'),
+        (b"2026-03-01T12:00:00Z", b"0001-01-01T00:00:00+23:59"),
+        (b"2026-03-01T12:00:00Z", b"2026-03-01T12:00:00"),
+    ],
+)
+async def test_what_could_not_be_read_again_is_not_taken(installed: Installed, said: bytes, instead: bytes) -> None:
+    client, headers = installed.agent.client, installed.agent.headers
+    plain = (await installed.agent.report()).request.content
+    assert said in plain
+    answer = await client.post("/agent/v1/status", content=plain.replace(said, instead), headers=headers)
+    assert answer.status_code == 400
+    batch = b'{"sequence":1,"usage":[[{"service":"s","revision":"r","key":null,"minute":"2026-03-01T12:00:00Z"},{}]]}'
+    assert (await client.post("/agent/v1/usage", content=batch, headers=headers)).is_success
+    if said in batch:
+        answer = await client.post("/agent/v1/usage", content=batch.replace(said, instead), headers=headers)
+        assert answer.status_code == 400
+    assert (await installed.get("/sites"))["items"][0]["connected"] is True
 
 
 async def test_a_site_reports_for_itself_only(installed: Installed) -> None:
@@ -215,3 +238,7 @@ async def test_a_batch_of_usage_is_counted_once(installed: Installed) -> None:
     (usage,) = (await installed.get("/usage"))["items"]
     assert (usage["requests"], usage["failed"], usage["bytes_in"], usage["bytes_out"]) == (6, 2, 10, 14)
     assert (await installed.get("/services/web"))["usage"]["requests"] == 6
+    for beyond in (Usage(requests=2**63), Usage(bytes_in=-1)):
+        sent = replace(batch, sequence=9, usage=((key, beyond),))
+        assert (await installed.agent.send_usage(sent)).status_code == 400
+    assert (await installed.agent.send_usage(replace(batch, sequence=2**63))).status_code == 400

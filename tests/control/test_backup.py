@@ -94,7 +94,7 @@ def test_every_restore_raises_the_epoch_further(backed_up: tuple[Path, Path]) ->
 def test_into_an_empty_folder_it_needs_the_keys(backed_up: tuple[Path, Path], tmp_path: Path) -> None:
     data, file = backed_up
     empty = tmp_path / "empty"
-    for name in ("secrets.key", "signing.key"):
+    for name in ("audit.key", "ca.key", "secrets.key", "signing.key"):
         with pytest.raises(Conflict, match=rf"{name} is missing") as refused:
             backup.restore(Folder(empty), file, START)
         assert refused.value.code == "key_missing"

@@ -120,7 +120,7 @@ async def test_the_same_again_does_nothing(installed: Installed) -> None:
     done = await installed.serving()
     before = await installed.agent.desired()
     again = await installed.deploy()
-    assert (again["created"], again["rollout"], again["upload"]) == (False, None, None)
+    assert (again["created"], again["rollout"], again["uploads"]) == (False, None, [])
     assert again["revision"] == done["revision"]
     assert await installed.agent.desired(known=before.version) is None
 
@@ -157,7 +157,7 @@ async def test_the_same_deploy_during_a_deploy_joins_it(installed: Installed) ->
     second = await installed.deploy()
     assert second["created"] is False
     assert second["rollout"]["id"] == first["rollout"]["id"]
-    assert second["upload"] is not None
+    assert second["uploads"]
 
 
 async def test_going_back_to_what_serves_ends_the_rollout_under_way(installed: Installed) -> None:
@@ -184,7 +184,7 @@ async def test_two_deploys_at_once_leave_one_rollout_under_way(installed: Instal
 
 async def test_nothing_fits_is_no_error_and_says_why(installed: Installed) -> None:
     made = await installed.deploy()
-    assert made["upload"] is None
+    assert made["uploads"] == []
     assert "local: it has never reported" in made["rollout"]["reason"]
     assert (await installed.get("/services/web"))["state"] == "waiting"
     assert (await installed.agent.desired()).services == ()
@@ -215,7 +215,7 @@ async def test_the_source_must_arrive_in_time(installed: Installed) -> None:
 async def test_the_door_lets_in_this_source_only(installed: Installed) -> None:
     identity = await installed.agent.introduce()
     await installed.agent.report()
-    door = (await installed.deploy())["upload"]
+    door = (await installed.deploy())["uploads"][0]
     assert (door["address"], door["host"]) == ("127.0.0.1:8080", "kasbah.localhost")
     assert door["path"] == f"/v1/blobs/{request()['source']}"
     ticket = read_ticket(parse_public(identity.public_key), door["ticket"], now=installed.clock.now())
@@ -228,7 +228,7 @@ async def test_a_built_revision_needs_no_source(installed: Installed) -> None:
     await installed.deploy()
     service = await installed.agent.service("web")
     await installed.agent.say(service, BuildState.BUILT, TrialState.TRYING)
-    assert (await installed.deploy())["upload"] is None
+    assert (await installed.deploy())["uploads"] == []
 
 
 async def test_ten_revisions_are_kept_and_the_one_that_serves(installed: Installed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import pytest
@@ -98,7 +99,7 @@ async def test_a_body_that_is_larger_than_it_said_is_refused(installed: Installe
 
 async def test_our_own_bugs_are_told_by_their_id_alone(installed: Installed, capsys: pytest.CaptureFixture) -> None:
     with installed.control.office.store.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE site SET kind = 'moon'")
+        connection.exec_driver_sql("UPDATE site SET state = 'moon'")
     answer = await installed.api.get("/sites")
     error = ErrorBody.model_validate_json(answer.content).error
     assert (answer.status_code, error.code, error.type) == (500, "internal", "server_error")
@@ -106,3 +107,24 @@ async def test_our_own_bugs_are_told_by_their_id_alone(installed: Installed, cap
     assert error.request_id in error.hint
     assert "moon" not in answer.text
     assert "moon" in capsys.readouterr().out
+
+
+async def test_a_cursor_that_no_store_can_look_for_is_refused(installed: Installed) -> None:
+    cursor = base64.urlsafe_b64encode(b'["\\ud800", "x"]').decode()
+    for path in ("/services", "/keys", "/tokens", "/projects", "/secrets"):
+        answer = await installed.api.get(path, params={"cursor": cursor})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "cursor")
+
+
+async def test_methods_that_callers_make_up_are_one_figure(installed: Installed) -> None:
+    for number in range(3):
+        await installed.api.request(f"BREW{number}", "/services")
+    figures = (await installed.agent.client.get("/metrics")).text
+    assert "BREW" not in figures
+    assert 'method="other"' in figures
+
+
+async def test_a_megabyte_for_a_duration_is_refused_at_once(installed: Installed) -> None:
+    body = request(sleep={"freeze_after": "9" * 1_000_000})
+    answer = await installed.api.post(SERVICE + "/deploys", json=body)
+    assert (answer.status_code, len(answer.content) < 1_000) == (400, True)

@@ -22,7 +22,7 @@ async def test_the_same_deploy_again_gets_the_same_answer_and_a_fresh_ticket(ins
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == "true"
     one, two = first.json(), again.json()
-    assert one.pop("upload")["ticket"] != two.pop("upload")["ticket"]
+    assert one.pop("uploads")[0]["ticket"] != two.pop("uploads")[0]["ticket"]
     assert one == two
     assert one["created"] is True
 
@@ -46,7 +46,9 @@ async def test_a_deletion_is_answered_again(installed: Installed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body"), [("/keys", {"name": "a"}), ("/tokens", {"name": "a", "scopes": ["read"]})], ids=["key", "token"]
+    ("path", "body"),
+    [("/keys", {"name": "a"}), ("/tokens", {"name": "a", "grants": [{"role": "auditor"}]})],
+    ids=["key", "token"],
 )
 async def test_a_secret_is_shown_once(installed: Installed, path: str, body: dict[str, object]) -> None:
     await installed.post(path, body, status=201, **ONCE)
@@ -72,7 +74,7 @@ async def test_a_refusal_is_not_kept(installed: Installed) -> None:
 
 async def test_keys_belong_to_the_token_that_used_them(installed: Installed) -> None:
     await installed.serving()
-    made = await installed.post("/tokens", {"name": "ci", "scopes": ["deploy"]}, status=201)
+    made = await installed.post("/tokens", {"name": "ci", "grants": [{"role": "deployer"}]}, status=201)
     await installed.post("/services/web/wake", **ONCE)
     other = {**ONCE, "authorization": f"Bearer {made['token']}"}
     answer = await installed.agent.client.post("/api/v1/services/web/wake", headers=other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from kasbah.access_rules import shipped_access
 from kasbah.clock import ManualClock
 from kasbah.control.app import build
 from kasbah.control.store import migrate as migration
 from kasbah.control.store.migrate import HEAD, MIGRATIONS, migrate
 from kasbah.control.store.schema import metadata
-from kasbah.control.store.sql import open_engine
+from kasbah.control.store.sql import SqlStore, open_engine
+from kasbah.decide.access import Permissions
+from kasbah.domain.access import Action, over
+from kasbah.domain.ids import ProjectId
 from kasbah.errors import Conflict
 from kasbah.settings import ControlSettings
 
@@ -91,6 +96,67 @@ def version(connection: Connection) -> str:
     return str(connection.scalar(text("SELECT version_num FROM alembic_version")))
 
 
+def test_scopes_become_the_actions_they_stood_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token may exactly what it might before."""
+    engine = open_engine(url(tmp_path / "kasbah.db"))
+    at(monkeypatch, tmp_path, "0005")
+    migrate(engine, clock=CLOCK)
+    with engine.begin() as connection:
+        for scopes in SCOPES:
+            name = "-".join(scopes) or "none"
+            connection.execute(
+                text(
+                    "INSERT INTO token (id, name, sha256, scopes, created_at) VALUES (:name, :name, :name, :held, :at)"
+                ),
+                {"name": name, "held": json.dumps(scopes), "at": "2026-01-01 00:00:00"},
+            )
+    monkeypatch.undo()
+    migrate(engine, clock=CLOCK)
+    permissions = Permissions(rules=shipped_access())
+    with SqlStore(engine).read() as tx:
+        tokens = {token.name: token for token in tx.tokens.all()}
+    assert len(tokens) == len(SCOPES)
+    for scopes, expected in SCOPES.items():
+        token = tokens["-".join(scopes) or "none"]
+        held = {
+            action.value
+            for action in Action
+            if permissions.may(token.principal, action, over(action, ProjectId("pr-1")), CLOCK.now()).allowed
+        }
+        assert held - {"installation.read"} == expected - {"installation.read"}
+        assert (token.kind, token.max_level, token.expires_at, token.created_by) == ("person", None, None, None)
+    engine.dispose()
+
+
+LOOK = frozenset({"site.read", "project.read", "service.read", "service.plan", "service.logs", "service.usage"})
+READ = LOOK | {"secret.read", "installation.read"}
+WORK = {"service.deploy", "service.scale", "service.sleep", "service.env", "service.traffic", "service.rollback"}
+DEPLOY = READ | WORK | {"service.delete", "service.exec", "secret.set", "secret.delete"}
+KEYS = frozenset({"key.read", "key.create", "key.revoke"})
+SCOPES: dict[tuple[str, ...], frozenset[str]] = {
+    ("read",): READ,
+    ("deploy",): DEPLOY,
+    ("keys",): KEYS,
+    ("read", "keys"): READ | KEYS,
+    ("admin",): frozenset(action.value for action in Action),
+    ("read", "admin"): frozenset(action.value for action in Action),
+    (): frozenset(),
+}
+
+
+def at(monkeypatch: pytest.MonkeyPatch, folder: Path, newest: str) -> None:
+    """An older version: it knows the steps up to `newest`."""
+    steps = folder / "migrations"
+    (steps / "versions").mkdir(parents=True)
+    (steps / "env.py").write_text((MIGRATIONS / "env.py").read_text())
+    known = [path for path in sorted((MIGRATIONS / "versions").glob("v*.py")) if path.name[1:5] <= newest]
+    for path in known:
+        (steps / "versions" / path.name).write_text(path.read_text())
+    monkeypatch.setattr(migration, "MIGRATIONS", steps)
+    monkeypatch.setattr(migration, "KNOWN", tuple(path.name[1:5] for path in known))
+    monkeypatch.setattr(migration, "HEAD", newest)
+
+
 def test_the_folder_s_newest_step_is_the_head() -> None:
     newest = max(path.name for path in (MIGRATIONS / "versions").glob("v*.py"))
     assert newest[1:5] == HEAD
@@ -108,8 +174,9 @@ def test_a_later_start_keeps_what_is_there_and_takes_what_is_declared(tmp_path: 
 
     first, country, desired = start()
     assert country is None
-    again, country, same = start(country="MA")
-    assert (again, country, same) == (first, "MA", desired)
+    assert start() == (first, None, desired)
+    again, country, declared = start(country="MA")
+    assert (again, country, declared.generation) == (first, "MA", desired.generation + 1)
+    assert start() == (first, "MA", declared)
     again, country, moved = start(base_domain="apps.example")
-    assert (again, country) == (first, "MA")
-    assert moved.generation == desired.generation + 1
+    assert (again, country, moved.generation) == (first, "MA", declared.generation + 1)

@@ -102,8 +102,8 @@ async def test_the_default_project_stays(installed: Installed) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "default_project")
 
 
-async def test_only_administrators_change_projects(installed: Installed) -> None:
-    made = await installed.post("/tokens", {"name": "dev", "scopes": ["deploy"]}, status=201)
+async def test_only_owners_change_projects(installed: Installed) -> None:
+    made = await installed.post("/tokens", {"name": "dev", "grants": [{"role": "deployer"}]}, status=201)
     headers = {"authorization": f"Bearer {made['token']}"}
     for path, body in (
         ("/projects", {"name": "x"}),
@@ -112,7 +112,7 @@ async def test_only_administrators_change_projects(installed: Installed) -> None
         ("/sites/local/gc-door", {}),
     ):
         answer = await installed.api.post(path, json=body, headers=headers)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "scope_missing"), path
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "action_missing"), path
     assert (await installed.api.get("/projects", headers=headers)).status_code == 200
 
 

@@ -28,6 +28,7 @@ async def test_scaling_changes_the_bounds_and_makes_no_revision(installed: Insta
         ({}, {"min": 3}, "min", "above max"),
         ({"scaling": {"min": 2, "max": 4}}, {"max": 1}, "max", "above max"),
         ({"port": 8000}, {"max": 2}, "max", "fixed port 8000"),
+        ({"volumes": [{"name": "data", "path": "data", "size": "1Gi"}]}, {"max": 2}, "max", "a volume (data)"),
         ({}, {"max": 0}, "max", "greater than or equal to 1"),
         ({}, {"maximum": 2}, "maximum", "not known"),
     ],
@@ -122,12 +123,27 @@ async def test_the_door_to_logs_names_the_service(installed: Installed) -> None:
     assert (ticket.act, ticket.object) == ("logs.read", service.id)
 
 
+async def test_the_door_to_commands_is_for_who_may_deploy(installed: Installed) -> None:
+    identity = await installed.agent.introduce()
+    await installed.deploy()
+    await installed.serving()
+    door = await installed.post("/services/web/exec-door", {"program": "ls"})
+    service = await installed.agent.service("web")
+    assert door["path"] == f"/v1/services/{service.id}/exec"
+    ticket = read_ticket(parse_public(identity.public_key), door["ticket"], now=installed.clock.now())
+    assert (ticket.act, ticket.object) == ("exec", service.id)
+    made = await installed.post("/tokens", {"name": "reader", "grants": [{"role": "auditor"}]}, status=201)
+    reads = {"authorization": f"Bearer {made['token']}"}
+    refused = await installed.api.post("/services/web/exec-door", json={"program": "ls"}, headers=reads)
+    assert refused.status_code == 403
+
+
 async def test_the_door_for_a_source_waits_for_a_site(installed: Installed) -> None:
     source = {"digest": request()["source"], "size": 12}
-    answer = await installed.api.post("/services/web/upload-door", json=source)
+    answer = await installed.api.post("/services/web/upload-doors", json=source)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     await installed.agent.report()
-    assert (await installed.post("/services/web/upload-door", source))["host"] == "kasbah.localhost"
+    assert (await installed.post("/services/web/upload-doors", source))["doors"][0]["host"] == "kasbah.localhost"
 
 
 async def test_keys_reach_the_sites_as_digests_until_they_are_revoked(installed: Installed) -> None:

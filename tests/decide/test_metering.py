@@ -16,10 +16,11 @@ from kasbah.domain.ids import KeyId, RevisionId, ServiceId, WakeId
 from kasbah.domain.usage import Usage, UsageKey
 
 LINE: dict[str, Any] = {
-    "at": 1_772_366_437.25,
+    "at": 1_772_366_437,
     "cluster": "sv-1/rv-1",
     "key": "ky-1",
     "status": 200,
+    "flags": "-",
     "milliseconds": 12,
     "bytes_in": 5,
     "bytes_out": 700,
@@ -33,6 +34,12 @@ KEY = UsageKey(
 
 
 def line(**changes: Any) -> bytes:
+    fields = {**LINE, **changes}
+    return "\t".join("-" if value is None else str(value) for value in fields.values()).encode()
+
+
+def older(**changes: Any) -> bytes:
+    """A line of a gateway of before."""
     return json.dumps({**LINE, **changes}).encode()
 
 
@@ -69,29 +76,38 @@ def test_what_reached_no_service_is_nobody_s_usage(changes: dict[str, Any]) -> N
     assert (metered.usage, metered.unreadable) == ({}, 0)
 
 
+def test_a_line_of_an_older_gateway_counts_the_same() -> None:
+    mixed = [line(), older(at="1772366437.25", status="200"), older(key=None, flags=None, at=1_772_366_437.25)]
+    assert meter(mixed) == meter([line(), line(), line(key=None)])
+
+
 GARBAGE = {
     "nothing": b"",
-    "torn": line()[:-20],
+    "torn": line()[:-6],
     "two in one": line() + line(),
-    "no object": b"[1, 2]",
-    "text": b'"sv-1/rv-1"',
-    "number": b"12",
-    "null": b"null",
+    "one field": b"sv-1/rv-1",
+    "one more field": b"1\t" + line(),
     "not UTF-8": b"\xff\xfe\x00",
-    "a cluster that is a number": line(cluster=7),
-    "a key that is a list": line(key=["ky-1"]),
-    "a key that is a number": line(key=7),
-    "no status": json.dumps({k: v for k, v in LINE.items() if k != "status"}).encode(),
+    "not UTF-8 in a field": line(key="?").replace(b"?", b"\xff"),
+    "no status": line(status=None),
     "a status in words": line(status="ok"),
     "bytes below nothing": line(bytes_in=-1),
     "more bytes than there are": line(bytes_out=10**30),
-    "time without end": json.dumps({**LINE, "at": float("inf")}).encode(),
-    "no number for a time": json.dumps({**LINE, "at": float("nan")}).encode(),
-    "a time beyond the calendar": line(at=1e15),
-    "a time beyond the machine": line(at=1e300),
-    "a number that is no float": line(at=10**400),
-    "digits without end": b'{"at": ' + b"9" * 5_000 + b"}",
-    "nested without end": b"[" * 100_000,
+    "part of a byte": line(bytes_out=1.5),
+    "time without end": line(at="inf"),
+    "no number for a time": line(at="nan"),
+    "a time beyond the calendar": line(at=10**15),
+    "digits without end": line(bytes_out="9" * 5_000),
+    "older: torn": older()[:-20],
+    "older: two in one": older() + older(),
+    "older: another object": b'{"sv-1": "rv-1"}',
+    "older: a status in words": older(status="ok"),
+    "older: time without end": older(at=float("inf")),
+    "older: no number for a time": older(at=float("nan")),
+    "older: a time beyond the machine": older(at=1e300),
+    "older: a number that is no float": older(at=10**400),
+    "older: digits without end": b'{"at": ' + b"9" * 5_000 + b"}",
+    "older: nested without end": b'{"at": ' + b"[" * 100_000,
 }
 
 
@@ -109,7 +125,8 @@ VALUES = st.recursive(
     max_leaves=4,
 )
 FIELDS = [*LINE, "wake", "first_byte_milliseconds"]
-LOGGED = st.dictionaries(st.sampled_from(FIELDS), VALUES).map(lambda fields: json.dumps({**LINE, **fields}).encode())
+CHANGES = st.dictionaries(st.sampled_from(FIELDS), VALUES)
+LOGGED = CHANGES.map(lambda changes: line(**changes)) | CHANGES.map(lambda changes: older(**changes))
 
 
 @given(st.lists(st.binary(max_size=60) | LOGGED, max_size=20))

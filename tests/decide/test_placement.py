@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kasbah.decide.placement import Needs, SiteFacts, place
+from kasbah.decide import placement
+from kasbah.decide.needs import Needs, SiteFacts
 from kasbah.domain.ids import ServiceId, SiteId
-from kasbah.domain.placement import Verdict
+from kasbah.domain.label import UNLABELLED, Label, Level
+from kasbah.domain.law import Admission, Rule
+from kasbah.domain.placement import Placement, Verdict
 from kasbah.domain.revision import Resources, Runtime
 
 SERVICE = ServiceId("sv-1")
@@ -21,11 +24,22 @@ HERE = SiteFacts(
     cpus=4.0,
     memory=8 * 2**30,
 )
-PYTHON = Needs(runtime=Runtime.PYTHON)
+LABEL = Label(level=Level.INTERNAL)
+PYTHON = Needs(label=LABEL, runtime=Runtime.PYTHON)
+ALLOWED = Admission(allowed=True)
+TITLED = Rule(
+    id="gdpr.transfer", pack="gdpr", title="It stays", advice="Move it.", citation="art. 44", verified="never"
+)
+PERMIT = replace(TITLED, id="base.open", pack="base", unmet="levels 0 and 1 may be there", level=1)
+
+
+def place(service: ServiceId, wanted: Needs, sites: tuple[SiteFacts, ...]) -> Placement:
+    """Where the law has nothing against any site."""
+    return placement.place(service, wanted, sites, {site.site: ALLOWED for site in sites})
 
 
 def needs(runtime: Runtime = Runtime.PYTHON, cpu: float | None = None, memory: int | None = None) -> Needs:
-    return Needs(runtime=runtime, resources=Resources(cpu=cpu, memory=memory))
+    return Needs(label=LABEL, runtime=runtime, resources=Resources(cpu=cpu, memory=memory))
 
 
 @pytest.mark.parametrize(
@@ -41,12 +55,12 @@ def needs(runtime: Runtime = Runtime.PYTHON, cpu: float | None = None, memory: i
     ],
 )
 def test_a_site_that_cannot_is_refused_with_the_reason_and_what_would_change_it(wanted, site, reason, hint) -> None:
-    placement = place(SERVICE, wanted, (site,))
-    (verdict,) = placement.verdicts
+    placed = place(SERVICE, wanted, (site,))
+    (verdict,) = placed.verdicts
     assert verdict.verdict is Verdict.REFUSED
     assert reason in verdict.reason
     assert hint in verdict.hint
-    assert placement.chosen == ()
+    assert placed.chosen == ()
 
 
 @pytest.mark.parametrize(
@@ -77,6 +91,40 @@ def test_the_first_that_can_is_chosen_and_the_next_is_possible() -> None:
     assert [one.verdict for one in verdicts] == [Verdict.REFUSED, Verdict.CHOSEN, Verdict.POSSIBLE]
 
 
+@pytest.mark.parametrize(
+    ("answer", "label", "reason", "hint"),
+    [
+        (Admission(allowed=False, rules=(TITLED,)), LABEL, "It stays [gdpr.transfer]", "Move it"),
+        (
+            Admission(allowed=False, rules=(TITLED,), missing=("country",)),
+            LABEL,
+            "It stays",
+            "nobody declared the site's country: do so with `kasbah up --country`, such as --country MA, or in "
+            "sites.yaml (`kasbah sites apply -f sites.yaml`); Move it",
+        ),
+        (
+            Admission(allowed=False, unmet=(PERMIT,)),
+            UNLABELLED,
+            "its data is of level 3 (sensitive, as unlabelled data is): levels 0 and 1 may be there",
+            "or label it, if it is less: `data: {level: internal}` in kasbah.yaml",
+        ),
+        (Admission(allowed=False, problem="a rule could not be applied"), LABEL, "a rule could not be", "policy list"),
+    ],
+    ids=["rule", "fact", "unlabelled", "error"],
+)
+def test_a_site_that_may_not_is_refused_whatever_it_can(answer, label, reason, hint) -> None:
+    (verdict,) = placement.place(SERVICE, replace(PYTHON, label=label), (HERE,), {HERE.site: answer}).verdicts
+    assert verdict.verdict is Verdict.REFUSED
+    assert reason in verdict.reason
+    assert hint in verdict.hint
+    assert (verdict.rules, verdict.unmet) == (answer.rules, answer.unmet)
+
+
+def test_a_site_that_nobody_asked_about_is_refused() -> None:
+    (verdict,) = placement.place(SERVICE, PYTHON, (HERE,), {}).verdicts
+    assert verdict.verdict is Verdict.REFUSED
+
+
 SITES = st.lists(
     st.builds(
         SiteFacts,
@@ -94,9 +142,9 @@ SITES = st.lists(
 
 @given(SITES, st.sampled_from(Runtime), st.none() | st.floats(0.1, 64), st.none() | st.integers(1, 2**40))
 def test_every_site_has_a_verdict_with_a_reason_and_at_most_one_is_chosen(sites, runtime, cpu, memory) -> None:
-    placement = place(SERVICE, needs(runtime, cpu, memory), tuple(sites))
-    assert [one.site for one in placement.verdicts] == [site.site for site in sites]
-    assert all(one.reason for one in placement.verdicts)
-    assert len(placement.chosen) <= 1
-    possible = [one for one in placement.verdicts if one.verdict is Verdict.POSSIBLE]
-    assert placement.chosen or not possible
+    placed = place(SERVICE, needs(runtime, cpu, memory), tuple(sites))
+    assert [one.site for one in placed.verdicts] == [site.site for site in sites]
+    assert all(one.reason for one in placed.verdicts)
+    assert len(placed.chosen) <= 1
+    possible = [one for one in placed.verdicts if one.verdict is Verdict.POSSIBLE]
+    assert placed.chosen or not possible

@@ -25,6 +25,7 @@ from kasbah.domain.ids import (
     ServiceId,
     SiteId,
 )
+from kasbah.domain.label import Label, Level
 from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.revision import Deadlines, Protocol, Revision, Runtime
 from kasbah.domain.service import Access, Key, Scaling, Service, Share, Sleep, Trial
@@ -115,6 +116,15 @@ def test_a_key_opens_what_it_names_and_nothing_else() -> None:
     assert (only(gateway).public, only(gateway).allowed_keys) == (False, (NAMED.id,))
     projects = {one.key: one.project for one in gateway.credentials}
     assert projects == {EVERY.id: PROJECT, NAMED.id: None, OTHER.id: None, NONE.id: None}
+
+
+def test_the_gateway_knows_a_key_s_ceiling_and_end_and_each_service_s_level() -> None:
+    ends = START + timedelta(days=1)
+    low = replace(EVERY, max_level=Level.INTERNAL, expires_at=ends)
+    gateway = routed(replace(WEB, label=Label(level=Level.RESTRICTED)), keys=(low, NAMED))
+    assert only(gateway).level is Level.RESTRICTED
+    found = {one.key: (one.ceiling, one.expires_at) for one in gateway.credentials}
+    assert found == {low.id: (Level.INTERNAL, ends), NAMED.id: (None, None)}
 
 
 def test_only_a_public_service_ignores_paths() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from demo.installation import eventually
+from demo.installation import Failed, Installation, eventually
 from demo.report import Screen
-from demo.run import INTERRUPTED, Demonstration
+from demo.run import INTERRUPTED, Demonstration, Told
 
 pytestmark = pytest.mark.real
 
@@ -30,7 +30,9 @@ esac
 class Stage:
     """A repository with one example, and the stand-in."""
 
-    def __init__(self, root: Path, deploy: str, *, up: str = ":", needs: str = "kasbah.yaml") -> None:
+    def __init__(
+        self, root: Path, deploy: str, *, up: str = ":", needs: str = "kasbah.yaml", story: Told | None = None
+    ) -> None:
         self.asked = root / "asked"
         self.out = io.StringIO()
         example, binary = root / "examples" / "web", root / ".venv" / "bin" / "kasbah"
@@ -40,7 +42,9 @@ class Stage:
             (example / name).touch()
         binary.write_text(STAND_IN.format(asked=self.asked, up=up, deploy=deploy))
         binary.chmod(0o755)
-        self.demonstration = Demonstration(root, Screen(Console(file=self.out, width=120)))
+        self.demonstration = Demonstration(
+            root, Screen(Console(file=self.out, width=120)), Installation(binary, root / ".kasbah" / "demo"), story
+        )
 
     def commands(self) -> list[str]:
         return self.asked.read_text().splitlines() if self.asked.exists() else []
@@ -95,3 +99,40 @@ async def test_where_down_fails_so_does_the_demonstration(tmp_path: Path) -> Non
     stage = Stage(tmp_path, "exit 0 ;; down) echo it will not end >&2; exit 1")
     assert await stage.demonstration.run(oneshot=True) == 1
     assert "| it will not end" in stage.out.getvalue()
+
+
+class Stories:
+    """A second act that ends as it is told to."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.begun = asyncio.Event()
+        self.ends = 0
+
+    async def tell(self) -> None:
+        self.begun.set()
+        if self.fails:
+            raise Failed("Virginia was let in")
+        await asyncio.Event().wait()
+
+    async def end(self) -> None:
+        self.ends += 1
+
+
+async def test_a_story_that_does_not_hold_is_a_failure_and_its_sites_are_ended(tmp_path: Path) -> None:
+    story = Stories(fails=True)
+    stage = Stage(tmp_path, "exit 1", story=story)
+    assert await stage.demonstration.run(oneshot=True) == 1
+    assert "FAILED the story of several sites: Virginia was let in" in stage.out.getvalue()
+    assert story.ends == 2, "what an earlier one left, and its own"
+    assert stage.commands()[-1] == "down"
+
+
+async def test_interrupted_in_the_story_it_is_no_good_end_and_everything_goes_down(tmp_path: Path) -> None:
+    story = Stories()
+    stage = Stage(tmp_path, "exit 1", story=story)
+    running = asyncio.create_task(stage.demonstration.run(oneshot=False))
+    await asyncio.wait_for(story.begun.wait(), 10)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert await asyncio.wait_for(running, 20) == INTERRUPTED
+    assert (story.ends, stage.commands()[-1]) == (2, "down")

@@ -207,15 +207,20 @@ def test_each_kasbah_yaml_shown_is_valid(page: Path) -> None:
             File.model_validate(YAML(typ="safe").load(block.body))
 
 
+BELOW = (
+    "create|list|revoke|quota|delete|apply|approve|describe|drain|remove|token|rollback|plan|coverage|log|show|verify|export"
+    "|approval add|approval revoke"
+)
+"""Commands that stand below another."""
+
+
 def spoken() -> dict[str, set[str]]:
     """Every kasbah command the documents show, with the long options they give it."""
     said: dict[str, set[str]] = {}
     for page in pages():
         for block in blocks(page):
             for line in (command.text for command in block.commands) if block.info == "console" else ():
-                for words in re.findall(
-                    r"(?<![\w/-])kasbah ((?:[a-z]+ ?)(?:(?:create|list|revoke|quota|delete)\b)?)([^|;&)\n]*)", line
-                ):
+                for words in re.findall(rf"(?<![\w/-])kasbah ((?:[a-z]+ ?)(?:(?:{BELOW})\b)?)([^|;&)\n]*)", line):
                     said.setdefault(words[0].strip(), set()).update(re.findall(r"(?<!\S)--[a-z-]+", words[1]))
     return said
 

@@ -6,7 +6,9 @@ The tests stand where units stand: they are asked at the gate and say where a he
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -211,7 +213,7 @@ class Site:
             **more,
         )
         self.doorman = Doorman(paths.gate_socket)
-        self.wanted = Gateway(listen=self.controller.listen, site_hosts=("kasbah.localhost",))
+        self.wanted = Gateway(listen=self.controller.listen, site_hosts=("kasbah.localhost",), site="local")
         self.endpoints: dict[str, tuple[Endpoint, ...]] = {}
 
     @property
@@ -232,6 +234,10 @@ class Site:
         """As an agent that ends: Envoy goes on."""
         self.doorman.close()
         await self.controller.close()
+
+    def kill(self) -> None:
+        """As when its machine is lost: nothing starts it again."""
+        os.kill(self.envoy_pid, signal.SIGKILL)
 
     def client(self, name: str = "notes", **options: Any) -> httpx.AsyncClient:
         """A caller of one service."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from kasbah.agent.paths import Paths
 from kasbah.agent.runner.launch import ensure_runner, process_driver
 from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
 from kasbah.domain.replica import Exit
-from kasbah.domain.revision import Resources
+from kasbah.domain.revision import Resources, Volume
 from kasbah.drivers.interface import Running, StartOrder
 from kasbah.drivers.process import ProcessDriver
 from kasbah.settings import Limits
@@ -59,11 +60,13 @@ class Site:
         readable: tuple[Path, ...] = (),
         resources: Resources = Resources(),  # noqa: B008 frozen
         egress: tuple[str, ...] | None = None,
+        service: ServiceId = SERVICE,
+        volumes: tuple[Volume, ...] = (),
     ) -> Running:
         return await self.driver.start(
             StartOrder(
                 replica=ReplicaId(replica),
-                service=SERVICE,
+                service=service,
                 revision=RevisionId("rv-a"),
                 argv=argv,
                 env={"PATH": "/usr/bin:/bin", **(env or {})},
@@ -72,6 +75,7 @@ class Site:
                 readable=readable,
                 resources=resources,
                 egress=egress,
+                volumes=volumes,
             )
         )
 
@@ -147,3 +151,12 @@ def is_alive(pid: int) -> bool:
 
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def threads_of(pid: int) -> list[str]:
+    """The state of each thread of a process; none of one that is gone."""
+    found = []
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            found.append(stat.read_text().rsplit(")", 1)[1].split()[0])
+    return found

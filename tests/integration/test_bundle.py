@@ -283,3 +283,32 @@ def test_noise_never_gets_past_our_errors(tmp_path_factory: pytest.TempPathFacto
     with pytest.raises(KasbahError):
         unpack(folder / "b", folder / "into", limit_bytes=LIMIT, expected=Digest("sha256:" + "0" * 64))
     assert not (folder / "into").exists()
+
+
+HOSTILE_TREES = {
+    "deeper than a tree can be removed": (entry("/".join(["d"] * 101)),),
+    "a file where a folder is": (entry("a/b"), entry("a")),
+    "a folder where a file is": (entry("a"), entry("a", tarfile.DIRTYPE)),
+    "a link to nothing": (entry("a", tarfile.SYMTYPE, ""),),
+}
+
+
+@pytest.mark.parametrize("members", HOSTILE_TREES.values(), ids=HOSTILE_TREES)
+def test_a_tree_that_cannot_be_is_refused(tmp_path: Path, members: tuple[tarfile.TarInfo, ...]) -> None:
+    digest = archive(tmp_path / "b", *members)
+    with pytest.raises(Invalid):
+        unpack(tmp_path / "b", tmp_path / "into", limit_bytes=LIMIT, expected=digest)
+    assert {one.name for one in tmp_path.iterdir()} == {"b"}
+
+
+def test_folders_count_as_files_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kasbah.api.bundle.MOST_FILES", 5)
+    digest = archive(tmp_path / "b", *(entry(f"{number}/a/b/c/d") for number in range(3)))
+    with pytest.raises(TooLarge):
+        unpack(tmp_path / "b", tmp_path / "into", limit_bytes=LIMIT, expected=digest)
+
+
+def test_a_source_that_no_site_would_unpack_is_not_packed(tmp_path: Path) -> None:
+    write(tmp_path, {"/".join(["d"] * 101): ""})
+    with pytest.raises(Invalid, match="deep"):
+        pack(tmp_path)

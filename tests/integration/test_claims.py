@@ -89,7 +89,9 @@ def test_without_its_programs_own_network_is_missing_and_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(programs, "PATH", str(tmp_path))
     where = home(tmp_path, "a")
-    layout = Layout(home=where, replicas=where, logs=where, socket=where / "s", log_file_bytes=1, log_files=1)
+    layout = Layout(
+        home=where, replicas=where, logs=where, volumes=where, socket=where / "s", log_file_bytes=1, log_files=1
+    )
     claim, street, lacking = runner._numbers(layout)
     assert claim is not None
     assert street is None

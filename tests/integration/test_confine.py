@@ -290,7 +290,8 @@ def test_a_mechanism_that_breaks_fails_the_start(tmp_path: Path) -> None:
     if confine.LANDLOCK not in facts.mechanisms:
         pytest.skip("Landlock is not in force here")
     confinement = confine.Confiner(facts).prepare(private=tmp_path, readable=(), pipes=())
-    confinement.close()
+    for file in confinement.files:
+        os.close(file)
     child = os.fork()
     if child == 0:
         try:

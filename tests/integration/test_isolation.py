@@ -376,7 +376,7 @@ async def test_nothing_is_left_on_the_machine() -> None:
             await site.kill_runner()
             await site.ensure()
             # What stood ready at the first runner is gone: only what lives and what stands ready now remains.
-            await until(lambda: len(_devices(block)) == 1 + site.limits.ready_networks)
+            await until(lambda: len(_devices(block)) == 1 + site.limits.ready_seats)
         await until(lambda: not _traces(site, block))
         _expect_no_forwarding()
 

@@ -185,8 +185,10 @@ def test_a_ledger_that_was_tampered_with_is_refused(ledger: Ledger, tmp_path: Pa
     ledger.accept(*OWNER.desired(3))
     file = tmp_path / "desired.json"
     file.write_text(file.read_text().replace("localhost", "localh0st"))
-    with pytest.raises(Denied, match="not signed"):
+    with pytest.raises(Denied, match="not signed") as refused:
         Ledger(tmp_path)
+    assert str(file) in refused.value.message
+    assert "move it away" in refused.value.hint
 
 
 def test_a_higher_epoch_forgets_the_orders_obeyed(ledger: Ledger, tmp_path: Path) -> None:

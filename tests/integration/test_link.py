@@ -309,11 +309,8 @@ async def test_counts_that_were_not_told_are_not_confirmed(agent: Agent) -> None
 
 
 async def test_usage_is_acknowledged_once(agent: Agent) -> None:
-    entry = {
-        "at": f"{NOW.timestamp():.6f}", "cluster": "sv-a/rv-a", "key": None, "status": 200, "milliseconds": 1,
-        "bytes_in": 1, "bytes_out": 1,
-    }  # fmt: skip
-    (agent.folder / "access.log").write_text(json.dumps(entry) + "\n")
+    line = f"{NOW.timestamp():.0f}\tsv-a/rv-a\t-\t200\t-\t1\t1\t1\n"
+    (agent.folder / "access.log").write_text(line)
     agent.meter.read()
     async with replica(agent.control) as address:
         link = agent.link(address)

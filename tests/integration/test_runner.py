@@ -105,11 +105,11 @@ async def test_one_runner_per_data_folder(site: Site) -> None:
 async def test_agents_that_race_get_one_runner(site: Site) -> None:
     await site.kill_runner()
     await asyncio.gather(*(site.ensure() for _ in range(4)))
-    pid = site.runner_pid
     others = [
-        int(name)
-        for name in os.listdir("/proc")
-        if name.isdigit() and int(name) != pid and str(site.paths.data_dir).encode() in _command_line(int(name))
+        process.pid
+        for process in processes.everyone()
+        if str(site.paths.data_dir).encode() in _command_line(process.pid)
+        and site.runner_pid not in (process.pid, process.parent)  # its seats
     ]
     assert not [one for one in others if is_alive(one)]
 
@@ -349,7 +349,13 @@ def test_without_control_groups_memory_is_sampled(tmp_path: Path) -> None:
 def _sampled(tmp_path: Path, pid: int, *, limit: int) -> tuple[Held, Sampler]:
     """A held replica whose process is `pid`, and what looks at its memory."""
     layout = Layout(
-        home=tmp_path, replicas=tmp_path, logs=tmp_path, socket=tmp_path / "s", log_file_bytes=1, log_files=1
+        home=tmp_path,
+        replicas=tmp_path,
+        logs=tmp_path,
+        volumes=tmp_path,
+        socket=tmp_path / "s",
+        log_file_bytes=1,
+        log_files=1,
     )
     found = processes.look(pid)
     assert found is not None

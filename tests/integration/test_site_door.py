@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -21,11 +23,14 @@ from kasbah.agent.ledger import Ledger
 from kasbah.agent.paths import Paths
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.serving import serve_unix
+from kasbah.agent.shelf import Shelf
 from kasbah.agent.space import Housekeeper
 from kasbah.api.bundle import pack
 from kasbah.clock import ManualClock
 from kasbah.decide.keeping import AtWork
-from kasbah.domain.ids import Digest, SiteId
+from kasbah.domain.ids import Digest, ProjectId, RevisionId, ServiceId, SiteId
+from kasbah.domain.revision import Revision, Runtime, Volume
+from kasbah.domain.service import Service, Share
 from kasbah.settings import Limits
 
 pytestmark = pytest.mark.real
@@ -75,7 +80,8 @@ async def door(gateway: Site, tmp_path_factory: pytest.TempPathFactory) -> Async
     builder = Builder(paths, Limits(), blobs)
     revisions = Revisions(paths, builder, blobs, asyncio.create_task, lambda: None)
     keeper = Housekeeper(paths, Limits(), revisions, clock, lambda: ledger.desired, AtWork)
-    door = Door(paths, ledger, blobs, clock, lambda: stored.append("stored"), keeper)
+    shelf = Shelf(paths, lambda: ledger.desired, AtWork)
+    door = Door(paths, ledger, blobs, clock, lambda: stored.append("stored"), keeper, shelf)
     serving = asyncio.create_task(serve_unix(door.app(), paths.door_socket))
     await until(paths.door_socket.exists)
     async with gateway.client("kasbah") as client:
@@ -252,3 +258,72 @@ async def test_what_does_not_open_what_is_kept(door: Opened) -> None:
             assert (await door.ask(method, "/v1/gc", ticket)).status_code in (401, 403)
     good = door.owner.ticket("site.free", SITE)
     assert (await door.ask("POST", "/v1/gc?everything=2", good)).status_code == 400
+    for number in ("²", "9" * 5_000, "-1", "٣"):
+        assert (await door.ask("GET", "/v1/gc", good, params={"everything": number})).status_code == 400
+
+
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+def kept(door: Opened, service: str, name: str) -> Path:
+    folder = door.paths.volumes / service / name
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("kept")
+    return folder
+
+
+async def test_volumes_are_listed_and_removed_once_nobody_uses_them(door: Opened) -> None:
+    volume = Volume(name="data", path="data", size=2**20)
+    revision = Revision(
+        id=RevisionId(REVISION), source=door.digest, source_size=1, runtime=Runtime.COMMAND, command=("x",),
+        volumes=(volume,),
+    )  # fmt: skip
+    service = Service(
+        id=ServiceId(SERVICE), project=ProjectId("pr-a"), name="web", hosts=("web.localhost",), revisions=(revision,),
+        shares=(Share(revision=revision.id, percent=100),),
+    )  # fmt: skip
+    door.ledger.accept(*door.owner.desired(1, services=(service,)))
+    used, unused = kept(door, SERVICE, "data"), kept(door, "sv-gone", "data")
+    ticket = door.owner.ticket("site.volumes", SITE)
+    items = (await door.ask("GET", "/v1/volumes", ticket)).json()["items"]
+    assert [(one["service_name"], one["service"], one["name"], one["size"]) for one in items] == [
+        ("web", SERVICE, "data", 2**20), (None, "sv-gone", "data", None)
+    ]  # fmt: skip
+    assert all(0 < one["used"] < 2**20 for one in items)
+
+    refused = await door.ask("DELETE", f"/v1/volumes/{SERVICE}/data", ticket)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "volume_in_use")
+    assert (await door.ask("DELETE", "/v1/volumes/sv-gone/data", ticket)).status_code == 204
+    assert (await door.ask("DELETE", "/v1/volumes/sv-gone/data", ticket)).status_code == 404
+    assert (used.exists(), unused.parent.exists()) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["%2e%2e", "..%2f..%2fledger", ".gone-data", "nothing", "x%00"])
+async def test_only_a_volume_can_be_removed(door: Opened, name: str) -> None:
+    kept(door, SERVICE, "data")
+    door.ledger.accept(*door.owner.desired(1))
+    ticket = door.owner.ticket("site.volumes", SITE)
+    assert (await door.ask("DELETE", f"/v1/volumes/{SERVICE}/{name}", ticket)).status_code in (400, 404)
+    assert (door.paths.volumes / SERVICE / "data" / "file").exists()
+    assert door.paths.ledger.exists()
+
+
+async def test_what_does_not_open_the_volumes(door: Opened) -> None:
+    kept(door, SERVICE, "data")
+    for ticket in ("", door.owner.ticket("site.free", SITE), door.owner.ticket("site.volumes", "st-else")):
+        assert (await door.ask("GET", "/v1/volumes", ticket)).status_code in (401, 403)
+        assert (await door.ask("DELETE", f"/v1/volumes/{SERVICE}/data", ticket)).status_code in (401, 403)
+
+
+async def test_a_volume_is_removed_however_deep_it_is(door: Opened) -> None:
+    door.ledger.accept(*door.owner.desired(1))
+    volume = kept(door, "sv-gone", "data")
+    here = os.open(volume, os.O_RDONLY)
+    for _ in range(1_500):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    assert (await door.ask("DELETE", "/v1/volumes/sv-gone/data", door.owner.ticket("site.volumes", SITE))).is_success
+    assert not volume.parent.exists()

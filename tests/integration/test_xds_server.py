@@ -243,6 +243,20 @@ async def test_a_cluster_comes_before_its_route_and_goes_after_it(served: Served
     await applying
 
 
+async def test_an_envoy_that_has_asked_for_nothing_yet_gets_clusters_before_routes_too(served: Served) -> None:
+    served.xds.load(configuration(), {})
+    client = await served.connect()
+    await client.subscribe(Kind.ENDPOINTS, "a")
+    assert (await client.take()).kind is Kind.ENDPOINTS
+    applying = asyncio.create_task(served.xds.apply(configuration(("a",), routes="2")))
+    await client.subscribe(Kind.ROUTES, "services")
+    assert (await client.take()).sent == {"services": "1"}
+    await client.subscribe(Kind.CLUSTER)
+    assert (await client.take()).sent == {"a": "1"}
+    assert (await client.take()).sent == {"services": "2"}
+    await applying
+
+
 async def test_endpoints_go_with_their_cluster(served: Served) -> None:
     client = await served.live()
     await client.subscribe(Kind.ENDPOINTS, "a", "b")

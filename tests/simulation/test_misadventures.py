@@ -16,7 +16,7 @@ from world import DEADLINES, QUIET, ROUGH, World
 
 from kasbah.decide.scaling import Rung
 from kasbah.domain.replica import ReplicaState
-from kasbah.domain.revision import Health, Probe
+from kasbah.domain.revision import Health, Probe, Volume
 from kasbah.domain.service import Command, Scaling, Service, Sleep
 from kasbah.settings import Holding
 
@@ -368,9 +368,12 @@ def test_a_stream_outlives_a_deploy_until_its_drain_deadline(tmp_path: Path) -> 
     tell(tmp_path, story)
 
 
-def test_a_fixed_port_is_used_by_one_replica_at_a_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "alone", [{"port": 8_000}, {"volumes": (Volume(name="data", path="data", size=2**20),)}], ids=["port", "volume"]
+)
+def test_what_is_one_replicas_is_used_by_one_at_a_time(tmp_path: Path, alone: dict[str, Any]) -> None:
     async def story(world: World, service: Service) -> None:
-        world.try_revision(service, port=8_000)
+        world.try_revision(service, **alone)
         await asyncio.sleep(10)
         world.advance_rollouts()
         await asyncio.sleep(10)

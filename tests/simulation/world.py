@@ -28,7 +28,7 @@ from kasbah.domain.desired import DesiredState
 from kasbah.domain.gateway import Endpoint
 from kasbah.domain.ids import Digest, InstallationId, ProjectId, ReplicaId, RevisionId, RolloutId, ServiceId, SiteId
 from kasbah.domain.replica import Exit, ReplicaState
-from kasbah.domain.revision import Deadlines, Health, Revision, Runtime
+from kasbah.domain.revision import Deadlines, Health, Revision, Runtime, Volume
 from kasbah.domain.service import Access, Command, Order, Scaling, Service, Share, Sleep, Trial
 from kasbah.drivers.interface import Running, StartOrder
 from kasbah.drivers.simulated import Program, SimulatedDriver
@@ -160,7 +160,13 @@ class World:
         self.try_revision(service, **how)
         return self.services[service.id]
 
-    def try_revision(self, service: Service, port: int | None = None, health: Health | None = None) -> None:
+    def try_revision(
+        self,
+        service: Service,
+        port: int | None = None,
+        health: Health | None = None,
+        volumes: tuple[Volume, ...] = (),
+    ) -> None:
         """A new revision is under trial, as after a deploy."""
         self._serial += 1
         made = Revision(
@@ -172,6 +178,7 @@ class World:
             port=port,
             health=health or Health(),
             deadlines=DEADLINES,
+            volumes=volumes,
         )
         trial = Trial(rollout=RolloutId(f"ro-{self._serial}"), revision=made.id)
         kept = tuple(one for one in service.revisions if any(share.revision == one.id for share in service.shares))

@@ -97,10 +97,10 @@ class Site:
         """Run a command with `-o json`; what it printed."""
         return json.loads(self.ok(*arguments, "-o", "json"))
 
-    def up(self) -> None:
+    def up(self, *options: str) -> None:
         """Start it; `said` is what `up` printed."""
         ports = ("--gateway", "127.0.0.1:0", "--api", "127.0.0.1:0")
-        self.said = self.json("up", "-d", "--data-dir", self.data_dir, *ports)
+        self.said = self.json("up", "-d", "--data-dir", self.data_dir, *ports, *options)
         self.api, self.token = self.said["api"], self.said["token"]
         self.gateway = self.said["gateway"].rpartition("/")[2]
 

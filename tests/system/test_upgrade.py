@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support import Site
+from support import Site, eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -35,7 +35,7 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
 
 @pytest.mark.parametrize("site", LANDINGS, indirect=True)
 def test_the_data_folder_of_a_landing(site: Site) -> None:
-    site.up()
+    site.up("--country", "FR")  # it is under the GDPR, which was not asked about then
     site.key = (site.data_dir / "service.key").read_text().strip()
     assert site.token == (site.data_dir / "admin.token").read_text().strip()
     (kept,) = site.json("ps")
@@ -49,3 +49,16 @@ def test_the_data_folder_of_a_landing(site: Site) -> None:
     with closing(sqlite3.connect(site.data_dir / "control/kasbah.db")) as database:
         (tables,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
     assert bool(copies) == (tables != "0001"), "a copy is kept where the tables changed"
+
+
+@pytest.mark.parametrize("site", LANDINGS, indirect=True)
+def test_what_may_not_be_there_any_more_ends_and_says_which_fact_is_missing(site: Site) -> None:
+    site.up()
+    site.key = (site.data_dir / "service.key").read_text().strip()
+    waits = site.reaches("kept", "waiting")
+    assert "nobody declared the site's country" in waits["reason"]
+    assert site.get("kept").status_code == 404
+    assert site.down().code == 0
+    site.up("--country", "FR")
+    site.becomes("kept", lambda seen: seen["state"] != "waiting", "is given back")
+    eventually(lambda: site.get("kept").text == "from the landing before", lambda: "it does not serve again")

@@ -30,6 +30,7 @@ from kasbah.agent.build.launch import Built, Launch
 from kasbah.agent.build.process import end_recorded
 from kasbah.agent.build.workshop import Workshop
 from kasbah.agent.paths import Paths
+from kasbah.agent.runner.workdir import remove
 from kasbah.api.bundle import LARGEST_UNPACKED, unpack
 from kasbah.clock import Clock, SystemClock
 from kasbah.domain.ids import Digest, RevisionId
@@ -215,7 +216,7 @@ def _remove(folder: Path) -> None:
 
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path)
     else:
         path.unlink(missing_ok=True)
 

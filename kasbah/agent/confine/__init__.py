@@ -10,7 +10,7 @@ only, because the runner uses it.
     no-capabilities      root's powers are dropped, and no-new-privileges keeps them so
     rlimits              no core files, bounded open files
     own-user             as root: a user and group of its own, who can pass no closed folder and owns nothing else
-    own-processes        as root: a pid namespace, in which it sees, signals and leaves behind only its own processes
+    own-processes        a pid namespace, in which it sees, signals and leaves behind only its own processes
     own-network          as root: a loopback, ports and one address of its own, and rules about who it reaches
 
 `egress` is `enforced` where what a replica calls can be limited, else `open`: with own networks it can.
@@ -18,6 +18,7 @@ only, because the runner uses it.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import sys
@@ -27,8 +28,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
-from kasbah.agent.confine import landlock, mounts, network, network_trial, pids, privileges, seccomp, system
-from kasbah.agent.confine.kernel import ARCHITECTURE, StepFailed, call
+from kasbah.agent.confine import landlock, mounts, network_trial, pids, privileges, seccomp, system
+from kasbah.agent.confine.kernel import ARCHITECTURE, StepFailed, call, keep_orphans
 from kasbah.agent.confine.network import Street
 
 LANDLOCK, SIGNAL_SCOPE, MOUNTS, SECCOMP = "landlock", "signal-scope", "private-mounts", "seccomp"
@@ -73,6 +74,39 @@ class Confiner:
         self._version = landlock.abi() if LANDLOCK in self._mechanisms else 0
         self._system: list[landlock.Grant] = []
         self._etc_changed = 0
+        self._begun: landlock.Ruleset | None = None
+        if LANDLOCK in self._mechanisms:
+            self._system_grants()
+
+    @property
+    def own_processes(self) -> bool:
+        """Whether every replica gets a pid namespace."""
+        return OWN_PROCESSES in self._mechanisms
+
+    @property
+    def own_mounts(self) -> bool:
+        """Whether every replica gets a mount namespace."""
+        return MOUNTS in self._mechanisms
+
+    @property
+    def own_network(self) -> bool:
+        """Whether every replica gets a network namespace."""
+        return OWN_NETWORK in self._mechanisms
+
+    @property
+    def files(self) -> tuple[int, ...]:
+        """The files that `begin` needs open."""
+        return tuple(one.fd for one in self._system)
+
+    def begin(self) -> tuple[int, ...]:
+        """Make ahead, in a process that will be confined, what does not depend on what it will be. Answers with the
+        files that it must keep open until then; it may close all others."""
+        if LANDLOCK not in self._mechanisms:
+            return ()
+        self._begun = landlock.Ruleset(self._version)
+        self._begun.allow(self._system_grants())
+        self._system = []
+        return (self._begun.fd,)
 
     def prepare(
         self,
@@ -81,22 +115,27 @@ class Confiner:
         readable: tuple[Path, ...],
         pipes: tuple[Path, ...],
         user: int | None = None,
-        network: int | None = None,
         stand_ins: tuple[tuple[Path, Path], ...] = (),
+        volumes: Mapping[Path, Path] = MappingProxyType({}),
     ) -> Confinement:
-        """What to enter in one replica's process. `private` holds `tmp`, its /tmp; `user` and `network` (the file of
-        a namespace) are its own, where it has them; `stand_ins` are files of the machine, and what it sees instead."""
+        """What to enter in one replica's process. `private` holds `tmp`, its /tmp; `user` is its own, where it has
+        one; `stand_ins` are files of the machine, and what it sees instead; `volumes` are folders that it may write to,
+        by the place in `private` where it finds each."""
         seen = (*readable, *(source for _, source in stand_ins))
         return Confinement(
-            ruleset=self._ruleset(private, seen, pipes) if LANDLOCK in self._mechanisms else None,
-            view=self._view(private, readable, user, stand_ins) if MOUNTS in self._mechanisms else None,
+            ruleset=self._ruleset(seen, (private, private / "tmp", *pipes, *volumes.values())),
+            view=self._view(private, readable, user, stand_ins, volumes) if self.own_mounts else None,
             filter=self._filter,
             user=user,
-            network=network,
         )
 
     def _view(
-        self, private: Path, readable: tuple[Path, ...], user: int | None, stand_ins: tuple[tuple[Path, Path], ...]
+        self,
+        private: Path,
+        readable: tuple[Path, ...],
+        user: int | None,
+        stand_ins: tuple[tuple[Path, Path], ...],
+        volumes: Mapping[Path, Path],
     ) -> mounts.View:
         kept = (*readable, *system.interpreter())
         closed = () if user is None else mounts.closed_parents((private, *kept))
@@ -105,21 +144,26 @@ class Confiner:
             readable=kept,
             hidden=(*closed, *self._hidden),
             replaced=stand_ins,
-            own_processes=OWN_PROCESSES in self._mechanisms,
-            own_network=OWN_NETWORK in self._mechanisms,
+            volumes=tuple(volumes.items()),
+            own_processes=self.own_processes,
+            own_network=self.own_network,
         )
 
-    def _ruleset(self, private: Path, readable: tuple[Path, ...], pipes: tuple[Path, ...]) -> landlock.Ruleset:
-        rules = landlock.Ruleset(self._version)
-        rules.allow(self._system_grants())
+    def _ruleset(self, readable: tuple[Path, ...], writable: tuple[Path, ...]) -> landlock.Ruleset | None:
+        if LANDLOCK not in self._mechanisms:
+            return None
+        rules, self._begun = self._begun, None
+        if rules is None or _etc_changed() != self._etc_changed:
+            rules = landlock.Ruleset(self._version)
+            rules.allow(self._system_grants())
         rules.allow_once(readable, landlock.READ)
-        # Its /tmp is a mount of private/tmp: a walk from there upwards does not pass `private`.
-        rules.allow_once((private, private / "tmp", *pipes), rules.all)
+        # Its /tmp, a mount, among them: a walk from there upwards does not pass its private folder.
+        rules.allow_once(writable, rules.all)
         return rules
 
     def _system_grants(self) -> list[landlock.Grant]:
         """What every replica is given, found again when /etc changes: files there are replaced, not written to."""
-        changed = system.ETC.stat().st_mtime_ns
+        changed = _etc_changed()
         if changed != self._etc_changed:
             for one in self._system:
                 one.close()
@@ -133,28 +177,29 @@ class Confiner:
         return self._system
 
 
+def _etc_changed() -> int:
+    return system.ETC.stat().st_mtime_ns
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """One replica's confinement, made before the fork."""
+    """One replica's confinement, ready to be entered."""
 
     ruleset: landlock.Ruleset | None
     view: mounts.View | None
     filter: seccomp.Filter | None
     user: int | None = None
-    network: int | None = None
 
     @property
     def files(self) -> tuple[int, ...]:
         """The file descriptors that must survive until `enter`."""
-        return tuple(fd for fd in (self.ruleset.fd if self.ruleset else None, self.network) if fd is not None)
+        return (self.ruleset.fd,) if self.ruleset else ()
 
-    def enter(self) -> None:
-        """Confine this process for good. Raises StepFailed or OSError; the process must then end."""
-        if self.network is not None:
-            network.enter(self.network)
-            os.close(self.network)
+    def enter(self, see: Callable[[], object] | None = None) -> None:
+        """Confine this process for good. Raises StepFailed or OSError; the process must then end. `see` gives it a
+        view that there is already, in the place of one of its own."""
         if self.view:
-            mounts.enter(self.view)
+            see() if see is not None else mounts.enter(self.view)
         if self.user is not None:
             resource.setrlimit(resource.RLIMIT_NPROC, (MOST_PROCESSES, MOST_PROCESSES))
         privileges.drop_capabilities(self.user)
@@ -167,13 +212,6 @@ class Confinement:
             landlock.enter(self.ruleset.fd)
         if self.filter:
             self.filter.enter()
-
-    def close(self) -> None:
-        """Let go of what was prepared; a process that entered stays confined."""
-        if self.ruleset:
-            self.ruleset.close()
-        if self.network is not None:
-            os.close(self.network)
 
 
 def limit() -> None:
@@ -307,26 +345,26 @@ def _try_own_network(street: Street | None, user: int | None) -> None:
 
 
 def _try_own_processes(scratch: Path) -> None:
-    if os.getuid() != 0:
-        raise StepFailed(1, ONLY_ROOT, "own processes")
     (scratch / "tmp").mkdir(exist_ok=True)
-    with pids.entered():
-        child = os.fork()
-        if child == 0:
-            _see_only_itself(scratch)
+    keep_orphans()
+    (child,) = pids.begin(lambda: _see_only_itself(scratch))
+    seen_from_outside = pids.name_of(child)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code:
-        raise StepFailed(code, os.strerror(abs(code)), "a pid namespace with a /proc of its own")
+        why = " (container engines that cover parts of /proc forbid it)" if code == errno.EPERM else ""
+        raise StepFailed(code, os.strerror(abs(code)) + why, "a pid namespace with a /proc of its own")
+    if seen_from_outside in ("", pids.name_of(os.getpid())):
+        raise StepFailed(1, "the processes in it cannot be told from others", "a pid namespace")
 
 
 def _see_only_itself(scratch: Path) -> NoReturn:
     """In a new pid namespace: exit 0 where it is one, with a /proc of its own, else with an error's number."""
-    code = 1
+    code = errno.ENOTSUP
     try:
         mounts.enter(mounts.View(private=scratch, readable=(), hidden=(), own_processes=True))
         seen = [name for name in os.listdir(mounts.PROCESSES) if name.isdigit()]
-        code = 0 if seen == ["1"] and os.getpid() == 1 else 1
+        code = 0 if seen == ["1"] and os.getpid() == 1 else errno.ENOTSUP
     except OSError as error:
-        code = error.errno or 1
+        code = error.errno or errno.ENOTSUP
     finally:
         os._exit(code)

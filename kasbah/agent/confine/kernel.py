@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 libc = ctypes.CDLL(None, use_errno=True)
 
+PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
@@ -133,3 +135,13 @@ def control(option: int, value: int, step: str) -> int:
     """`prctl(option, value, 0, 0, 0)`. Raises StepFailed."""
     rest = (ctypes.c_ulong(0),) * 3
     return checked(libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), *rest), step)
+
+
+def name_process(name: str) -> None:
+    """What `ps` and `top` call this process, of at most 15 characters."""
+    libc.prctl(ctypes.c_int(PR_SET_NAME), name.encode())
+
+
+def keep_orphans() -> None:
+    """Be the parent of all descendants whose own parent ends. Raises StepFailed."""
+    control(PR_SET_CHILD_SUBREAPER, 1, "keeping orphans")

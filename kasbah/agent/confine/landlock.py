@@ -92,10 +92,6 @@ class Ruleset:
             finally:
                 one.close()
 
-    def close(self) -> None:
-        """Let go of the ruleset; processes that entered it stay in it."""
-        os.close(self.fd)
-
 
 def enter(ruleset_fd: int) -> None:
     """Enter a ruleset, for good. Needs no-new-privileges."""

@@ -16,9 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kasbah.agent.confine import users
 from kasbah.agent.confine.kernel import call, checked, libc
 
-NEW_MOUNTS, NEW_IPC, NEW_USER = 0x0002_0000, 0x0800_0000, 0x1000_0000
+NEW_MOUNTS, NEW_IPC = 0x0002_0000, 0x0800_0000
 NO_SETUID, NO_DEVICES, NO_EXECUTION = 2, 4, 8
 BIND, RECURSIVE, PRIVATE = 0x1000, 0x4000, 0x4_0000
 READ_ONLY, REMOUNT = 0x1, 0x20
@@ -36,14 +37,16 @@ BEHIND_THE_STUB = Path("/run/systemd/resolve/resolv.conf")
 class View:
     """What a replica sees instead. `private/tmp` becomes its /tmp; `hidden` are covered; `private` and what is
     `readable` stay where they are, even below something that is covered. `replaced` are files that another's contents
-    stand in for. `own_processes`: it is in a pid namespace, whose /proc it gets; other users' processes are not in it.
-    `own_network`: what listens on the machine's loopback, name servers too, is not there for it.
+    stand in for. `volumes` are folders that come to lie in `private`, by their place there. `own_processes`: it is in a
+    pid namespace (without root in that one's user namespace too), whose /proc it gets; processes that it may not look
+    into are not in that. `own_network`: what listens on the machine's loopback, name servers too, is not there for it.
     """
 
     private: Path
     readable: tuple[Path, ...]
     hidden: tuple[Path, ...]
     replaced: tuple[tuple[Path, Path], ...] = ()
+    volumes: tuple[tuple[Path, Path], ...] = ()
     own_processes: bool = False
     own_network: bool = False
 
@@ -61,11 +64,10 @@ def closed_parents(paths: Iterable[Path]) -> tuple[Path, ...]:
 
 def enter(view: View) -> None:
     """Give this process the view. Raises StepFailed or OSError. Needs a single thread."""
-    user, group = os.getuid(), os.getgid()
-    as_root = user == 0
-    call("unshare", NEW_MOUNTS | NEW_IPC | (0 if as_root else NEW_USER))
-    if not as_root:
-        _stay(user, group)
+    if os.getuid() == 0 or view.own_processes:
+        call("unshare", NEW_MOUNTS | NEW_IPC)
+    else:
+        users.enter(NEW_MOUNTS | NEW_IPC)
     _mount(None, Path("/"), None, RECURSIVE | PRIVATE)
     before = os.umask(0o022)  # the folders on the way to what is kept must be passable
     try:
@@ -77,6 +79,7 @@ def enter(view: View) -> None:
 def _look_different(view: View) -> None:
     kept = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in _covered(view) if path.is_dir()]
     replaced = [(target, os.open(source, os.O_PATH | os.O_CLOEXEC)) for target, source in view.replaced]
+    volumes = [(target, os.open(source, os.O_PATH | os.O_CLOEXEC)) for target, source in view.volumes]
     resolver = _resolver(view.own_network)
     _mount(view.private / "tmp", TEMPORARY, None, BIND)
     _cover(SHARED_MEMORY, "mode=1777")
@@ -90,6 +93,9 @@ def _look_different(view: View) -> None:
             _keep(path, fd, read_only=True)
         else:
             os.close(fd)
+    for path, fd in volumes:
+        _keep(path, fd, read_only=False)
+        _mount(None, path, None, BIND | REMOUNT | NO_SETUID | NO_DEVICES | _flags(path))
     if resolver is not None:
         resolver[0].parent.mkdir(parents=True, exist_ok=True)
         resolver[0].write_bytes(resolver[1])
@@ -109,13 +115,6 @@ def _keep(path: Path, fd: int, *, read_only: bool) -> None:
     if read_only:
         # Landlock adds up the rights along a path, and the mount's own parent is now the writable /tmp.
         _mount(None, path, None, BIND | REMOUNT | READ_ONLY | _flags(path))
-
-
-def _stay(user: int, group: int) -> None:
-    """Inside the user namespace, be who we are outside of it."""
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-    Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
 def _covered(view: View) -> Iterable[Path]:

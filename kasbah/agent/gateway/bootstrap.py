@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from kasbah.agent.gateway import names
 from kasbah.agent.gateway.clusters import own_clusters
-from kasbah.agent.gateway.listeners import ADS, EXTENSIONS, Json
+from kasbah.agent.gateway.listeners import ADS, EXTENSIONS
+from kasbah.agent.gateway.replies import Json
 from kasbah.agent.gateway.wiring import Wiring
 
 REDIAL = {"base_interval": "0.1s", "max_interval": "1s"}
@@ -31,12 +32,34 @@ def bootstrap(wiring: Wiring) -> Json:
         },
         "cluster_manager": {"load_stats_config": {"api_type": "GRPC", **agent}},
         "static_resources": {"clusters": list(own_clusters(wiring))},
+        "bootstrap_extensions": _tunnels(wiring),
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": [
             {"prefix": "server."}, {"prefix": "overload."},
              {"prefix": "cluster_manager."}, {"prefix": "listener_manager."}, {"prefix": "http."},
         ]}}},
     }  # fmt: skip
+
+
+def _tunnels(wiring: Wiring) -> list[Json]:
+    """What either end of a tunnel needs: a socket that was dialled from the other side."""
+    kinds: list[tuple[str, str, Json]] = []
+    if wiring.takes_tunnels:
+        kinds.append(("upstream", "UpstreamReverseConnectionSocketInterface", {}))
+    if wiring.holds_tunnels:
+        again = {"max_reconnect_backoff": REDIAL["max_interval"], "maintain_interval": REDIAL["max_interval"]}
+        kinds.append(("downstream", "DownstreamReverseConnectionSocketInterface", again))
+    return [
+        {
+            "name": f"envoy.bootstrap.reverse_tunnel.{side}_socket_interface",
+            "typed_config": {
+                "@type": f"{EXTENSIONS}bootstrap.reverse_tunnel.{side}_socket_interface.v3.{kind}",
+                "stat_prefix": "tunnels",
+                **more,
+            },
+        }
+        for side, kind, more in kinds
+    ]
 
 
 def _overload(wiring: Wiring) -> Json:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from kasbah.agent.gateway import names
-from kasbah.agent.gateway.listeners import ADS, EXTENSIONS, HTTP2_WINDOWS, Json
+from kasbah.agent.gateway.listeners import ADS, EXTENSIONS, HTTP2_WINDOWS
+from kasbah.agent.gateway.replies import Json
 from kasbah.agent.gateway.wiring import Wiring
 from kasbah.domain.gateway import Cluster, Endpoint
 from kasbah.domain.revision import Protocol
@@ -34,7 +35,7 @@ def revision_cluster(cluster: Cluster) -> Json:
         "connect_timeout": CONNECT_TIMEOUT,
         "lb_policy": "LEAST_REQUEST",
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "circuit_breakers": _limits(),
+        "circuit_breakers": limits(),
         "typed_extension_protocol_options": _speaks(cluster.protocol),
     }
 
@@ -44,7 +45,7 @@ def endpoints(cluster: str, replicas: tuple[Endpoint, ...], cold_socket: str) ->
     still reported, and is given nothing new."""
     warm = [
         {
-            "endpoint": {"address": _socket_address(replica.address)},
+            "endpoint": {"address": socket_address(replica.address)},
             **({"health_status": "DRAINING"} if replica.draining else {}),
         }
         for replica in replicas
@@ -96,7 +97,7 @@ def _woken(name: str, protocol: Protocol, *, max_streams: int | None = None) -> 
         "lb_policy": "CLUSTER_PROVIDED",
         "original_dst_lb_config": {"metadata_key": metadata},
         "connect_timeout": CONNECT_TIMEOUT,
-        "circuit_breakers": _limits(),
+        "circuit_breakers": limits(),
         "typed_extension_protocol_options": _speaks(protocol, max_streams),
     }
 
@@ -106,7 +107,7 @@ def _unix(name: str, path: str, *, http2: bool = False) -> Json:
         "name": name,
         "type": "STATIC",
         "connect_timeout": CONNECT_TIMEOUT,
-        "circuit_breakers": _limits(),
+        "circuit_breakers": limits(),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": path}}}}]}],
@@ -117,7 +118,8 @@ def _unix(name: str, path: str, *, http2: bool = False) -> Json:
     return cluster
 
 
-def _limits() -> Json:
+def limits() -> Json:
+    """None of Envoy's own."""
     kinds = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     return {"thresholds": [dict.fromkeys(kinds, PLENTY)]}
 
@@ -135,6 +137,7 @@ def _speaks(protocol: Protocol, max_streams: int | None = None) -> Json:
     }
 
 
-def _socket_address(address: str) -> Json:
+def socket_address(address: str) -> Json:
+    """`HOST:PORT` as Envoy has it."""
     host, _, port = address.rpartition(":")
     return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}

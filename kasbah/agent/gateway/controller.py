@@ -9,6 +9,7 @@ import asyncio
 import os
 import resource
 from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from kasbah.agent.gateway.process import EnvoyProcess
 from kasbah.agent.gateway.server import Rejected, XdsServer
 from kasbah.agent.gateway.wiring import Wiring
 from kasbah.agent.paths import Paths
-from kasbah.domain.gateway import Cluster, Endpoint, Gateway, Tls
+from kasbah.agent.proof import Proof
+from kasbah.domain.gateway import Cluster, Crossing, Endpoint, Gateway, Tls
+from kasbah.domain.ids import SiteId
 from kasbah.domain.revision import Protocol
 from kasbah.errors import Unavailable
 from kasbah.settings import DEFAULT_GATEWAY_CONNECTIONS, GATEWAY_MEMORY
@@ -58,6 +61,8 @@ def wiring_of(
         gate_socket=str(paths.gate_socket),
         cold_socket=str(paths.cold_socket),
         patient_socket=str(paths.patient_socket),
+        here_socket=str(paths.here_socket),
+        hops=str(paths.sockets),
         door_socket=str(paths.door_socket),
         admin_socket=str(paths.sockets / "admin.sock"),
         access_log=str(paths.envoy / "access.log"),
@@ -69,7 +74,7 @@ def wiring_of(
 
 
 class GatewayController:
-    """See the module."""
+    """See the module. Of other sites, those that are `near` are tried first, in this order."""
 
     def __init__(
         self,
@@ -80,16 +85,24 @@ class GatewayController:
         report_interval: timedelta,
         on_report: Callable[[LoadReport], None],
         tls: str | None = None,
+        peers: str | None = None,
+        tunnel: bool = False,
         memory: int | None = None,
         connections: int = DEFAULT_GATEWAY_CONNECTIONS,
     ) -> None:
         protos.load(paths.cache)
-        self.wiring = wiring_of(paths, workers, memory, connections)
+        self.wiring = replace(
+            wiring_of(paths, workers, memory, connections), takes_tunnels=peers is not None, holds_tunnels=tunnel
+        )
         self.envoy = EnvoyProcess(paths.envoy, self.wiring, workers=workers)
         choose = _kept if self.envoy.adopt() else process.choose_port
         self.listen = choose(listen, paths.envoy / "listen")
         self._tls_listen = None if tls is None else choose(tls, paths.envoy / "listen-tls")
+        self._peers_listen = None if peers is None else choose(peers, paths.envoy / "listen-peers")
         self._certificates: dict[str, translate.Resource] = {}
+        self.near: tuple[SiteId, ...] = ()
+        self._proof: Proof | None = None
+        self._proofs: dict[str, translate.Resource] = {}
         self.error = ""
         self.restarts = 0
         self._xds_path = paths.xds_socket
@@ -105,10 +118,11 @@ class GatewayController:
         """Serve this first description, and start Envoy unless one was adopted. The socket opens last."""
         for cluster, found in endpoints.items():
             self._note_awake(cluster, found)
+        self._proofs = self._prove(gateway)
         self._xds.load(
             translate.configuration(gateway, self.wiring),
             {one.name: self._endpoints(one.name, endpoints.get(one.name, ())) for one in gateway.clusters},
-            self._certificates,
+            self._certificates | self._proofs,
         )
         self._applied = gateway
         self._xds_path.unlink(missing_ok=True)
@@ -120,6 +134,8 @@ class GatewayController:
             process.require_free(self.listen)
             if self._tls_listen is not None:
                 process.require_free(self._tls_listen, option="--tls")
+            if self._peers_listen is not None:
+                process.require_free(self._peers_listen, option="--peers")
             await self.envoy.start()
 
     async def live(self) -> None:
@@ -170,12 +186,14 @@ class GatewayController:
             for cluster in gateway.clusters:
                 if not self._xds.knows(cluster.name):
                     self.set_endpoints(cluster.name, ())
+            await self._show(self._prove(gateway))
             await self._xds.apply(configuration)
         except (ValueError, Rejected) as refused:
             self.error = f"the last change of the gateway's configuration was refused: {refused}"
             log.error("configuration refused", reason=str(refused))
             return
-        self._xds.drop_certificates({*self._certificates, *(gateway.tls.names if gateway.tls else ())})
+        names = gateway.tls.names if gateway.tls else ()
+        self._xds.drop_certificates({*self._certificates, *self._proofs, *names})
         self.error = ""
 
     @property
@@ -183,6 +201,32 @@ class GatewayController:
         """Where TLS is spoken, and for which names; None where it is not."""
         listen = self._tls_listen
         return None if listen is None else Tls(listen=listen, names=tuple(sorted(self._certificates)))
+
+    @property
+    def crossing(self) -> Crossing | None:
+        """How other sites are met; None before this one has an identity to prove."""
+        if self._proof is None:
+            return None
+        return Crossing(listen=self._peers_listen, tunnel=self.wiring.holds_tunnels, near=self.near)
+
+    async def identify(self, proof: Proof | None) -> None:
+        """Prove from now on to be who this says. Raises Refused, and the old one goes on, where Envoy refuses it."""
+        before, self._proof = self._proof, proof
+        if self._server is not None and self._applied is not None:
+            try:
+                await self._show(self._prove(self._applied))
+            except (ValueError, Rejected) as error:
+                self._proof = before
+                raise Refused(str(error)) from error
+
+    def _prove(self, gateway: Gateway) -> dict[str, translate.Resource]:
+        proof = self._proof
+        return {} if proof is None else translate.proofs(proof.authority, proof.chain, proof.key, gateway)
+
+    async def _show(self, proofs: dict[str, translate.Resource]) -> None:
+        if proofs != self._proofs:
+            await self._xds.set_certificates(proofs)
+            self._proofs = proofs
 
     async def certify(self, hosts: Mapping[str, Pair]) -> None:
         """Serve these hosts with these certificates. Raises Refused, and the old ones go on, where Envoy does."""

@@ -1,6 +1,8 @@
 -- Who may call: looks up the SHA-256 of the caller's key, so that no key is ever held, here or in the configuration.
--- DATA, set before this text, has a line per key: HASH=KEY_ID,PROJECT (PROJECT empty: only services that name the key).
--- The route's filter context says who may: project=..., allow={KEY_ID=true}. Whatever is absent refuses.
+-- DATA, set before this text, has a line per key: HASH=KEY_ID,PROJECT,CEILING,EXPIRES (PROJECT empty: only services that
+-- name the key; CEILING empty: any level; EXPIRES, in seconds since 1970, empty: never).
+-- The route's filter context says who may: project=..., level=0..4, allow={KEY_ID=true}. Whatever is absent refuses.
+-- Expiry is held against this machine's clock here, so that it holds while there is no agent.
 
 local bit = require("bit")
 local band, bor, bxor, bnot = bit.band, bit.bor, bit.bxor, bit.bnot
@@ -54,8 +56,8 @@ local function sha256(text)
 end
 
 local keys = {}
-for hash, id, project in DATA:gmatch("(%x+)=([^,\n]+),([^\n]*)\n") do
-  keys[hash] = { id = id, project = project }
+for hash, id, project, ceiling, expires in DATA:gmatch("(%x+)=([^,\n]+),([^,\n]*),(%d*),(%d*)\n") do
+  keys[hash] = { id = id, project = project, ceiling = tonumber(ceiling), expires = tonumber(expires) }
 end
 
 local function refuse(handle, status, kind, code, message)
@@ -78,12 +80,23 @@ function envoy_on_request(handle)
     return refuse(handle, "401", "invalid_request_error", "invalid_api_key",
       "This key is not known here: it is wrong, or it was revoked.")
   end
+  if key.expires and os.time() >= key.expires then
+    return refuse(handle, "401", "invalid_request_error", "expired_api_key",
+      "This key has expired: ask whoever gave it to you for another.")
+  end
   local context = handle:filterContext()
   local project = context and context:get("project")
   local allow = context and context:get("allow")
   local may = (project and key.project ~= "" and key.project == project) or (allow and allow[key.id] == true)
   if not may then
     return refuse(handle, "403", "permission_error", "key_not_allowed", "This key does not open this service.")
+  end
+  if key.ceiling then
+    local level = context:get("level")
+    if not (level and level <= key.ceiling) then
+      return refuse(handle, "403", "permission_error", "label_ceiling",
+        "This service handles data of a higher label than this key may be used for.")
+    end
   end
   headers:replace("x-kasbah-key", key.id)
   headers:remove("authorization")

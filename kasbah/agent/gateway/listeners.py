@@ -9,11 +9,11 @@ the patient listener, which asks again, often and evenly, for as long as there i
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable
-from http import HTTPStatus
-from typing import Any
 
-from kasbah.agent.gateway import names
+from kasbah.agent.gateway import names, replies
+from kasbah.agent.gateway.replies import Json
 from kasbah.agent.gateway.wiring import HEADER_KILOBYTES, Wiring
 
 TYPE = "type.googleapis.com/"
@@ -22,8 +22,6 @@ CONNECTION_BUFFER = 65_536
 """Per connection, so that a thousand held uploads cost megabytes and not gigabytes."""
 HTTP2_WINDOWS = {"initial_stream_window_size": 2**18, "initial_connection_window_size": 2**20}
 """What a peer may send ahead of being read, for the same reason: Envoy would let it send 16 MiB a stream."""
-GATE_UNAVAILABLE = HTTPStatus.FAILED_DEPENDENCY
-"""How the gate says 503: Envoy takes a 5xx of the gate's own for the gate being broken, and drops what it said."""
 GREETING = "15s"
 """How long a caller may take to say which host it wants, and to agree on TLS."""
 LONGEST_HOLD = "3600s"
@@ -34,10 +32,6 @@ LONGEST_PAUSE = "0.5s"
 ASKED_AGAIN = 480
 """About two minutes without an agent; then who waits is told that this site cannot wake services."""
 
-REPLICA_LOST = "The service did not answer: its replica ended or refused the connection."
-
-Json = dict[str, Any]
-
 ADS: Json = {"ads": {}, "resource_api_version": "V3"}
 ROUTER: Json = {
     "name": "envoy.filters.http.router",
@@ -46,33 +40,34 @@ ROUTER: Json = {
 WEBSOCKET: Json = {"upgrade_type": "websocket"}
 
 
-def gateway_listener(address: str, wiring: Wiring) -> Json:
+def gateway_listener(address: str, site: str, wiring: Wiring) -> Json:
     """The listener callers reach."""
-    return _listener(names.GATEWAY_LISTENER, _address(address), _gateway_manager(wiring))
+    return listener_of(names.GATEWAY_LISTENER, address_of(address), _gateway_manager(site, wiring))
 
 
-def tls_listener(address: str, hosts: Iterable[str], wiring: Wiring) -> Json:
+def tls_listener(address: str, hosts: Iterable[str], site: str, wiring: Wiring) -> Json:
     """The same with TLS, for those who ask for one of these hosts; others are refused as they greet.
 
     Each host has a chain and a secret of its own, so that a host that comes or goes touches no connection to another.
     """
-    listener = _listener(names.TLS_LISTENER, _address(address), _gateway_manager(wiring))
+    listener = listener_of(names.TLS_LISTENER, address_of(address), _gateway_manager(site, wiring))
     (plain,) = listener["filter_chains"]
     return listener | {
-        "listener_filters": [_tls_inspector()],
+        "listener_filters": [tls_inspector()],
         "listener_filters_timeout": GREETING,
         "filter_chains": [plain | _tls_chain(host) for host in sorted(hosts)],
     }
 
 
-def _gateway_manager(wiring: Wiring) -> Json:
+def _gateway_manager(site: str, wiring: Wiring) -> Json:
     return {
         "stat_prefix": names.GATEWAY_LISTENER,
         "rds": {"route_config_name": names.ROUTES, "config_source": ADS},
-        "http_filters": [_keys_filter(), ROUTER],
-        "early_header_mutation_extensions": [_strip_our_headers()],
+        "http_filters": [headers_filter(site), keys_filter(), ROUTER],
+        "early_header_mutation_extensions": [strip_our_headers()],
         "use_remote_address": True,
         "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
         "server_header_transformation": "APPEND_IF_ABSENT",
         "server_name": "kasbah",
         "stream_idle_timeout": "0s",
@@ -80,17 +75,19 @@ def _gateway_manager(wiring: Wiring) -> Json:
         "upgrade_configs": [WEBSOCKET],
         "http_protocol_options": {"accept_http_10": True},
         "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 1_000, **HTTP2_WINDOWS},
-        "local_reply_config": {"mappers": _error_mappers()},
-        "access_log": [_access_log(wiring.access_log, GATEWAY_LOG)],
+        "local_reply_config": {"mappers": replies.of_the_gateway()},
+        "access_log": [access_log(wiring.access_log, GATEWAY_LOG)],
     }
 
 
-def _address(address: str) -> Json:
+def address_of(address: str) -> Json:
+    """Where a listener listens, from `HOST:PORT`."""
     host, _, port = address.rpartition(":")
     return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
 
 
-def _tls_inspector() -> Json:
+def tls_inspector() -> Json:
+    """Finds out which host is asked for, before TLS is agreed on."""
     kind = f"{EXTENSIONS}filters.listener.tls_inspector.v3.TlsInspector"
     return {"name": "envoy.filters.listener.tls_inspector", "typed_config": {"@type": kind}}
 
@@ -132,10 +129,10 @@ def cold_listener(wiring: Wiring) -> Json:
         "stream_idle_timeout": "0s",
         "upgrade_configs": [WEBSOCKET],
         "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 10_000, **HTTP2_WINDOWS},
-        "local_reply_config": {"mappers": _cold_mappers()},
-        "access_log": [_access_log(wiring.cold_log, COLD_LOG)],
+        "local_reply_config": {"mappers": replies.of_the_cold()},
+        "access_log": [access_log(wiring.cold_log, COLD_LOG)],
     }
-    return _inner_listener(names.COLD_LISTENER, wiring.cold_socket, manager)
+    return inner_listener(names.COLD_LISTENER, wiring.cold_socket, manager)
 
 
 def patient_listener(wiring: Wiring) -> Json:
@@ -165,16 +162,17 @@ def patient_listener(wiring: Wiring) -> Json:
         "stream_idle_timeout": "0s",
         "http2_protocol_options": {"max_concurrent_streams": 10_000},
     }
-    return _inner_listener(names.PATIENT_LISTENER, wiring.patient_socket, manager)
+    return inner_listener(names.PATIENT_LISTENER, wiring.patient_socket, manager)
 
 
-def _inner_listener(name: str, socket: str, manager: Json) -> Json:
+def inner_listener(name: str, socket: str, manager: Json) -> Json:
     """One for Envoy itself. Who holds on here was counted among the callers already."""
-    listener = _listener(name, {"pipe": {"path": socket, "mode": 0o600}}, manager)
+    listener = listener_of(name, {"pipe": {"path": socket, "mode": 0o600}}, manager)
     return listener | {"ignore_global_conn_limit": True}
 
 
-def _listener(name: str, address: Json, manager: Json) -> Json:
+def listener_of(name: str, address: Json, manager: Json) -> Json:
+    """A listener whose one chain is this HTTP connection manager."""
     manager = {
         "@type": f"{EXTENSIONS}filters.network.http_connection_manager.v3.HttpConnectionManager",
         "max_request_headers_kb": HEADER_KILOBYTES,
@@ -191,7 +189,45 @@ def _listener(name: str, address: Json, manager: Json) -> Json:
     }
 
 
-def _keys_filter() -> Json:
+def headers_filter(site: str) -> Json:
+    """What every answer says, the gateway's own included: which sites it passed, the one that gave it first, and how
+    many milliseconds after the request had come to each.
+
+    It comes first, so that it sees the answers of the filters behind it.
+    """
+    name = re.sub(r"[^\w.:-]", "-", site, flags=re.ASCII)
+    return {
+        "name": names.HEADERS_FILTER,
+        "typed_config": {
+            "@type": f"{EXTENSIONS}filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": {
+                "response_mutations": [
+                    set_header(names.SITE_HEADER, name, "ADD_IF_ABSENT"),
+                    set_header("server-timing", f'gateway;desc="{name}";dur=%DURATION%', "APPEND_IF_EXISTS_OR_ADD"),
+                ]
+            },
+        },
+    }
+
+
+def headers_of(request: dict[str, str], decision: str) -> Json:
+    """What that filter does besides, for one service: sets headers of the request, and says what was decided."""
+    said = [set_header(names.DECISION_HEADER, decision, "ADD_IF_ABSENT")] if decision else []
+    return {
+        "@type": f"{EXTENSIONS}filters.http.header_mutation.v3.HeaderMutationPerRoute",
+        "mutations": {
+            "request_mutations": [set_header(name, value) for name, value in request.items()],
+            "response_mutations": said,
+        },
+    }
+
+
+def set_header(name: str, value: str, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") -> Json:
+    """A mutation that sets a header, whatever it was unless said otherwise."""
+    return {"append": {"header": {"key": name, "value": value}, "append_action": action}}
+
+
+def keys_filter() -> Json:
     """Comes by ECDS, so that a key made or revoked changes one filter and drains no listener."""
     return {
         "name": names.KEYS_FILTER,
@@ -199,7 +235,7 @@ def _keys_filter() -> Json:
     }
 
 
-def _strip_our_headers() -> Json:
+def strip_our_headers() -> Json:
     """What a caller sends in our name is gone before anything reads it; with underscores too, which many frameworks
     take for dashes."""
     ours = {"safe_regex": {"regex": "x[-_](kasbah|envoy)[-_].*"}}
@@ -215,6 +251,7 @@ def _strip_our_headers() -> Json:
 def _gate_filter() -> Json:
     """Over HTTP, and by way of the patient listener, because that carries a hold across a restart of the agent."""
     exact = [{"exact": name} for name in (names.REPLICA_HEADER, names.WAKE_HEADER)]
+    told = [{"exact": name} for name in ("content-type", "retry-after", names.REFUSED_HEADER)]
     return {
         "name": "envoy.filters.http.ext_authz",
         "typed_config": {
@@ -228,7 +265,7 @@ def _gate_filter() -> Json:
                 "authorization_response": {
                     "dynamic_metadata_from_headers": {"patterns": exact},
                     "allowed_upstream_headers": {"patterns": [{"exact": names.UPSTREAM_HEADER}]},
-                    "allowed_client_headers": {"patterns": [{"exact": "content-type"}, {"exact": "retry-after"}]},
+                    "allowed_client_headers": {"patterns": told},
                 },
             },
         },
@@ -249,93 +286,31 @@ def _woken_routes() -> Json:
     return {"name": "woken", "domains": ["*"], "routes": [route]}
 
 
-def _cold_mappers() -> list[Json]:
-    """The replica died: the gateway, which knows what may be repeated, is told how far the request had come. What the
-    gate said with `GATE_UNAVAILABLE` leaves as 503, body and all."""
-    unavailable: Json = {"filter": _status(GATE_UNAVAILABLE), "status_code": int(HTTPStatus.SERVICE_UNAVAILABLE)}
-    no_gate: Json = {"and_filter": {"filters": [_flags("UAEX"), _status(HTTPStatus.SERVICE_UNAVAILABLE)]}}
-    return [
-        _lost(names.UNSENT, "UF", "NC"),
-        unavailable,
-        _mapper(no_gate, 503, "unavailable", "This site cannot wake services at the moment."),
-        _mapper(_flags("UO"), 429, "too_many_requests", "This service is at its limit of requests."),
-        _lost(names.UNANSWERED, "UH", "UC", "UR", "URX", "LR"),
-    ]
-
-
-def _lost(how_far: str, *flags: str) -> Json:
-    mapper = _mapper(_flags(*flags), 503, "unavailable", REPLICA_LOST)
-    mapper["headers_to_add"].append({"header": {"key": names.RETRY_HEADER, "value": how_far}})
-    return mapper
-
-
-def _flags(*flags: str) -> Json:
-    return {"response_flag_filter": {"flags": list(flags)}}
-
-
-def _status(status: int) -> Json:
-    value = {"default_value": status, "runtime_key": f"kasbah.status.{status}"}
-    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
-
-
-def _error_mappers() -> list[Json]:
-    """Errors that Envoy itself answers, in the OpenAI shape; those of services and of our filters pass untouched."""
-    lost = _flags("UH", "UF", "UC", "UR", "URX", "LR", "UAEX")
-    large = f"The request's headers are larger than {HEADER_KILOBYTES} KiB."
-    return [
-        _mapper(_flags("NR", "NC"), 503, "unavailable", "This service is not available."),
-        _mapper(_flags("UO"), 429, "too_many_requests", "This service is at its limit of requests."),
-        _mapper(_flags("UT"), 504, "deadline_exceeded", "The service did not answer within its deadline."),
-        _mapper(_flags("SI"), 504, "idle", "Nothing was sent for longer than the service allows."),
-        _mapper(lost, 503, "unavailable", REPLICA_LOST),
-        _mapper(_status(431), 431, "headers_too_large", large),
-        _mapper(_status(400), 400, "bad_request", "This is no valid HTTP request."),
-    ]
-
-
-def _mapper(matching: Json, status: int, code: str, message: str) -> Json:
-    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
-    mapper: Json = {
-        "filter": matching,
-        "status_code": status,
-        "body_format_override": {"json_format": error_body(code, kind, message), "content_type": "application/json"},
-    }
-    if status in (429, 503):
-        mapper["headers_to_add"] = [{"header": {"key": "retry-after", "value": "1"}, "append_action": "ADD_IF_ABSENT"}]
-    return mapper
-
-
-def error_body(code: str, kind: str, message: str) -> Json:
-    """An error in the shape the OpenAI clients read."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
-
-
 GATEWAY_LOG: Json = {
-    "at": "%START_TIME(%s.%6f)%",
-    "service": "%METADATA(ROUTE:kasbah:service)%",
-    "cluster": "%UPSTREAM_CLUSTER%",
-    "key": f"%REQ({names.KEY_HEADER})%",
-    "status": "%RESPONSE_CODE%",
-    "flags": "%RESPONSE_FLAGS%",
-    "milliseconds": "%DURATION%",
-    "bytes_in": "%BYTES_RECEIVED%",
-    "bytes_out": "%BYTES_SENT%",
+    "text_format_source": {
+        "inline_string": "%START_TIME(%s)%\t%UPSTREAM_CLUSTER%\t"
+        f"%REQ({names.KEY_HEADER})%\t%RESPONSE_CODE%\t%RESPONSE_FLAGS%\t"
+        "%DURATION%\t%BYTES_RECEIVED%\t%BYTES_SENT%\n"
+    }
 }
-"""No path, no header, no address: what a request was about is not ours to keep."""
+"""What `kasbah.decide.metering` reads. No path, no header, no address: what a request was about is not ours to keep."""
 
 COLD_LOG: Json = {
-    "at": "%START_TIME(%s.%6f)%",
-    "wake": f"%DYNAMIC_METADATA(envoy.filters.http.ext_authz:{names.WAKE_HEADER})%",
-    "first_byte_milliseconds": "%RESPONSE_DURATION%",
+    "json_format": {
+        "at": "%START_TIME(%s.%6f)%",
+        "wake": f"%DYNAMIC_METADATA(envoy.filters.http.ext_authz:{names.WAKE_HEADER})%",
+        "first_byte_milliseconds": "%RESPONSE_DURATION%",
+    }
 }
 
 
-def _access_log(path: str, fields: Json) -> Json:
+def access_log(path: str, log_format: Json) -> Json:
+    """A log of what a listener did."""
     return {
         "name": "envoy.access_loggers.file",
         "typed_config": {
             "@type": f"{EXTENSIONS}access_loggers.file.v3.FileAccessLog",
             "path": path,
-            "log_format": {"json_format": fields},
+            "log_format": log_format,
         },
     }

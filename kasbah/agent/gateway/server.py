@@ -231,7 +231,10 @@ class XdsServer:
             await moved.wait()
 
     def _owes(self, stream: _Stream, serial: int, kinds: tuple[Kind, ...]) -> bool:
-        """Whether this stream has still to answer, or to be sent, what the serial number stands for."""
+        """Whether this stream has still to answer, or to be sent, what the serial number stands for. Clusters are what
+        an Envoy asks for first: one that has not yet will be sent them, and routes may not overtake them meanwhile."""
+        if Kind.CLUSTER in kinds and Kind.CLUSTER not in stream.subscriptions:
+            return True
         wanted = (stream.subscriptions[kind] for kind in kinds if kind in stream.subscriptions)
         pending = any(one.stale and one.since <= serial for one in wanted)
         return pending or any(one.kind in kinds and one.oldest <= serial for one in stream.unanswered.values())

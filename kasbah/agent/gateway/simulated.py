@@ -40,6 +40,7 @@ class SimulatedGateway:
 
     listen = "127.0.0.1:8080"
     tls = None
+    crossing = None
 
     def __init__(
         self,

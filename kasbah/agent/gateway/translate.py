@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import resources
 
 from google.protobuf import any_pb2
 
-from kasbah.agent.gateway import clusters, listeners, names, protos, routes
-from kasbah.agent.gateway.listeners import EXTENSIONS, Json
+from kasbah.agent.gateway import across, clusters, listeners, names, peers, protos, routes, tunnels
+from kasbah.agent.gateway.listeners import EXTENSIONS
+from kasbah.agent.gateway.replies import Json
 from kasbah.agent.gateway.wiring import Wiring
 from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, VirtualHost
 
@@ -49,12 +50,14 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
     if problems:
         raise ValueError("; ".join(problems))
     listening = [
-        listeners.gateway_listener(gateway.listen, wiring),
+        listeners.gateway_listener(gateway.listen, gateway.site, wiring),
         listeners.cold_listener(wiring),
         listeners.patient_listener(wiring),
+        peers.here_listener(gateway.site, wiring),
     ]
     if gateway.tls is not None and gateway.tls.names:
-        listening.append(listeners.tls_listener(gateway.tls.listen, gateway.tls.names, wiring))
+        listening.append(listeners.tls_listener(gateway.tls.listen, gateway.tls.names, gateway.site, wiring))
+    listening += _for_others(gateway, wiring)
     return {
         Kind.CLUSTER: {
             **{one.name: _cluster(one) for one in gateway.clusters},
@@ -63,9 +66,14 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
                 for one in gateway.clusters
                 if one.max_per_replica is not None
             },
+            **_ways(gateway, wiring),
         },
         Kind.LISTENER: {one["name"]: resource(Kind.LISTENER, one) for one in listening},
-        Kind.ROUTES: {names.ROUTES: _routes(gateway)},
+        Kind.ROUTES: {
+            names.ROUTES: _routes(gateway),
+            names.HERE_LISTENER: _here(gateway),
+            **_entries(gateway),
+        },
         Kind.FILTER: {names.KEYS_FILTER: _keys(gateway.credentials)},
     }
 
@@ -73,6 +81,19 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
 def endpoints(cluster: Cluster, wiring: Wiring) -> Resource:
     """Where a revision's requests go now."""
     return _endpoints(cluster.name, cluster.endpoints, wiring.cold_socket)
+
+
+def proofs(authority: bytes, chain: bytes, key: bytes, gateway: Gateway) -> dict[str, Resource]:
+    """What proves this site to others, and the others to it, by name. Raises ValueError, which holds nothing of the
+    key."""
+    trusted = {names.TRUST_SECRET: gateway.peers} | {peers.trust_secret(one.site): (one,) for one in gateway.peers}
+    try:
+        return {
+            names.IDENTITY_SECRET: resource(Kind.SECRET, peers.identity(chain, key)),
+            **{name: resource(Kind.SECRET, peers.trust(name, authority, one)) for name, one in trusted.items()},
+        }
+    except ValueError:
+        raise ValueError("the site's identity cannot be handed to the gateway") from None
 
 
 def certificate(host: str, chain: bytes, key: bytes) -> Resource:
@@ -93,13 +114,18 @@ def check(gateway: Gateway) -> tuple[str, ...]:
             if name in owner:
                 faults.append(f"host {name} belongs to {owner[name]} and to {host.name}")
             owner[name] = host.name
-        own = [name for one in host.clusters for name in host.revision_hosts(one.revision)]
         faults.extend(
-            f"host {name} belongs to {owner[name]} and to a revision of {host.name}" for name in own if name in owner
+            f"host {name} belongs to {owner[name]} and to a revision of {host.name}"
+            for name in host.own_hosts
+            if name in owner
         )
-        owner |= dict.fromkeys(own, f"a revision of {host.name}")
+        owner |= dict.fromkeys(host.own_hosts, f"a revision of {host.name}")
         missing = [share.cluster for share in host.clusters if share.cluster not in known]
         faults.extend(f"service {host.name} routes to {cluster}, which is not there" for cluster in missing)
+        tunnels_come = gateway.crossing is not None and gateway.crossing.listen is not None
+        met = {peer.site for peer in gateway.peers if peer.address or (peer.tunnel and tunnels_come)}
+        strangers = [site for site in (host.elsewhere.sites if host.elsewhere else ()) if site not in met]
+        faults.extend(f"service {host.name} is sent on to {site}, which is no peer" for site in strangers)
         if host.clusters and sum(share.percent for share in host.clusters) != 100:
             faults.append(f"the shares of service {host.name} do not add up to 100")
     if len(known) != len(gateway.clusters):
@@ -131,14 +157,67 @@ def _endpoints(name: str, replicas: tuple[Endpoint, ...], cold_socket: str) -> R
     return resource(Kind.ENDPOINTS, clusters.endpoints(name, replicas, cold_socket))
 
 
+def _for_others(gateway: Gateway, wiring: Wiring) -> Iterator[Json]:
+    """Where other sites are listened to, and where tunnels are entered."""
+    crossing = gateway.crossing
+    if crossing is None:
+        return
+    if crossing.listen is not None:
+        yield tunnels.taking_tunnels(peers.peers_listener(crossing.listen, gateway.site, wiring))
+        yield from (tunnels.hop_listener(peer, wiring) for peer in gateway.peers if peer.tunnel)
+    if crossing.tunnel:
+        held = (peer for peer in gateway.peers if peer.address)
+        yield from (tunnels.held_listener(peer, gateway.site_id, gateway.site, wiring) for peer in held)
+
+
+def _ways(gateway: Gateway, wiring: Wiring) -> dict[str, Resource]:
+    """The ways to other sites: one for each that can be dialled, and one for each order in which some are tried."""
+    if gateway.crossing is None:
+        return {}
+    orders = {tried for host in gateway.hosts if host.elsewhere is not None and (tried := across.ways(host))}
+    found = [peers.peer_cluster(one) for one in gateway.peers if one.address]
+    if gateway.crossing.tunnel:
+        found += [tunnels.dialled_cluster(one) for one in gateway.peers if one.address]
+    if gateway.crossing.listen is not None:
+        held = [one for one in gateway.peers if one.tunnel]
+        found += [made for one in held for made in (tunnels.tunnel_cluster(one), tunnels.hop_cluster(one, wiring))]
+    found += [peers.cluster_of(one) for one in orders]
+    found += [peers.here_cluster(wiring)] if any(names.HERE_LISTENER in one for one in orders) else []
+    return {one["name"]: resource(Kind.CLUSTER, one) for one in found}
+
+
 def _routes(gateway: Gateway) -> Resource:
-    """The route table, put together from virtual hosts serialised one by one: messages of one type concatenate, and
+    """What callers may ask for."""
+    own = [_serialise_host(one) for one in routes.virtual_hosts(gateway)]
+    services = sorted(gateway.hosts, key=lambda host: host.service)
+    return _table(names.ROUTES, [*own, *map(_service_host, services)])
+
+
+def _here(gateway: Gateway) -> Resource:
+    """What this site asks itself for as it asks others."""
+    hosts = sorted(gateway.hosts, key=lambda host: host.service)
+    found = [_here_host(host) for host in hosts if host.here and host.elsewhere is not None]
+    return _table(names.HERE_LISTENER, found)
+
+
+def _entries(gateway: Gateway) -> dict[str, Resource]:
+    """What other sites may ask for."""
+    if gateway.crossing is None or not (gateway.crossing.listen or gateway.crossing.tunnel):
+        return {}
+    identities = {peer.site: peer.identity for peer in gateway.peers}
+    found = [_serialise_host(across.not_placed())]
+    for host in sorted(gateway.hosts, key=lambda host: host.service):
+        senders = tuple(identities[site] for site in host.entries if site in identities)
+        if senders and host.here:
+            found.append(_entry_host(host, senders))
+    return {names.PEERS_LISTENER: _table(names.PEERS_LISTENER, found)}
+
+
+def _table(name: str, hosts: Iterable[bytes]) -> Resource:
+    """A route table, put together from virtual hosts serialised one by one: messages of one type concatenate, and
     `virtual_hosts` is field 2."""
-    table = {"name": names.ROUTES, "ignore_port_in_host_matching": True}
+    table = {"name": name, "ignore_port_in_host_matching": True}
     body = bytearray(protos.parse(Kind.ROUTES, table).SerializeToString(deterministic=True))
-    own = routes.virtual_hosts(Gateway(listen=gateway.listen, site_hosts=gateway.site_hosts))
-    hosts = [_serialise_host(one) for one in own]
-    hosts += [_service_host(host) for host in sorted(gateway.hosts, key=lambda host: host.service)]
     for host in hosts:
         body += b"\x12" + _varint(len(host)) + host
     return _sealed(bytes(body))
@@ -146,7 +225,17 @@ def _routes(gateway: Gateway) -> Resource:
 
 @functools.lru_cache(maxsize=20_000)
 def _service_host(host: VirtualHost) -> bytes:
-    return _serialise_host(routes.service_host(host))
+    return _serialise_host(routes.service_host(host) if host.elsewhere is None else across.forwarded_host(host))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _here_host(host: VirtualHost) -> bytes:
+    return _serialise_host(across.here_host(host))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _entry_host(host: VirtualHost, senders: tuple[str, ...]) -> bytes:
+    return _serialise_host(across.entry_host(host, senders))
 
 
 def _serialise_host(fields: Json) -> bytes:
@@ -161,10 +250,17 @@ def _varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
+def _key_line(one: Credential) -> str:
+    """What the script reads of a key. Its expiry is rounded down to a second: it never lasts longer than was said."""
+    ceiling = "" if one.ceiling is None else str(int(one.ceiling))
+    expires = "" if one.expires_at is None else str(int(one.expires_at.timestamp()))
+    return f"{one.sha256}={one.key},{one.project or ''},{ceiling},{expires}\n"
+
+
 @functools.lru_cache(maxsize=4)
 def _keys(credentials: tuple[Credential, ...]) -> Resource:
     """The filter that knows the keys' hashes."""
-    lines = "".join(f"{one.sha256}={one.key},{one.project or ''}\n" for one in sorted(credentials, key=lambda c: c.key))
+    lines = "".join(_key_line(one) for one in sorted(credentials, key=lambda c: c.key))
     script = resources.files("kasbah.agent.gateway").joinpath("keys.lua").read_text()
     source = f"local DATA = [==[\n{lines}]==]\n{script}"
     config = protos.parse(f"{EXTENSIONS}filters.http.lua.v3.Lua".removeprefix(protos.TYPE_PREFIX),

@@ -13,7 +13,6 @@ if __name__ == "__main__":
     # Under -I and -S nothing has put our package on the path.
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-import ctypes
 import fcntl
 import gc
 import json
@@ -27,18 +26,18 @@ from dataclasses import replace
 
 from kasbah.agent import confine
 from kasbah.agent.confine import network, programs
+from kasbah.agent.confine.kernel import keep_orphans
 from kasbah.agent.runner import cgroups, claims, processes, spawn
 from kasbah.agent.runner.adoption import adopt
 from kasbah.agent.runner.keeper import Keeper
 from kasbah.agent.runner.layout import PROTOCOL, Layout
-from kasbah.agent.runner.operations import operations
+from kasbah.agent.runner.operations import operations, visitor
 from kasbah.agent.runner.reactor import Reactor
 from kasbah.agent.runner.records import ENDED, Records
 from kasbah.agent.runner.sampling import Sampler
 from kasbah.agent.runner.server import Server
 
 ALREADY_RUNS = 3
-PR_SET_CHILD_SUBREAPER = 36
 TERMINATION_DRAIN_SECONDS = 10.0
 LONGEST_LOG = 2**20
 BACKLOG = 128
@@ -79,7 +78,7 @@ def _tell(news: str) -> int:
 
 def _run(layout: Layout, news: int) -> None:
     os.umask(0o077)
-    for folder in (layout.home, layout.replicas, layout.logs, layout.socket.parent):
+    for folder in (layout.home, layout.replicas, layout.logs, layout.volumes, layout.socket.parent):
         folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -100,7 +99,7 @@ def _settle(layout: Layout) -> None:
     empty = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     for target, source in enumerate((empty, log, log)):
         os.dup2(source, target)
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    keep_orphans()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -119,21 +118,26 @@ def _serve(layout: Layout, news: int) -> None:
         street=street,
         ended=lambda replica: server.publish("ended", replica),
     )
-    keeper.reaper.on_ending = lambda replica: server.publish("ending", replica)
+
+    def ending(replica: str) -> None:
+        keeper.visits.replica_ended(replica)
+        server.publish("ending", replica)
+
+    keeper.reaper.on_ending = ending
     token = _token(layout)  # before anybody can connect and be asked for it
     server = Server(
         _listen(layout),
         reactor,
         token=token,
         operations=operations(keeper, facts, reactor.stop),
+        visitor=visitor(keeper),
         ended=lambda: [replica for replica, held in keeper.held.items() if not held.alive],
     )
     _watch_signals(reactor, keeper)
     adopt(keeper, layout)
     if cgroups.MEMORY not in groups.available:
         Sampler(reactor, keeper.held, keeper.reaper).begin()
-    if keeper.networks is not None:
-        keeper.networks.refill()
+    keeper.seats.refill()
     _write_down(layout)
     os.write(news, b"ready")
     os.close(news)
@@ -168,8 +172,7 @@ def _numbers(layout: Layout) -> tuple[claims.Claim | None, network.Street | None
 
 def _give_back(claim: claims.Claim | None, street: network.Street | None, keeper: Keeper) -> None:
     """Leave nothing on the machine: every replica has ended."""
-    if keeper.networks is not None:
-        keeper.networks.close()
+    keeper.seats.close()
     if claim is not None:
         with claims.alone():
             last = claim.release()

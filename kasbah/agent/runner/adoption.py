@@ -17,7 +17,7 @@ import signal
 from pathlib import Path
 
 from kasbah.agent.confine import pids
-from kasbah.agent.runner import cgroups, processes, records
+from kasbah.agent.runner import processes, records
 from kasbah.agent.runner.held import Held, send
 from kasbah.agent.runner.journal import last_lines, split
 from kasbah.agent.runner.keeper import Keeper
@@ -121,5 +121,5 @@ def _clear_leftovers(keeper: Keeper, layout: Layout) -> None:
     for pipe in (*layout.home.glob("*.stdout"), *layout.home.glob("*.stderr")):
         if pipe.stem not in known:
             pipe.unlink()
-    for group in keeper.groups.leftovers(known):
-        cgroups.remove(group)
+    groups = frozenset(group for held in keeper.held.values() for group in held.record.groups)
+    keeper.reaper.remove(tuple(keeper.seats.groups.leftovers(groups)))

@@ -1,18 +1,20 @@
 """Limits on memory and processor by control groups, version 1 or 2, where the runner may make them.
 
-`Groups` is made by trying: a controller counts as there once a group was made in it and a limit written. A replica
-gets a group only where it has a limit. Groups are made below our own (version 1) or at the root (version 2, whose
-rules keep processes and children apart); their folders are removed with the replica.
+`Groups` is made by trying: a controller counts as there once a group was made in it and a limit written. Groups are
+made before it is known whose they will be, limited when it is, and removed with the replica. They are made below our
+own (version 1) or at the root (version 2, whose rules keep processes and children apart).
 """
 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 PERIOD_US = 100_000
 MEMORY, CPU = "memory", "cpu"
+SOON_SECONDS, SOON_TRIES = 0.005, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,23 +57,24 @@ class Groups:
         """The controllers that limits can be set with."""
         return frozenset(self._controllers)
 
-    def make(self, replica: str, *, cpu: float | None, memory: int | None) -> tuple[Path, ...]:
-        """Groups with these limits, one folder per controller that is needed and there. Raises OSError."""
-        wanted = {CPU: cpu, MEMORY: memory}
-        folders: dict[Path, None] = {}
-        for name, controller in self._controllers.items():
-            if wanted[name] is None:
-                continue
-            folder = self._folder(controller, replica)
+    def make(self, name: str) -> tuple[Path, ...]:
+        """Groups of this name without limits, one folder per controller that is there. Raises OSError."""
+        folders = tuple(dict.fromkeys(self._folder(one, name) for one in self._controllers.values()))
+        for folder in folders:
             folder.mkdir(exist_ok=True)
-            controller.limit(folder, cpu=cpu, memory=memory)
-            folders[folder] = None
-        return tuple(folders)
+        return folders
+
+    def limit(self, folders: tuple[Path, ...], *, cpu: float | None, memory: int | None) -> None:
+        """Limit what `make` made. Raises OSError."""
+        for controller in self._controllers.values():
+            for folder in folders:
+                if folder.parent == controller.parent:
+                    controller.limit(folder, cpu=cpu, memory=memory)
 
     def leftovers(self, known: frozenset[str]) -> list[Path]:
-        """Groups made under our tag for replicas that are not known any more."""
+        """Groups made under our tag that are none of these folders."""
         found = {folder for one in self._controllers.values() for folder in one.parent.glob(f"kasbah-{self._tag}-*")}
-        return [folder for folder in found if folder.name.removeprefix(f"kasbah-{self._tag}-") not in known]
+        return [folder for folder in found if str(folder) not in known]
 
     def _tried(self, name: str) -> Controller:
         controller = _find(name)
@@ -83,8 +86,8 @@ class Groups:
             folder.rmdir()
         return controller
 
-    def _folder(self, controller: Controller, replica: str) -> Path:
-        return controller.parent / f"kasbah-{self._tag}-{replica}"
+    def _folder(self, controller: Controller, name: str) -> Path:
+        return controller.parent / f"kasbah-{self._tag}-{name}"
 
 
 def remove(folder: Path) -> bool:
@@ -96,6 +99,14 @@ def remove(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def remove_soon(folder: Path) -> None:
+    """Remove the group of a process that has just ended, and leaves it a moment later."""
+    for _ in range(SOON_TRIES):
+        if remove(folder):
+            return
+        time.sleep(SOON_SECONDS)
 
 
 def was_out_of_memory(folders: tuple[Path, ...]) -> bool:

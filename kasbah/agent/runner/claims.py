@@ -70,6 +70,11 @@ class Claim:
         """The user, and group, of a slot."""
         return FIRST_USER + self.block * network.SIZE + slot
 
+    def slot(self, user: int) -> int | None:
+        """The slot of a user; None where it is not of this block."""
+        slot = user - FIRST_USER - self.block * network.SIZE
+        return slot if 0 < slot < SLOTS else None
+
     def release(self) -> bool:
         """Give the block back: nothing of this installation runs any more. Whether it was the machine's last."""
         self.file.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from kasbah.agent.runner import processes, records
 from kasbah.agent.runner.journal import Journal
 from kasbah.agent.runner.reactor import Reactor, Timer
 from kasbah.agent.runner.records import Record
+from kasbah.agent.runner.seats import Seat
 from kasbah.agent.runner.spawn import Child
 from kasbah.agent.runner.workdir import Workdir
 
@@ -35,9 +36,11 @@ class Held:
         """Set where it is not our child: an earlier runner started it."""
         self.ending = False
         """Whether its first process has ended, and what it left is being seen to."""
+        self.seat: Seat | None = None
+        """What it was given, until its child is told what to be."""
         self.child: Child | None = None
         self.said = bytearray()
-        """While it is being started: the child, and what it has said so far."""
+        """While it is being started: the child that was told, and what it has said so far."""
         self.started: list[Callable[[object], None]] = []
         """Who waits for its program to have been started."""
         self._reactor = reactor

@@ -14,23 +14,26 @@ import time
 from collections.abc import Callable
 
 from kasbah.agent import confine
-from kasbah.agent.confine.kernel import StepFailed
 from kasbah.agent.confine.network import Street
 from kasbah.agent.runner import cgroups, journal, processes, records, spawn
 from kasbah.agent.runner.claims import Claim
 from kasbah.agent.runner.held import Held, send
 from kasbah.agent.runner.layout import Layout
-from kasbah.agent.runner.networks import Network, Networks
+from kasbah.agent.runner.networks import Networks
 from kasbah.agent.runner.reactor import Reactor
 from kasbah.agent.runner.reaper import RETRY_SECONDS, Reaper
 from kasbah.agent.runner.records import Record, Records
+from kasbah.agent.runner.seats import Seat, Seats
 from kasbah.agent.runner.spawn import Calls, Child, Failed, Order, Plan
+from kasbah.agent.runner.visits import Job, Tell, Visit, Visits, files_of
+from kasbah.agent.runner.volumes import Volumes
 from kasbah.agent.runner.workdir import Workdir
 
 START_SECONDS = 60.0
 """From the fork to the exec: the working copy, mostly."""
 
 FREEZE_SECONDS = 2.0
+FOLLOW_SECONDS = 0.005
 KILLED_AFTER_DRAIN = "did not end within {drain:g} s of SIGTERM, and was killed"
 HINT_EGRESS = "`kasbah doctor` says why; remove egress from kasbah.yaml to let it call anything"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -56,18 +59,33 @@ class Keeper:
     ) -> None:
         self.held: dict[str, Held] = {}
         self.book = Records(layout.home)
-        self.groups = groups
         self.reaper = Reaper(
-            layout, reactor, held=self.held, book=self.book, ended=self._one_ended, dropped=self._give_back
+            layout,
+            reactor,
+            held=self.held,
+            book=self.book,
+            ended=self._one_ended,
+            dropped=self._give_back,
         )
         self._layout = layout
         self._reactor = reactor
-        self._confiner = confine.Confiner(facts, hidden=(layout.socket.parent,))
-        self._own_processes = confine.OWN_PROCESSES in facts.mechanisms
         self._claim = claim if confine.OWN_USER in facts.mechanisms else None
         self.networks: Networks | None = None
         if claim is not None and street is not None and confine.OWN_NETWORK in facts.mechanisms:
-            self.networks = Networks(street, layout.ready_networks, reactor, claim, self.reaper.adopt_helper)
+            self.networks = Networks(street, reactor, claim, self.reaper.adopt_helper)
+        self.seats = Seats(
+            ready_count=layout.ready_seats,
+            reactor=reactor,
+            groups=groups,
+            confiner=confine.Confiner(facts, hidden=(layout.socket.parent,)),
+            claim=self._claim,
+            networks=self.networks,
+            adopt_helper=self.reaper.adopt_helper,
+            dropped=self.reaper.remove,
+        )
+        self.reaper.on_child_ended = self.seats.lost
+        self._volumes = Volumes(layout.volumes, self._claim)
+        self.visits = Visits(reactor, self.seats.confiner, self.reaper.adopt_helper)
         self._tell = ended
         self._boot = processes.boot_id()
         self._when_empty: Callable[[], None] | None = None
@@ -120,13 +138,18 @@ class Keeper:
         reply({"address": self.networks.street.gateway})
 
     def thaw(self, replica: str, reply: Reply) -> None:
-        """Put a replica back on the processor. What has left its process group follows after the answer."""
+        """Put a replica back on the processor. What has left its process group follows a moment after the answer:
+        looking for it would keep the processor from what was just given it back."""
         held = self._running(replica)
         held.signal_group(signal.SIGCONT)
         was_frozen = held.record.frozen
         held.change(frozen=False)
         reply({})
         if was_frozen:
+            self._reactor.after(FOLLOW_SECONDS, lambda: self._thaw_rest(held))
+
+    def _thaw_rest(self, held: Held) -> None:
+        if held.runs and not held.record.frozen:
             held.signal_members(signal.SIGCONT)
             self.book.save(held.record)  # late: who takes over looks for itself whether a replica is frozen
 
@@ -151,6 +174,13 @@ class Keeper:
         if held.alive:
             raise Failed("conflict", f"replica {replica} still runs", "stop it first")
         self.reaper.discard(held)
+
+    def visit(self, order: Order, files: list[int], *, terminal: bool, tell: Tell) -> Visit:
+        """Run a command in a replica that runs; `files` are its standard input, output and error."""
+        held = self._running(order.replica)
+        volumes = self._volumes.places(order.service, order.volumes, held.workdir.app)
+        job = Job(held=held, order=order, files=files_of(files), volumes=volumes, terminal=terminal)
+        return self.visits.begin(job, tell)
 
     def tail(self, replica: str, lines: int) -> list[str]:
         """The last lines of a replica's log, as they stand in it."""
@@ -195,49 +225,61 @@ class Keeper:
         self._check(order)
         held = self.hold(self._record(order))
         held.started.append(reply)
-        if self.networks is None:
-            self._launch(order, held, None)
-        else:
-            self.networks.take(lambda found: self._settle(order, held, found))
+        self.seats.take(lambda found: self._settle(order, held, found))
 
-    def _settle(self, order: Order, held: Held, found: Network | Failed) -> None:
-        """Give a replica its network, and the rules about what it may call before it can call anything."""
-        if isinstance(found, Failed) or self.networks is None:
-            self._abandon(held, found if isinstance(found, Failed) else _failure(OSError("no networks")))
+    def _settle(self, order: Order, held: Held, found: Seat | Failed) -> None:
+        """Give a replica its seat, and the rules about what it may call before it can call anything."""
+        if isinstance(found, Failed):
+            self._abandon(held, found)
             return
-        held.change(slot=found.slot, address=found.address)
+        held.seat = found
+        held.change(
+            slot=found.slot,
+            address=found.address,
+            groups=tuple(map(str, found.groups)),
+            pid=found.child.pid,
+            start_time=found.start_time,
+            init=found.child.init,
+            init_start_time=found.init_start_time,
+        )
+        try:
+            held.change(user=(self._volumes.owner(order.service) if order.volumes else None) or 0)
+        except OSError as error:
+            self._abandon(held, spawn.failure_of(error))
+            return
         held.workdir = self._workdir(held.record)
-        if order.calls is None:
-            self._launch(order, held, found.file)
+        if order.calls is None or self.networks is None:
+            self._launch(order, held, found.child)
             return
 
         def permitted(problem: str) -> None:
             if problem:
-                os.close(found.file)
                 failure = f"what it may call could not be limited: {problem}"
                 self._abandon(held, Failed("confinement_failed", failure, spawn.CONFINEMENT_HINT))
             else:
-                self._launch(order, held, found.file)
+                self._launch(order, held, found.child)
 
         held.change(calls=order.calls.entries, egress=order.calls.rules)
         self.networks.permit(found.slot, None, order.calls.rules, permitted)
 
-    def _launch(self, order: Order, held: Held, network: int | None) -> None:
+    def _launch(self, order: Order, held: Held, child: Child) -> None:
         try:
-            child = self._fork(order, held, network)
+            plan = self._plan(order, held)
+            self.book.save(held.record)
+            held.seat, held.child = None, child
+            child.tell(plan)
         except Exception as error:
-            self._abandon(held, _failure(error))
+            self._abandon(held, spawn.failure_of(error))
             return
-        held.child = child
         self._reactor.watch(child.says, lambda _events: self._hear(held, child))
         self.reaper.kill_at(held, time.monotonic() + START_SECONDS, f"was not started within {START_SECONDS:g} s")
-        if held.record.stop_by is not None:  # it was told to while it waited for its network
+        if held.record.stop_by is not None:  # it was told to while it waited for its seat
             self.stop(held.record.replica, 0)
 
     def _check(self, order: Order) -> None:
         if self._when_empty is not None:
             raise Failed("unavailable", "the runner is shutting down", "ask again once a new one runs")
-        for name in (order.replica, order.service):
+        for name in (order.replica, order.service, *order.volumes):
             if not NAME.fullmatch(name):
                 raise Failed("invalid", f"{name!r} cannot be an id")
         if order.calls is not None and self.networks is None:
@@ -255,23 +297,18 @@ class Keeper:
             boot=self._boot,
             started_at=journal.now(),
             memory=order.memory,
-            slot=self._claim.take() if self._claim and self.networks is None else 0,
         )
 
     def _workdir(self, record: Record) -> Workdir:
-        user = self._claim.user(record.slot) if self._claim is not None and record.slot else None
+        user = record.user or (self._claim.user(record.slot) if self._claim is not None and record.slot else None)
         return Workdir(self._layout.replicas / record.replica, user)
 
     def _give_back(self, record: Record) -> None:
-        """The user and the network of a replica of which nothing is left may be another's."""
-        if self.networks is not None and record.slot:
-            self.networks.give_back(record.slot, record.egress)
-        elif self._claim is not None:
-            self._claim.give_back(record.slot)
+        self.seats.give_back(record.slot, record.egress)
 
-    def _fork(self, order: Order, held: Held, network: int | None) -> Child:
-        groups = self.groups.make(order.replica, cpu=order.cpu, memory=order.memory)
-        held.change(groups=tuple(str(folder) for folder in groups))
+    def _plan(self, order: Order, held: Held) -> Plan:
+        """Make what its program needs before it runs: limits, folder and pipes."""
+        self.seats.groups.limit(held.groups, cpu=order.cpu, memory=order.memory)
         held.workdir.make()
         if order.calls is not None or order.hosts:
             held.workdir.lead(order.hosts)
@@ -283,44 +320,9 @@ class Keeper:
             if user is not None:
                 os.chown(pipe, user, user)
         held.listen(pipes)
-        readable = (order.app, *order.readable)
-        confinement = self._confiner.prepare(
-            private=held.workdir.root,
-            readable=readable,
-            pipes=pipes,
-            user=user,
-            network=network,
-            stand_ins=held.workdir.stand_ins,
-        )
-        plan = Plan(
-            order=order,
-            workdir=held.workdir,
-            pipes=pipes,
-            confinement=confinement,
-            groups=groups,
-            own_processes=self._own_processes,
-        )
-        try:
-            child = spawn.fork(plan)
-        finally:
-            confinement.close()
-        self._let_go(held, child)
-        return child
-
-    def _let_go(self, held: Held, child: Child) -> None:
-        """Write down who the child is, then let it exec. It ends where that cannot be written."""
-        found = processes.look(child.pid)
-        init = processes.look(child.init) if child.init else None
-        try:
-            held.change(pid=child.pid, start_time=found.start_time if found else 0)
-            held.change(init=child.init, init_start_time=init.start_time if init else 0)
-            self.book.save(held.record)
-            os.write(child.go, b"gg" if child.init else b"g")  # a byte each
-        except OSError:
-            os.close(child.says)
-            raise
-        finally:
-            os.close(child.go)
+        self._volumes.make(order.service, order.volumes)
+        volumes = self._volumes.places(order.service, order.volumes, held.workdir.app)
+        return Plan(order=order, workdir=held.workdir, pipes=pipes, volumes=volumes)
 
     def _hear(self, held: Held, child: Child) -> None:
         """Take in what a starting child says. The end of the file without a word means that its program runs."""
@@ -343,12 +345,19 @@ class Keeper:
 
     def _execed(self, held: Held) -> bool:
         """Whether a child that has ended had come as far as its program."""
+        if held.seat is not None:
+            return False  # it was not even told what to be: telling it will fail
         if held.child is not None:
             self._hear(held, held.child)
         return held.record.replica in self.held
 
     def _abandon(self, held: Held, failure: Failed) -> None:
         """Undo a start that failed: its id may be used again."""
+        if held.seat is not None:
+            held.seat.child.close()
+        if held.child is not None:
+            os.close(held.child.says)
+        held.seat = held.child = None
         held.kill()
         self.reaper.release(held)
         self.reaper.discard(held)
@@ -386,12 +395,3 @@ def _answer(held: Held, result: object) -> None:
     waiting, held.started = held.started, []
     for reply in waiting:
         reply(result)
-
-
-def _failure(error: Exception) -> Failed:
-    """Why nothing could be forked, in words."""
-    if isinstance(error, Failed):
-        return error
-    if isinstance(error, StepFailed):
-        return Failed("confinement_failed", f"the replica could not be confined: {error}", spawn.CONFINEMENT_HINT)
-    return Failed("start_failed", f"the replica could not be prepared: {error}")

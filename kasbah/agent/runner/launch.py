@@ -36,10 +36,11 @@ def layout_of(paths: Paths, limits: Limits = Limits()) -> Layout:  # noqa: B008 
         home=paths.runner,
         replicas=paths.replicas,
         logs=paths.logs,
+        volumes=paths.volumes,
         socket=paths.runner_socket,
         log_file_bytes=limits.log_file_bytes,
         log_files=limits.log_files,
-        ready_networks=limits.ready_networks,
+        ready_seats=limits.ready_seats,
     )
 
 

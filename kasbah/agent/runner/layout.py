@@ -18,10 +18,11 @@ class Layout:
     home: Path
     replicas: Path
     logs: Path
+    volumes: Path
     socket: Path
     log_file_bytes: int
     log_files: int
-    ready_networks: int = 4
+    ready_seats: int = 4
 
     @property
     def token(self) -> Path:
@@ -73,8 +74,9 @@ class Layout:
             home=Path(fields["home"]),
             replicas=Path(fields["replicas"]),
             logs=Path(fields["logs"]),
+            volumes=Path(fields["volumes"]),
             socket=Path(fields["socket"]),
             log_file_bytes=int(fields["log_file_bytes"]),
             log_files=int(fields["log_files"]),
-            ready_networks=int(fields["ready_networks"]),
+            ready_seats=int(fields["ready_seats"]),
         )

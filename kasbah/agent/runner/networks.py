@@ -1,8 +1,7 @@
-"""Own networks, made ahead of need: a few namespaces stand ready, so that no wake waits for one to be made.
+"""Own networks: makes namespaces, and changes what a replica may call.
 
-They are made, and rules changed, by helpers: forks that do one thing and end, so that the runner never waits for `ip`
-or `nft`. A namespace comes as an open file over a socket. What is ready belongs to no replica, and is gone with the
-runner; that of a replica lives as long as its processes.
+Both are done by helpers: forks that do one thing and end, so that the runner never waits for `ip` or `nft`. A
+namespace comes as an open file over a socket, and lives as long as the processes in it.
 
 Own users and networks go by the same slot (see `claims.py`).
 """
@@ -12,45 +11,39 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kasbah.agent.confine import network, programs
 from kasbah.agent.confine.kernel import StepFailed
 from kasbah.agent.confine.network import Rule, Rules, Street
 from kasbah.agent.runner.claims import Claim
 from kasbah.agent.runner.reactor import Reactor
-from kasbah.agent.runner.spawn import Failed
 
 MOST_AT_ONCE = 16
 HELPER_SECONDS = 20
-REFILL_AFTER_SECONDS = 0.5
 GIVES_WAY = 10
 """How nice (see nice(2)) a helper is that makes what nobody waits for: it is set going by a wake, and would take the
 processor from the very app that wakes."""
-HINT = "the runner's log says more; `kasbah doctor` looks at what is in force on this machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A namespace that is ready: the file it is entered by, and the address it is asked at."""
+    """A namespace: the file it is entered by (None: it is the machine's own), and the address it is asked at."""
 
     slot: int
     address: str
-    file: int
-
-
-Taker = Callable[[Network | Failed], None]
+    file: int | None
 
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """A helper that makes namespaces for these slots, and what it has said."""
+    """A helper that makes namespaces for these slots, who is told, and what it has said."""
 
     slots: set[int]
     news: socket.socket
+    then: Callable[[Network], object]
+    done: Callable[[str], None]
     problem: str = ""
 
 
@@ -59,38 +52,29 @@ class Networks:
     """The own networks of one runner's replicas. `adopt_helper` is told each helper's pid."""
 
     street: Street
-    ready_count: int
     reactor: Reactor
     claim: Claim
     adopt_helper: Callable[[int], object]
-    _ready: deque[Network] = field(default_factory=deque)
-    _takers: deque[Taker] = field(default_factory=deque)
     _batch: Batch | None = None
 
-    def take(self, taker: Taker) -> None:
-        """Give `taker` a namespace, now where one is ready, else once one is made, or why there is none."""
-        if self._ready:
-            taker(self._ready.popleft())
-            # Not now: what wakes has the processor first.
-            self.reactor.after(REFILL_AFTER_SECONDS, self.refill)
-        else:
-            self._takers.append(taker)
-            self.refill()
-
-    def refill(self) -> None:
-        """Have as many ready as there should be, beside those that are waited for."""
-        wanted = self.ready_count + len(self._takers) - len(self._ready)
-        if self._batch is not None or wanted <= 0:
+    def make(
+        self, count: int, *, waited_for: bool, then: Callable[[Network], object], done: Callable[[str], None]
+    ) -> None:
+        """Make so many, at most MOST_AT_ONCE: `then` is told of each, and in the end `done`, with the reason where
+        some are missing. While some are being made already, does nothing: ask again when those are done."""
+        if self._batch is not None:
             return
+        slots: set[int] = set()
         try:
-            slots = {self.claim.take() for _ in range(min(wanted, MOST_AT_ONCE))}
+            slots.update(self.claim.take() for _ in range(min(count, MOST_AT_ONCE)))
         except OSError as error:
-            self._refuse(str(error))
-            return
+            if not slots:
+                done(str(error))
+                return
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._batch = batch = Batch(slots=slots, news=here)
+        self._batch = batch = Batch(slots=slots, news=here, then=then, done=done)
         owner = os.getpid()
-        gives_way = 0 if self._takers else GIVES_WAY
+        gives_way = 0 if waited_for else GIVES_WAY
         self._help(lambda: _make(self.street, slots, owner, there, gives_way), news=there.fileno())
         there.close()
         self.reactor.watch(here.fileno(), lambda _events: self._hear(batch))
@@ -124,18 +108,13 @@ class Networks:
         self._help(lambda: programs.nft(text), news=2)
         self.claim.give_back(slot)
 
-    def close(self) -> None:
-        """Let go of what is ready."""
-        while self._ready:
-            os.close(self._ready.popleft().file)
-
     def _hear(self, batch: Batch) -> None:
         """Take in a namespace; at the end of the helper, what it did not make is free again."""
         data, files, _, _ = socket.recv_fds(batch.news, 4096, 1, socket.MSG_CMSG_CLOEXEC)
         if files:
             slot = int(data)
             batch.slots.discard(slot)
-            self._arrived(Network(slot=slot, address=self.street.address(slot), file=files[0]))
+            batch.then(Network(slot=slot, address=self.street.address(slot), file=files[0]))
             return
         if data:
             batch.problem = data.decode(errors="replace")
@@ -145,23 +124,8 @@ class Networks:
         self._batch = None
         for slot in batch.slots:
             self.claim.give_back(slot)
-        if batch.slots:
-            self._refuse(batch.problem or f"it was not made within {HELPER_SECONDS} s")
-        if self._takers or not batch.slots:  # after a failure only where somebody asks again
-            self.refill()
-
-    def _arrived(self, one: Network) -> None:
-        if self._takers:
-            self._takers.popleft()(one)
-        else:
-            self._ready.append(one)
-
-    def _refuse(self, problem: str) -> None:
-        """Tell all who wait that there is no network for them."""
-        sys.stderr.write(f"own networks could not be made: {problem}\n")
-        waiting, self._takers = self._takers, deque()
-        for taker in waiting:
-            taker(Failed("confinement_failed", f"the replica's own network could not be made: {problem}", HINT))
+        missing = batch.problem or f"it was not made within {HELPER_SECONDS} s"
+        batch.done(f"own networks: {missing}" if batch.slots else "")
 
     def _help(self, work: Callable[[], None], *, news: int) -> None:
         """Do `work` in a fork of ours, which writes why it failed to `news`."""

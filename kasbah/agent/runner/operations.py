@@ -11,7 +11,7 @@ from kasbah.agent import confine
 from kasbah.agent.confine.network import Rule
 from kasbah.agent.runner import journal
 from kasbah.agent.runner.keeper import Keeper, Reply
-from kasbah.agent.runner.server import Operation, Request
+from kasbah.agent.runner.server import Operation, Request, Visitor
 from kasbah.agent.runner.spawn import Calls, Order
 
 
@@ -73,6 +73,16 @@ def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) 
     }
 
 
+def visitor(keeper: Keeper) -> Visitor:
+    """Begins a visit with the files that came along; answers with what ends it."""
+
+    def visit(request: Request, files: list[int], tell: Reply) -> Callable[[], None]:
+        begun = keeper.visit(_order(request["order"]), files, terminal=bool(request["terminal"]), tell=tell)
+        return lambda: keeper.visits.end(begun)
+
+    return visit
+
+
 def _order(fields: Mapping[str, object]) -> Order:
     argv, env, readable = fields["argv"], fields["env"], fields["readable"]
     cpu, memory, port = fields["cpu"], fields["memory"], fields["port"]
@@ -93,12 +103,13 @@ def _order(fields: Mapping[str, object]) -> Order:
         files={str(name): base64.b64decode(str(contents)) for name, contents in _object(files).items()},
         hosts={str(name): str(address) for name, address in _object(fields.get("hosts", {})).items()},
         calls=None if fields.get("egress") is None else _calls(fields["egress"]),
+        volumes={str(name): str(path) for name, path in _object(fields.get("volumes", {})).items()},
     )
 
 
 def _object(found: object) -> Mapping[str, object]:
     if not isinstance(found, dict):
-        raise ValueError("an order's `files` and `hosts` are objects")
+        raise ValueError("an order's `files`, `hosts` and `volumes` are objects")
     return found
 
 

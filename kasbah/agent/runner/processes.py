@@ -109,10 +109,27 @@ def members(replica: str, leader: int, since: int, groups: Iterable[Path]) -> li
 
 def inhabitants(init: int, start_time: int) -> list[Process]:
     """The living processes of the pid namespace that `init`, started at `start_time`, is the first of."""
-    if not is_alive(init, start_time):
-        return []  # and with it nothing: another namespace may have the name by now
     namespace = pids.name_of(init)
-    return [one for one in everyone() if not one.ended and pids.name_of(one.pid) == namespace]
+    if not namespace or not is_alive(init, start_time):
+        return []  # with it, nothing is left: another namespace may have the name by now
+    seen = list(everyone())
+    named = [one for one in seen if pids.name_of(one.pid) == namespace]
+    # Without root, one that runs a program which it may not read keeps the name of its namespace to itself.
+    found = {one.pid: one for one in (*named, *below((one.pid for one in named), seen))}
+    return [one for one in found.values() if not one.ended]
+
+
+def below(parents: Iterable[int], seen: Iterable[Process]) -> list[Process]:
+    """Those of the processes seen that descend from these pids."""
+    children: dict[int, list[Process]] = {}
+    for one in seen:
+        children.setdefault(one.parent, []).append(one)
+    found, unasked = [], list(parents)
+    while unasked:
+        own = children.pop(unasked.pop(), [])
+        found += own
+        unasked += [one.pid for one in own]
+    return found
 
 
 def proportional_memory(pid: int) -> int:

@@ -47,6 +47,8 @@ class Reaper:
         self._book = book
         self.on_ending: Callable[[str], None] = lambda _replica: None
         """Called at once with the id of each whose first process is gone, while what it left is seen to."""
+        self.on_child_ended: Callable[[int], None] = lambda _pid: None
+        """Called with the pid of every child that was reaped, a replica's or not."""
         self._ended = ended
         self._dropped = dropped
         self._helpers: set[int] = set()
@@ -61,6 +63,7 @@ class Reaper:
                 self.leader_ended(held, found.si_status if exited else None, None if exited else found.si_status)
             os.waitpid(found.si_pid, 0)
             self._helpers.discard(found.si_pid)
+            self.on_child_ended(found.si_pid)
 
     def adopt(self, held: Held, pidfd: int) -> None:
         """Watch a replica that is not our child."""
@@ -122,13 +125,13 @@ class Reaper:
         held.close()
         for pipe in self._layout.pipes(held.record.replica):
             pipe.unlink(missing_ok=True)
-        self._remove(held.groups, RELEASE_TRIES)
+        self.remove(held.groups)
 
-    def _remove(self, groups: tuple[Path, ...], tries: int) -> None:
+    def remove(self, groups: tuple[Path, ...], tries: int = RELEASE_TRIES) -> None:
         """Remove control groups. A process leaves its group a moment after it has ended."""
         busy = tuple(group for group in groups if not cgroups.remove(group))
         if busy and tries:
-            self._reactor.after(RELEASE_SECONDS, lambda: self._remove(busy, tries - 1))
+            self._reactor.after(RELEASE_SECONDS, lambda: self.remove(busy, tries - 1))
 
     def _sweep(self, held: Held, deadline: float, code: int | None, number: int | None) -> None:
         # Orphans too: one may be this replica's, and its end is not told while it dies.

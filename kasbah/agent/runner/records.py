@@ -38,8 +38,8 @@ class Record:
 
     `pid` is its program's first process. Where it has a pid namespace, `init` is the namespace's first process, with
     whose end all of it ends; where it has a user and a network of its own, `slot` says which (see
-    `claims.py`). `address` is where it answers, `calls` what its service's file lets it call and `egress` what that
-    means now.
+    `claims.py`), and `user` is another user, that of its service's volumes (0: it has none). `address` is where it
+    answers, `calls` what its service's file lets it call and `egress` what that means now.
     """
 
     replica: str
@@ -56,6 +56,7 @@ class Record:
     init: int = 0
     init_start_time: int = 0
     slot: int = 0
+    user: int = 0
     address: str = LOOPBACK
     calls: tuple[str, ...] | None = None
     egress: Rules = None
@@ -96,7 +97,7 @@ class Records:
         for path in sorted(self._folder.glob(f"*{SUFFIX}")):
             try:
                 found.append(_parse(json.loads(path.read_text())))
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 path.unlink(missing_ok=True)
         return found
 

@@ -6,6 +6,8 @@
     {"id": 3, "op": "events"}                    ->   {"id": 3, "ok": {}}, then {"ended": R} for each that ends,
                                                       beginning with those that have ended and are not forgotten;
                                                       {"ending": R} before it, as soon as it answers nobody any more
+    {"id": 4, "op": "visit", ...}                ->   {"id": 4, "ok": {}}, then {"visit": {"code"} or {"signal"}}, or
+                                                      an error; with three files, and over when the caller leaves
 
 The token is in a file that replicas cannot read: they run as the same user, and could otherwise have themselves
 started again with more rights.
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
@@ -36,6 +39,11 @@ Request = Mapping[str, Any]
 Operation = Callable[[Request, Callable[[object], None]], None]
 """Does what a request asks and answers through its second argument, now or later; or raises Failed."""
 
+Visitor = Callable[[Request, list[int], Callable[[object], None]], Callable[[], None]]
+"""Begins a visit with the caller's files, which stay open until it returns; its answer ends the visit."""
+
+MOST_FILES = 3
+
 
 class Server:
     """Accepts connections on a listening socket."""
@@ -47,10 +55,12 @@ class Server:
         *,
         token: str,
         operations: Mapping[str, Operation],
+        visitor: Visitor,
         ended: Callable[[], list[str]],
     ) -> None:
         self.token = token
         self.operations = operations
+        self.visitor = visitor
         self.ended = ended
         self.connections: set[Connection] = set()
         self._listener = listener
@@ -89,6 +99,8 @@ class Connection:
         self._reactor = reactor
         self._known = False
         self._received = bytearray()
+        self._files: list[int] = []
+        self._leave: Callable[[], None] | None = None
         self._unsent = bytearray()
         peer.setblocking(False)
         reactor.watch(peer.fileno(), self._ready)
@@ -124,7 +136,8 @@ class Connection:
 
     def _receive(self) -> None:
         try:
-            data = self._peer.recv(READ_SIZE)
+            data, files, _, _ = socket.recv_fds(self._peer, READ_SIZE, MOST_FILES, socket.MSG_CMSG_CLOEXEC)
+            self._files += files
         except BlockingIOError:
             return
         except OSError:
@@ -137,6 +150,8 @@ class Connection:
         self._received = rest
         for line in lines:
             self._answer(line)
+        if lines or len(self._files) > MOST_FILES:
+            self._drop_files()
         if len(rest) > LONGEST_REQUEST:
             self._close()
 
@@ -148,7 +163,7 @@ class Connection:
             self._do(request, lambda result: self._reply(number, result))
         except Failed as failure:
             self._reply(number, failure)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             self._reply(number, Failed("invalid", f"this is no request: {error!r}"))
         except Exception as error:
             self._reply(number, Failed("internal", f"the runner failed: {error!r}", "its log has more"))
@@ -166,10 +181,30 @@ class Connection:
             self.subscribed = True
             for replica in self._server.ended():
                 self.send({"ended": replica})
+        elif operation == "visit":
+            self._visit(request, reply)
         elif operation in self._server.operations:
             self._server.operations[operation](request, reply)
         else:
             raise Failed("invalid", f"{operation!r} is no operation of this runner")
+
+    def _visit(self, request: Request, reply: Callable[[object], None]) -> None:
+        if self._leave is not None:
+            raise Failed("invalid", "a connection carries one visit")
+
+        def tell(outcome: object) -> None:
+            if isinstance(outcome, Failed):
+                reply(outcome)
+            else:
+                self.send({"visit": outcome})
+
+        self._leave = self._server.visitor(request, self._files, tell)
+        reply({})
+
+    def _drop_files(self) -> None:
+        for fd in self._files:
+            os.close(fd)
+        self._files = []
 
     def _meet(self, request: Request) -> None:
         if not hmac.compare_digest(str(request["token"]).encode(), self._server.token.encode()):
@@ -189,6 +224,9 @@ class Connection:
         if self._peer.fileno() >= 0:
             self._reactor.unwatch(self._peer.fileno())
             self._peer.close()
+        self._drop_files()
+        if self._leave is not None:
+            self._leave()
         self._server.connections.discard(self)
 
 

@@ -30,6 +30,8 @@ LINKED_FOLDERS = frozenset({"node_modules", ".venv"})
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
 GROUP = "root:x:0:\nnogroup:x:65534:\n"
 
+RM = "/bin/rm"
+
 CLONE = 0x4004_9409
 """FICLONE: share the blocks until one side writes, on file systems that can."""
 
@@ -109,6 +111,30 @@ class Workdir:
         """Where the file that a variable names is."""
         return self.root / "secrets" / name
 
+    def place(self, volumes: Mapping[Path, Path], *, linked: bool) -> None:
+        """Make the places of volumes in the working copy: links to them, or empty folders to mount them over. What the
+        source has there is left out."""
+        for place, volume in volumes.items():
+            above = self.app
+            for part in place.relative_to(self.app).parts[:-1]:
+                above = above / part
+                if not above.is_symlink() and above.is_dir():
+                    continue
+                above.mkdir(mode=0o700)  # a file or a link there is an error
+                self._own(above)
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            place.unlink(missing_ok=True)
+            if linked:
+                place.symlink_to(volume)
+            else:
+                place.mkdir(mode=0o700)
+                self._own(place)
+
+    def _own(self, folder: Path) -> None:
+        if self.owner is not None:
+            os.chown(folder, self.owner, self.owner)
+
     def fill(self, source: Path, files: Mapping[str, bytes]) -> None:
         """Make the working copy of `source`, and the files that the replica alone may read."""
         if files:
@@ -119,9 +145,12 @@ class Workdir:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder and all below it, whatever permissions a replica left behind."""
-    shutil.rmtree(folder, onerror=_loosen)
-    shutil.rmtree(folder, ignore_errors=True)
+    """Delete a folder and all below it, whatever permissions a replica left behind, and however deep it went."""
+    try:
+        shutil.rmtree(folder, onerror=_loosen)
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:
+        os.waitpid(os.posix_spawn(RM, [RM, "-rf", "--", str(folder)], {}), 0)
 
 
 def _is_small(source: Path) -> bool:

@@ -1,61 +1,51 @@
-"""Who calls, and may they do this? Tokens by their digest; scopes by what each includes.
+"""Who calls? Tokens by their digest.
 
-An API token opens /api/v1 only, a site's token /agent/v1 only. What is unknown, revoked or malformed is refused alike.
+An API token opens /api/v1 only, a site's token /agent/v1 only. What is unknown, revoked or malformed is refused alike;
+whoever holds a token that is switched off, or past its time, is told so. What the caller may is asked elsewhere
+(`usecases/permit.py`).
 """
 
 from __future__ import annotations
 
 import hmac
-from enum import StrEnum
+from datetime import datetime
 
 from kasbah.control.access.secrets import digest_of
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.records import SiteRecord, TokenRecord
-from kasbah.errors import Denied, Unauthenticated
+from kasbah.domain.site import SiteState
+from kasbah.errors import Unauthenticated
 
-
-class Scope(StrEnum):
-    """What a token may: look, deploy (and so look), make and revoke keys, everything."""
-
-    READ = "read"
-    DEPLOY = "deploy"
-    KEYS = "keys"
-    ADMIN = "admin"
-
-
-INCLUDES = {
-    Scope.READ: frozenset({Scope.READ}),
-    Scope.DEPLOY: frozenset({Scope.DEPLOY, Scope.READ}),
-    Scope.KEYS: frozenset({Scope.KEYS}),
-    Scope.ADMIN: frozenset(Scope),
-}
-
+JOIN_ANEW = "join it as a new site: kasbah sites token, then kasbah join"
 HINT = "set KASBAH_TOKEN, or run on the machine and as the user that ran `kasbah up`"
 
 
-def authenticate(tx: Transaction, authorization: str | None) -> TokenRecord:
+def authenticate(tx: Transaction, authorization: str | None, now: datetime) -> TokenRecord:
     """The token in an Authorization header."""
-    digest = digest_of(_bearer(authorization))
+    digest = digest_of(bearer(authorization))
     token = tx.tokens.by_sha256(digest)
     if token is None or not hmac.compare_digest(token.sha256, digest) or token.revoked_at is not None:
         raise Unauthenticated("this token is not known here, or was revoked", hint=HINT)
+    if token.disabled_at is not None:
+        raise Unauthenticated(
+            f"the token {token.name!r} is switched off",
+            hint=f"an owner switches it on again: kasbah tokens enable {token.name}",
+            code="token_disabled",
+        )
+    if not token.principal.active(now):
+        raise Unauthenticated(
+            f"the token {token.name!r} expired at {token.expires_at:%Y-%m-%d %H:%M:%S}Z",
+            hint="have an owner make another",
+            code="token_expired",
+        )
     return token
 
 
-def authorize(token: TokenRecord, scope: Scope) -> None:
-    """Refuse a token that does not include `scope`."""
-    held = {Scope(one) for one in token.scopes if one in set(Scope)}
-    if not any(scope in INCLUDES[one] for one in held):
-        raise Denied(
-            f"the token {token.name!r} may not do this: it lacks the scope {scope.value!r}",
-            hint="use a token with that scope, or have an administrator make one",
-            code="scope_missing",
-        )
-
-
-def authenticate_site(tx: Transaction, authorization: str | None) -> SiteRecord:
-    """The site whose token is in an Authorization header."""
-    digest = digest_of(_bearer(authorization))
+def authenticate_site(tx: Transaction, authorization: str | None, certified: str = "") -> SiteRecord:
+    """The site whose key a connection has proved (`certified`, its fingerprint), or whose token is in a header."""
+    if certified:
+        return _joined(tx, certified)
+    digest = digest_of(bearer(authorization))
     found = None
     for site in tx.sites.all():  # all of them, so that the time taken tells nothing
         if hmac.compare_digest(site.token_sha256, digest):
@@ -65,7 +55,21 @@ def authenticate_site(tx: Transaction, authorization: str | None) -> SiteRecord:
     return found
 
 
-def _bearer(authorization: str | None) -> str:
+def _joined(tx: Transaction, certified: str) -> SiteRecord:
+    site = tx.sites.certified(certified)
+    if site is None:
+        raise Unauthenticated("no site here has this certificate's key", hint=JOIN_ANEW)
+    return site
+
+
+def belongs(site: SiteRecord) -> None:
+    """Refuse a site that was removed. All it may do is fetch its last desired state, which asks for nothing."""
+    if site.state is SiteState.REMOVED:
+        raise Unauthenticated("this site was removed from the installation", hint=JOIN_ANEW, code="site_removed")
+
+
+def bearer(authorization: str | None) -> str:
+    """The secret in an Authorization header."""
     scheme, _, value = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not value.strip():
         raise Unauthenticated("no token was sent", hint=f"send `Authorization: Bearer TOKEN`; {HINT}")

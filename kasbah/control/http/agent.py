@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from kasbah.api.agent import IDENTITY, PROTOCOL_HEADER, SIGNATURE_HEADER, SITE_STATUS, STATUS_HEADER, USAGE_BATCH
-from kasbah.control.access.authenticate import authenticate_site
+from kasbah.api.agent import (
+    AUDIT_ANSWER,
+    AUDIT_WORD,
+    IDENTITY,
+    PROTOCOL_HEADER,
+    SIGNATURE_HEADER,
+    SITE_STATUS,
+    STATUS_HEADER,
+    USAGE_BATCH,
+    AuditAnswer,
+)
+from kasbah.control.access.authenticate import authenticate_site, belongs
+from kasbah.control.http.acts import CALLER, act_of, object_of, of_site
 from kasbah.control.http.call import office_of
 from kasbah.control.http.waiting import Wait, until
+from kasbah.control.sites_door import CERTIFIED
 from kasbah.control.store.records import DesiredDocument, SiteRecord
+from kasbah.control.usecases.change_law import lawbook_numbered
 from kasbah.control.usecases.fetch_desired import desired_topic, fetch_desired, identify
+from kasbah.control.usecases.journal import Said
 from kasbah.control.usecases.report_status import report_status, still_so
 from kasbah.control.usecases.report_usage import report_usage
 from kasbah.control.usecases.secrets import give_secret
+from kasbah.control.usecases.witness import exchange
+from kasbah.domain.charter import Signed
 from kasbah.domain.desired import PROTOCOL
 from kasbah.errors import Invalid
 
+SIGNED = TypeAdapter(Signed)
 router = APIRouter(prefix="/agent/v1", include_in_schema=False)
 
 SPOKEN = frozenset({str(PROTOCOL), str(PROTOCOL - 1)})
@@ -29,7 +46,8 @@ SPOKEN = frozenset({str(PROTOCOL), str(PROTOCOL - 1)})
 def _site(request: Request) -> SiteRecord:
     """The site that calls, speaking a protocol we know."""
     with office_of(request).read() as work:
-        site = authenticate_site(work.tx, request.headers.get("authorization"))
+        site = authenticate_site(work.tx, request.headers.get("authorization"), request.scope.get(CERTIFIED, ""))
+    request.scope[CALLER] = of_site(site)
     spoken = request.headers.get(PROTOCOL_HEADER, "none")
     if spoken not in SPOKEN:
         raise Invalid(
@@ -41,12 +59,21 @@ def _site(request: Request) -> SiteRecord:
     return site
 
 
-Caller = Annotated[SiteRecord, Depends(_site)]
+Known = Annotated[SiteRecord, Depends(_site)]
+"""A site that was removed is known, too."""
+
+
+def _member(site: Known) -> SiteRecord:
+    belongs(site)
+    return site
+
+
+Caller = Annotated[SiteRecord, Depends(_member)]
 
 
 @router.get("/desired")
 async def desired(
-    request: Request, site: Caller, epoch: int = 0, generation: Annotated[int, Query(ge=0)] = 0, wait: Wait = 0
+    request: Request, site: Known, epoch: int = 0, generation: Annotated[int, Query(ge=0)] = 0, wait: Wait = 0
 ) -> Response:
     """The site's desired state once it is newer than the one it has: the exact bytes that were signed."""
     office = office_of(request)
@@ -55,7 +82,7 @@ async def desired(
         with office.read() as work:
             return fetch_desired(work, site, (epoch, generation))
 
-    document = await until(office.changes, desired_topic(site), look, lambda found: found is not None, wait)
+    document = await until(office.changes, (desired_topic(site),), look, lambda found: found is not None, wait)
     if document is None:
         return Response(status_code=204)
     headers = {SIGNATURE_HEADER: document.signature}
@@ -101,9 +128,32 @@ async def usage(request: Request, site: Caller) -> Response:
 @router.get("/secrets/{secret}/{version}")
 def secret(request: Request, site: Caller, secret: str, version: int) -> Response:
     """The value of a secret that the site's desired state names."""
-    with office_of(request).read() as work:
+    with office_of(request).note() as work:
         value = give_secret(work, site, secret, version)
+        work.journal.call = Said(actor=of_site(site), act=act_of(request), object=object_of(request))
     return Response(value, media_type="application/octet-stream", headers={"cache-control": "no-store"})
+
+
+@router.post("/audit")
+async def audit(request: Request, site: Caller) -> Response:
+    """Take the site's word for its audit log, and show it ours."""
+    body = await request.body()
+    office, key = office_of(request), request.app.state.audit_key
+
+    def take() -> AuditAnswer:
+        word = _parse(AUDIT_WORD, body)
+        with office.note() as work:
+            return exchange(work, key, site, word)
+
+    return Response(AUDIT_ANSWER.dump_json(await run_in_threadpool(take)), media_type="application/json")
+
+
+@router.get("/lawbooks/{version}")
+def lawbook(request: Request, site: Caller, version: Annotated[int, Path(ge=1, lt=2**31)]) -> Response:
+    """A lawbook, as the owner signed it: what the site holds its desired states against."""
+    with office_of(request).read() as work:
+        signed = lawbook_numbered(work, version).signed
+    return Response(SIGNED.dump_json(signed), media_type="application/json")
 
 
 @router.get("/identity")

@@ -9,7 +9,22 @@ from fastapi.routing import APIRoute
 
 from kasbah import __version__
 from kasbah.api.public import ErrorBody
-from kasbah.control.http import agent, errors, gc, health, keys, projects, rollouts, secrets, services, sites
+from kasbah.control.http import (
+    agent,
+    audit,
+    errors,
+    gc,
+    health,
+    joining,
+    keys,
+    policy,
+    projects,
+    rollouts,
+    secrets,
+    services,
+    sites,
+    volumes,
+)
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "What is wrong, where, and the next step."},
@@ -29,10 +44,12 @@ def make_application() -> FastAPI:
         generate_unique_id_function=_operation,
         redirect_slashes=False,
     )
-    for part in (sites, services, rollouts, projects, secrets, keys, gc):
+    for part in (sites, services, rollouts, projects, secrets, keys, policy, audit, gc, volumes):
         app.include_router(part.router, responses=RESPONSES)
+    app.include_router(joining.people, responses=RESPONSES)
     app.include_router(health.router)
     app.include_router(agent.router)
+    app.include_router(joining.agents)
     errors.install(app)
     return app
 

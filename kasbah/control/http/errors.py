@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from kasbah.api.public import ErrorBody, ErrorDetail
@@ -72,6 +73,8 @@ def request_id_of(request: Request) -> str:
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, KasbahError)
     assert not isinstance(error, BuildFailed), "builds fail at sites, and are reported as a rollout's reason"
+    state = request.app.state
+    await run_in_threadpool(state.refusals.log, state.office, request, error)
     return answer(error, request_id_of(request))
 
 

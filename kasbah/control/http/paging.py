@@ -37,7 +37,8 @@ def read_cursor(text: str | None) -> Cursor | None:
         return None
     try:
         name, identity = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (binascii.Error, ValueError, TypeError) as error:
+        f"{name}{identity}".encode()  # halves of surrogate pairs, which JSON can spell and no store can look for
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
         raise Invalid(
             "this cursor is not one of ours", where="cursor", hint="send `next` of the page before, or none"
         ) from error

@@ -12,10 +12,11 @@ from pydantic import BaseModel
 from kasbah.api import credentials, public
 from kasbah.control import views
 from kasbah.control.http import paging
-from kasbah.control.http.call import Deployer, Reader
+from kasbah.control.http.call import Call, may, project_asked
 from kasbah.control.http.services import Project
 from kasbah.control.usecases.secrets import delete_secret, list_secrets, see_secret, set_secret
 from kasbah.control.usecases.work import DEFAULT_PROJECT, Work
+from kasbah.domain.access import Action
 
 router = APIRouter(prefix="/api/v1/secrets", tags=["secrets"])
 
@@ -24,7 +25,10 @@ Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="Lower
 
 @router.put("/{name}", response_model=credentials.SecretView)
 def put_secret(
-    name: Name, body: credentials.SecretRequest, call: Deployer, project: Project = DEFAULT_PROJECT
+    name: Name,
+    body: credentials.SecretRequest,
+    call: Annotated[Call, may(Action.SECRET_SET, project_asked)],
+    project: Project = DEFAULT_PROJECT,
 ) -> Response:
     """Set a secret. Repeating it changes nothing, so no Idempotency-Key is kept: its fingerprint would be one of the
     value."""
@@ -37,7 +41,10 @@ def put_secret(
 
 @router.get("", response_model=public.Page[credentials.SecretView])
 def all_secrets(
-    call: Reader, project: Project = DEFAULT_PROJECT, cursor: paging.After = None, limit: paging.Limit = 50
+    call: Annotated[Call, may(Action.SECRET_READ, project_asked)],
+    project: Project = DEFAULT_PROJECT,
+    cursor: paging.After = None,
+    limit: paging.Limit = 50,
 ) -> Response:
     """One page of secrets, by name."""
 
@@ -51,6 +58,8 @@ def all_secrets(
 
 
 @router.delete("/{name}", status_code=204)
-def remove_secret(name: Name, call: Deployer, project: Project = DEFAULT_PROJECT) -> Response:
+def remove_secret(
+    name: Name, call: Annotated[Call, may(Action.SECRET_DELETE, project_asked)], project: Project = DEFAULT_PROJECT
+) -> Response:
     """Remove a secret that nothing uses."""
     return call.write(lambda work: delete_secret(work, project, name), status=204)

@@ -19,11 +19,13 @@ Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_SECONDS, description="How long t
 After = Annotated[int | None, Query(description="Answer once the version is another than this.")]
 
 
-async def until(changes: Changes, topic: str, read: Callable[[], T], is_new: Callable[[T], bool], wait: float) -> T:
+async def until(
+    changes: Changes, topics: tuple[str, ...], read: Callable[[], T], is_new: Callable[[T], bool], wait: float
+) -> T:
     """What `read` gives once it is new, or when the wait is over. Nothing that is announced meanwhile is missed."""
     now = asyncio.get_running_loop().time
     deadline = now() + wait
-    with changes.watching(topic) as changed:
+    with changes.watching(*topics) as changed:
         while True:
             changed.clear()
             found = await run_in_threadpool(read)

@@ -20,7 +20,7 @@ class Rollouts:
 
     def _pass(self) -> None:
         with self._office.read() as work:
-            seen = [snapshot(work.tx, rollout) for rollout in work.tx.rollouts.open()]
+            seen = [snapshot(work, rollout) for rollout in work.tx.rollouts.open()]
         for one in seen:
             if one is None:
                 continue

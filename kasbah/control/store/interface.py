@@ -8,17 +8,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
+from kasbah.control.store.lawbooks import GrantRecord, LawbookRecord, LawbookState
 from kasbah.control.store.records import (
+    AuditLog,
     DesiredDocument,
     Difference,
     Installation,
+    Joining,
     KeptAnswer,
     KeyRecord,
+    LoggedEntry,
     Project,
     RevisionRecord,
     RolloutRecord,
@@ -30,7 +34,7 @@ from kasbah.control.store.records import (
     TokenRecord,
     WakeRecord,
 )
-from kasbah.domain.ids import ProjectId, RevisionId, RolloutId, SecretId, ServiceId, SiteId, TokenId
+from kasbah.domain.ids import GrantId, JoiningId, ProjectId, RevisionId, RolloutId, SecretId, ServiceId, SiteId, TokenId
 from kasbah.domain.observed import ServiceStatus
 from kasbah.domain.usage import Usage, UsageKey
 
@@ -43,6 +47,7 @@ class Installations(Protocol):
 
     def get(self) -> Installation | None: ...
     def add(self, installation: Installation) -> None: ...
+    def save(self, installation: Installation) -> None: ...
     def projects(self) -> tuple[Project, ...]:
         """Those not deleted."""
         ...
@@ -55,11 +60,44 @@ class Installations(Protocol):
 class Sites(Protocol):
     """Sites, what they said last, and their newest desired states."""
 
-    def all(self) -> tuple[SiteRecord, ...]: ...
+    def all(self) -> tuple[SiteRecord, ...]:
+        """Those that were not removed, by name."""
+        ...
+
+    def get(self, site: SiteId) -> SiteRecord | None:
+        """The site with this id, removed ones included."""
+        ...
+
+    def find(self, name: str) -> SiteRecord | None:
+        """The site that is called so, of those not removed."""
+        ...
+
+    def certified(self, key: str) -> SiteRecord | None:
+        """The site whose key has this fingerprint, removed ones included."""
+        ...
+
     def add(self, site: SiteRecord) -> None: ...
     def save(self, site: SiteRecord) -> None: ...
     def desired(self, site: SiteId) -> DesiredDocument | None: ...
     def save_desired(self, document: DesiredDocument) -> None: ...
+
+
+class Joinings(Protocol):
+    """Sites that join."""
+
+    def get(self, joining: JoiningId) -> Joining | None: ...
+    def by_token(self, sha256: str) -> Joining | None: ...
+    def waiting(self, site: SiteId | None = None) -> tuple[Joining, ...]:
+        """Those that asked and were not approved, of this site or of all, the oldest first."""
+        ...
+
+    def put(self, joining: Joining) -> None:
+        """Add it, or save it."""
+        ...
+
+    def drop_before(self, moment: datetime) -> None:
+        """Forget those that were worth nothing any more at this moment."""
+        ...
 
 
 class Reports(Protocol):
@@ -224,6 +262,75 @@ class Answers(Protocol):
     def drop_before(self, moment: datetime) -> None: ...
 
 
+class Lawbooks(Protocol):
+    """The law as its owner signed it, every version that ever was."""
+
+    def get(self, version: int) -> LawbookRecord | None: ...
+    def newest(self) -> int:
+        """The highest version there is; 0: none."""
+        ...
+
+    def live(self) -> tuple[LawbookRecord, ...]:
+        """The one in force, and those on their way to sites, oldest first."""
+        ...
+
+    def page(self, before: int | None, limit: int) -> tuple[LawbookRecord, ...]:
+        """The newest first, from the one before `before` on."""
+        ...
+
+    def in_state(self, state: LawbookState) -> tuple[LawbookRecord, ...]: ...
+    def add(self, lawbook: LawbookRecord) -> None: ...
+    def save(self, lawbook: LawbookRecord) -> None: ...
+
+
+class Grants(Protocol):
+    """What the owner granted, signed."""
+
+    def get(self, grant: GrantId) -> GrantRecord | None: ...
+    def live(self, now: datetime) -> tuple[GrantRecord, ...]:
+        """Those neither revoked nor expired."""
+        ...
+
+    def newest(self, limit: int) -> tuple[GrantRecord, ...]:
+        """The last ones, the newest first, revoked and expired ones too."""
+        ...
+
+    def add(self, grant: GrantRecord) -> None: ...
+    def save(self, grant: GrantRecord) -> None: ...
+
+
+class Audit(Protocol):
+    """The control plane's audit log, which only grows, and what is known of every log."""
+
+    def size(self) -> int: ...
+    def append(self, entries: Sequence[LoggedEntry]) -> None:
+        """Add entries, whose sequence goes on from the size, and their hashes to the tree."""
+        ...
+
+    def get(self, sequence: int) -> LoggedEntry | None: ...
+    def page(
+        self, *, before: int | None, limit: int, since: datetime | None = None, actor: str = "", act: str = ""
+    ) -> tuple[LoggedEntry, ...]:
+        """The newest first, those before a sequence. `actor` is a name or the id of a credential."""
+        ...
+
+    def leaves(self, first: int, count: int) -> tuple[bytes, ...]: ...
+    def tile(self, level: int, number: int) -> bytes:
+        """The hashes of a tile; none where the tree has no such tile."""
+        ...
+
+    def regrow(self) -> None:
+        """Make the tree anew from the entries; one that is missing has the hash of an empty leaf."""
+        ...
+
+    def forget_salts(self, before: datetime) -> int:
+        """Erase the salts of entries before a moment; how many there were."""
+        ...
+
+    def logs(self) -> tuple[AuditLog, ...]: ...
+    def put_log(self, log: AuditLog) -> None: ...
+
+
 class Transaction(Protocol):
     """Everything, at one moment."""
 
@@ -231,6 +338,8 @@ class Transaction(Protocol):
     def installations(self) -> Installations: ...
     @property
     def sites(self) -> Sites: ...
+    @property
+    def joinings(self) -> Joinings: ...
     @property
     def reports(self) -> Reports: ...
     @property
@@ -251,6 +360,12 @@ class Transaction(Protocol):
     def usage(self) -> UsageCounts: ...
     @property
     def answers(self) -> Answers: ...
+    @property
+    def lawbooks(self) -> Lawbooks: ...
+    @property
+    def grants(self) -> Grants: ...
+    @property
+    def audit(self) -> Audit: ...
 
 
 class Store(Protocol):

@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from kasbah.domain.access import Grant, Principal, PrincipalKind, Role
+from kasbah.domain.charter import Charter, Signed
 from kasbah.domain.ids import (
     Digest,
     InstallationId,
+    JoiningId,
     KeyId,
     ProjectId,
     RevisionId,
@@ -21,23 +24,25 @@ from kasbah.domain.ids import (
     TokenId,
     WakeId,
 )
-from kasbah.domain.label import Label
+from kasbah.domain.label import Label, Level
 from kasbah.domain.observed import ServiceStatus, SiteStatus, Wake
-from kasbah.domain.placement import Placement
+from kasbah.domain.placement import ANYWHERE, Constraints, Placement
 from kasbah.domain.project import UNLIMITED, Quota
 from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import Cause, Rollout, RolloutRules, RolloutState
 from kasbah.domain.service import Access, Order, Scaling, Share, Sleep, Trial, in_use
-from kasbah.domain.site import Site, SiteKind
+from kasbah.domain.site import SiteKind, SiteState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """Who this control plane is. The epoch grows when a backup is restored."""
+    """Who this control plane is. The epoch grows when a backup is restored; `owner_key` is the public half of the key
+    that its owner signs with, None until one was made."""
 
     id: InstallationId
     epoch: int
     created_at: datetime
+    owner_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,27 +57,61 @@ class Project:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteRecord:
-    """A site, how its agent proves itself, and what it said last (`report`, without its services)."""
+    """A site: what its owner says of it, how its agent proves itself, and what it said last (`report`, without its
+    services).
+
+    `signed` is the charter as the owner signed it, None where nobody has signed it yet. `token_sha256` is that of the
+    token that the site `local` has, "" for sites that join; `certified` is the fingerprint of the key of one that
+    joined.
+    """
 
     id: SiteId
     name: str
-    kind: SiteKind
-    country: str | None
-    token_sha256: str
+    charter: Charter
+    signed: Signed | None = None
+    state: SiteState = SiteState.ACTIVE
+    token_sha256: str = ""
+    certified: str = ""
     seen_at: datetime | None = None
     report: SiteStatus | None = None
     usage_sequence: int = 0
 
     @property
-    def site(self) -> Site:
-        """The site as the domain has it."""
-        return Site(id=self.id, name=self.name, kind=self.kind, country=self.country)
+    def kind(self) -> SiteKind:
+        """What sort of place it is."""
+        return self.charter.kind
+
+    @property
+    def country(self) -> str | None:
+        """The country that was declared, whether that holds or not."""
+        declared = self.charter.facts.country
+        return None if declared is None else declared.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """A site that joins: the token it was given (its SHA-256), what it asked with it, and what a person said.
+
+    `csr` is the signing request and `key` the fingerprint of its key, "" until the token was used; `certificate` is ""
+    until it was approved. At `expires_at` the token, or the request, is worth nothing any more.
+    """
+
+    id: JoiningId
+    site: SiteId
+    token_sha256: str
+    created_at: datetime
+    expires_at: datetime
+    asked_at: datetime | None = None
+    csr: str = ""
+    key: str = ""
+    certificate: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRecord:
     """A service as it was asked for. `placement` is where it runs, None until a site took it; `version` grows with
-    every change to what was asked or seen."""
+    every change to what was asked or seen. `declared` is the most that was ever declared of its data: `label` says less
+    only for as long as a declassification holds."""
 
     id: ServiceId
     project: ProjectId
@@ -80,9 +119,11 @@ class ServiceRecord:
     access: Access
     domains: tuple[str, ...] = ()
     label: Label
+    declared: Label | None = None
     scaling: Scaling
     sleep: Sleep
     rollout_rules: RolloutRules = RolloutRules()
+    constraints: Constraints = ANYWHERE
     created_at: datetime
     placement: Placement | None = None
     shares: tuple[Share, ...] = ()
@@ -165,7 +206,8 @@ class RolloutRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """A caller's key: its SHA-256 and the services it opens (None: all of the project's)."""
+    """A caller's key: its SHA-256 and the services it opens (None: all of the project's), those with a label above
+    `max_level` left out. `owner` is who answers for it; it opens nothing while `disabled_at` stands."""
 
     id: KeyId
     project: ProjectId
@@ -173,7 +215,17 @@ class KeyRecord:
     sha256: str
     services: tuple[ServiceId, ...] | None
     created_at: datetime
+    created_by: TokenId | None = None
+    owner: str = ""
+    max_level: Level | None = None
+    expires_at: datetime | None = None
+    disabled_at: datetime | None = None
     revoked_at: datetime | None = None
+
+    def opens(self, now: datetime) -> bool:
+        """Whether it opens anything."""
+        switched_on = self.revoked_at is None and self.disabled_at is None
+        return switched_on and (self.expires_at is None or now < self.expires_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,14 +255,36 @@ class SecretValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRecord:
-    """A token for the API: its SHA-256 and what it may."""
+    """A token for the API: its SHA-256, who holds it and what that principal may. `created_by` is the token that made
+    it, None for the first; it is worth nothing while `disabled_at` stands."""
 
     id: TokenId
     name: str
     sha256: str
-    scopes: tuple[str, ...]
+    kind: PrincipalKind = PrincipalKind.PERSON
+    grants: tuple[Grant, ...] = ()
+    max_level: Level | None = None
     created_at: datetime
+    created_by: TokenId | None = None
+    expires_at: datetime | None = None
+    disabled_at: datetime | None = None
     revoked_at: datetime | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Its holder, as access asks about him."""
+        return Principal(
+            kind=self.kind,
+            grants=self.grants,
+            ceiling=self.max_level,
+            enabled=self.disabled_at is None and self.revoked_at is None,
+            expires_at=self.expires_at,
+        )
+
+    @property
+    def owns_everything(self) -> bool:
+        """Whether it is an owner's of the whole installation."""
+        return any(one.role is Role.OWNER and one.project is None for one in self.grants)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +331,46 @@ class WakeRecord:
     site: SiteId
     at: datetime
     contents: Wake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedEntry:
+    """An entry of the control plane's audit log: what it is looked for by, and its leaf, the exact bytes in the tree.
+    `salt` opens its commitment, until it is erased."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    credential: str
+    act: str
+    object: str
+    leaf: bytes
+    salt: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditTile:
+    """256 hashes of the log's tree, or as many as there are; see `decide/tiles`."""
+
+    level: int
+    number: int
+    hashes: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLog:
+    """What is known of an audit log, `control` or a site's id: its newest checkpoint (`note`), and the newest one that
+    a witness has cosigned. `trouble` says how it was found not to have grown; `epoch` is the control plane's own."""
+
+    log: str
+    public_key: str
+    note: str
+    size: int
+    signed_at: datetime
+    cosigned: str = ""
+    cosigned_size: int = 0
+    trouble: str = ""
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,18 +5,10 @@ A change here needs a migration (`migrations/versions`); a test compares the two
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import StrEnum
-from functools import cache, lru_cache
-from typing import Any
-
-from pydantic import TypeAdapter
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Enum,
     ForeignKey,
     Index,
     Integer,
@@ -28,73 +20,21 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
 
+from kasbah.control.store.columns import Instant, Shaped, one_of
+from kasbah.control.store.lawbooks import Arrival, LawbookState
+from kasbah.domain.access import Grant, PrincipalKind
+from kasbah.domain.charter import Charter, Signed
+from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import ServiceId
-from kasbah.domain.label import Label
+from kasbah.domain.label import Label, Level
 from kasbah.domain.observed import ServiceStatus, SiteStatus, Wake
-from kasbah.domain.placement import Placement
+from kasbah.domain.placement import Constraints, Placement
 from kasbah.domain.project import Quota
 from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
 from kasbah.domain.service import Access, Order, Scaling, Share, Sleep, Trial
-from kasbah.domain.site import SiteKind
-
-
-@cache
-def adapter(shape: Any) -> TypeAdapter[Any]:
-    """What turns a value of `shape` into JSON and back."""
-    return TypeAdapter(shape)
-
-
-class Shaped(TypeDecorator[Any]):
-    """A value of our own, as JSON text."""
-
-    impl = Text
-    cache_ok = True
-
-    def __init__(self, shape: Any) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else adapter(self.shape).dump_json(value).decode()
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        if value is None or len(value) > LONGEST_REMEMBERED:
-            return None if value is None else adapter(self.shape).validate_json(value)
-        return _parsed(self.shape, value)
-
-
-LONGEST_REMEMBERED = 2_000
-"""Characters: what is longer (reports, for one) changes more often than it is read."""
-
-
-@lru_cache(maxsize=20_000)
-def _parsed(shape: Any, text: str) -> Any:
-    """What a short text says. Our values are frozen, and of thousands of services most are as they were when they were
-    read last."""
-    return adapter(shape).validate_json(text)
-
-
-class Instant(TypeDecorator[datetime]):
-    """A moment in UTC: SQLite keeps no time zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-def one_of(kind: type[StrEnum]) -> Enum:
-    """One of these words."""
-    return Enum(kind, native_enum=False, length=20, values_callable=lambda words: [word.value for word in words])
-
+from kasbah.domain.site import SiteState
 
 metadata = MetaData(
     naming_convention={
@@ -111,6 +51,7 @@ installation = Table(
     Column("id", String(32), primary_key=True),
     Column("epoch", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("owner_key", Text),
 )
 
 project = Table(
@@ -127,12 +68,28 @@ site = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("name", String(40), nullable=False, unique=True),
-    Column("kind", one_of(SiteKind), nullable=False),
-    Column("country", String(2)),
+    Column("charter", Shaped(Charter), nullable=False),
+    Column("signed", Shaped(Signed)),
+    Column("state", one_of(SiteState), nullable=False),
     Column("token_sha256", String(64), nullable=False),
+    Column("certified", String(64), nullable=False),
     Column("seen_at", Instant),
     Column("report", Shaped(SiteStatus)),
     Column("usage_sequence", BigInteger, nullable=False),
+)
+
+joining = Table(
+    "joining",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("site", ForeignKey("site.id"), nullable=False),
+    Column("token_sha256", String(64), nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("asked_at", Instant),
+    Column("csr", Text, nullable=False),
+    Column("key", String(64), nullable=False),
+    Column("certificate", Text, nullable=False),
 )
 
 desired = Table(
@@ -155,9 +112,11 @@ service = Table(
     Column("access", one_of(Access), nullable=False),
     Column("domains", Shaped(tuple[str, ...]), nullable=False),
     Column("label", Shaped(Label), nullable=False),
+    Column("declared", Shaped(Label)),
     Column("scaling", Shaped(Scaling), nullable=False),
     Column("sleep", Shaped(Sleep), nullable=False),
     Column("rollout_rules", Shaped(RolloutRules), nullable=False),
+    Column("constraints", Shaped(Constraints), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("placement", Shaped(Placement)),
     Column("shares", Shaped(tuple[Share, ...]), nullable=False),
@@ -240,6 +199,11 @@ key = Table(
     Column("sha256", String(64), nullable=False, unique=True),
     Column("services", Shaped(tuple[ServiceId, ...])),
     Column("created_at", Instant, nullable=False),
+    Column("created_by", String(32)),
+    Column("owner", String(100), nullable=False),
+    Column("max_level", Shaped(Level)),
+    Column("expires_at", Instant),
+    Column("disabled_at", Instant),
     Column("revoked_at", Instant),
     Index("ix_key_name_id", "name", "id"),
 )
@@ -281,8 +245,13 @@ token = Table(
     Column("id", String(32), primary_key=True),
     Column("name", String(100), nullable=False),
     Column("sha256", String(64), nullable=False, unique=True),
-    Column("scopes", Shaped(tuple[str, ...]), nullable=False),
+    Column("kind", one_of(PrincipalKind), nullable=False),
+    Column("grants", Shaped(tuple[Grant, ...]), nullable=False),
+    Column("max_level", Shaped(Level)),
     Column("created_at", Instant, nullable=False),
+    Column("created_by", String(32)),
+    Column("expires_at", Instant),
+    Column("disabled_at", Instant),
     Column("revoked_at", Instant),
     Index("ix_token_name_id", "name", "id"),
 )
@@ -312,6 +281,44 @@ usage_total = Table(
     Column("milliseconds", BigInteger, nullable=False),
 )
 
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False, index=True),
+    Column("actor", Text, nullable=False),
+    Column("credential", String(40), nullable=False),
+    Column("act", String(200), nullable=False),
+    Column("object", Text, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("salt", LargeBinary),
+    Index("ix_audit_entry_actor", "actor", "sequence"),
+    Index("ix_audit_entry_credential", "credential", "sequence"),
+    Index("ix_audit_entry_act", "act", "sequence"),
+)
+
+audit_tile = Table(
+    "audit_tile",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("log", String(32), primary_key=True),
+    Column("public_key", String(60), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("signed_at", Instant, nullable=False),
+    Column("cosigned", Text, nullable=False),
+    Column("cosigned_size", BigInteger, nullable=False),
+    Column("trouble", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
+)
+
 answer = Table(
     "answer",
     metadata,
@@ -321,4 +328,37 @@ answer = Table(
     Column("status", Integer, nullable=False),
     Column("body", Text),
     Column("at", Instant, nullable=False, index=True),
+)
+
+lawbook = Table(
+    "lawbook",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("document", Text, nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("state", one_of(LawbookState), nullable=False, index=True),
+    Column("based_on", Integer),
+    Column("author", String(100), nullable=False),
+    Column("author_id", String(32)),
+    Column("at", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("even_so", Boolean, nullable=False),
+    Column("loosens", Boolean, nullable=False),
+    Column("arrivals", Shaped(tuple[Arrival, ...]), nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("approved_by", String(100), nullable=False),
+)
+
+owner_grant = Table(
+    "owner_grant",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", one_of(GrantKind), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("author", String(100), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("revoked_at", Instant),
 )

@@ -21,9 +21,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import StaticPool
 
 from kasbah.control.store.sql_access import SqlAnswers, SqlKeys, SqlTokens
+from kasbah.control.store.sql_audit import SqlAudit
+from kasbah.control.store.sql_law import SqlGrants, SqlLawbooks
 from kasbah.control.store.sql_secrets import SqlSecrets
 from kasbah.control.store.sql_services import SqlRevisions, SqlRollouts, SqlServices
-from kasbah.control.store.sql_sites import SqlInstallations, SqlReports, SqlSites, SqlUsage, SqlWakes
+from kasbah.control.store.sql_sites import SqlInstallations, SqlJoinings, SqlReports, SqlSites, SqlUsage, SqlWakes
 from kasbah.errors import Unavailable
 
 LONGEST_WAIT = timedelta(seconds=10)
@@ -50,6 +52,10 @@ class SqlTransaction:
         return SqlSites(self._connection)
 
     @cached_property
+    def joinings(self) -> SqlJoinings:
+        return SqlJoinings(self._connection)
+
+    @property
     def reports(self) -> SqlReports:
         return SqlReports(self._connection)
 
@@ -88,6 +94,18 @@ class SqlTransaction:
     @cached_property
     def answers(self) -> SqlAnswers:
         return SqlAnswers(self._connection)
+
+    @cached_property
+    def lawbooks(self) -> SqlLawbooks:
+        return SqlLawbooks(self._connection)
+
+    @cached_property
+    def grants(self) -> SqlGrants:
+        return SqlGrants(self._connection)
+
+    @cached_property
+    def audit(self) -> SqlAudit:
+        return SqlAudit(self._connection)
 
 
 class SqlStore:

@@ -8,28 +8,33 @@ from typing import Any
 
 from sqlalchemy import Table, Text, delete, func, select, type_coerce
 
+from kasbah.control.store.columns import adapter
 from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import (
     DesiredDocument,
     Difference,
     Installation,
+    Joining,
     Project,
     ServiceReport,
     SiteRecord,
     WakeRecord,
 )
 from kasbah.control.store.rows import Rows, page_of
-from kasbah.control.store.schema import adapter, service_report, usage_minute, usage_total
 from kasbah.control.store.schema import desired as desired_table
 from kasbah.control.store.schema import installation as installation_table
+from kasbah.control.store.schema import joining as joining_table
 from kasbah.control.store.schema import project as project_table
 from kasbah.control.store.schema import service as service_table
+from kasbah.control.store.schema import service_report, usage_minute, usage_total
 from kasbah.control.store.schema import site as site_table
 from kasbah.control.store.schema import wake as wake_table
-from kasbah.domain.ids import RevisionId, ServiceId, SiteId
+from kasbah.domain.ids import JoiningId, RevisionId, ServiceId, SiteId
 from kasbah.domain.observed import ServiceStatus
+from kasbah.domain.site import SiteState
 from kasbah.domain.usage import Usage, UsageKey
 
+_THERE = select(site_table).where(site_table.c.state != SiteState.REMOVED)
 COUNTS = ("requests", "failed", "bytes_in", "bytes_out", "milliseconds")
 
 
@@ -41,6 +46,9 @@ class SqlInstallations(Rows):
 
     def add(self, installation: Installation) -> None:
         self._add(installation_table, installation)
+
+    def save(self, installation: Installation) -> None:
+        self._save(installation_table, installation)
 
     def projects(self) -> tuple[Project, ...]:
         live = select(project_table).where(project_table.c.deleted_at.is_(None))
@@ -60,7 +68,16 @@ class SqlSites(Rows):
     """Sites; see `interface.Sites`."""
 
     def all(self) -> tuple[SiteRecord, ...]:
-        return self._all(SiteRecord, select(site_table).order_by(site_table.c.name))
+        return self._all(SiteRecord, _THERE.order_by(site_table.c.name))
+
+    def get(self, site: SiteId) -> SiteRecord | None:
+        return self._one(SiteRecord, select(site_table).where(site_table.c.id == site))
+
+    def find(self, name: str) -> SiteRecord | None:
+        return self._one(SiteRecord, _THERE.where(site_table.c.name == name))
+
+    def certified(self, key: str) -> SiteRecord | None:
+        return self._one(SiteRecord, select(site_table).where(site_table.c.certified == key)) if key else None
 
     def add(self, site: SiteRecord) -> None:
         self._add(site_table, site)
@@ -73,6 +90,27 @@ class SqlSites(Rows):
 
     def save_desired(self, document: DesiredDocument) -> None:
         self._put(desired_table, document)
+
+
+class SqlJoinings(Rows):
+    """Sites that join; see `interface.Joinings`."""
+
+    def get(self, joining: JoiningId) -> Joining | None:
+        return self._one(Joining, select(joining_table).where(joining_table.c.id == joining))
+
+    def by_token(self, sha256: str) -> Joining | None:
+        return self._one(Joining, select(joining_table).where(joining_table.c.token_sha256 == sha256))
+
+    def waiting(self, site: SiteId | None = None) -> tuple[Joining, ...]:
+        t = joining_table.c
+        query = select(joining_table).where(t.key != "", t.certificate == "").order_by(t.asked_at, t.id)
+        return self._all(Joining, query if site is None else query.where(t.site == site))
+
+    def put(self, joining: Joining) -> None:
+        self._put(joining_table, joining)
+
+    def drop_before(self, moment: datetime) -> None:
+        self._connection.execute(delete(joining_table).where(joining_table.c.expires_at < moment))
 
 
 class SqlReports(Rows):

@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.records import RevisionRecord, RolloutRecord, ServiceRecord, ServiceReport, SiteRecord
-from kasbah.control.usecases.sites import connected, facts
+from kasbah.control.usecases.decisions import tell_placement, tell_rollout
+from kasbah.control.usecases.placing import placed, survey
+from kasbah.control.usecases.sites import connected
 from kasbah.control.usecases.work import Work, rollout_topic, save_service
 from kasbah.decide import shares
-from kasbah.decide.placement import Needs, place
 from kasbah.decide.reconcile import AWAKE
 from kasbah.decide.rollout import (
     Bounds,
@@ -28,7 +29,7 @@ from kasbah.decide.rollout import (
 )
 from kasbah.domain.ids import RevisionId
 from kasbah.domain.observed import BuildState
-from kasbah.domain.placement import Placement
+from kasbah.domain.placement import Placement, Verdict
 from kasbah.domain.rollout import Cause, RolloutState
 from kasbah.domain.service import Share, Trial
 from kasbah.domain.usage import Usage
@@ -41,29 +42,32 @@ USUAL = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A rollout and everything its next step depends on. `usage` is what each revision served around it."""
+    """A rollout and everything its next step depends on. `placement` is where the service would be placed now; `served`
+    is what each revision served around it."""
 
     rollout: RolloutRecord
     service: ServiceRecord
     revision: RevisionRecord
     epoch: int
     sites: tuple[SiteRecord, ...]
+    placement: Placement
     reports: tuple[ServiceReport, ...]
     served: Served = Served()
 
     @property
     def bounds(self) -> Bounds:
         """What the revision may have."""
-        alone = self.revision.contents.port is not None
+        alone = self.revision.contents.alone
         return Bounds(most=1 if alone else self.service.scaling.max, alone=alone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What was decided. `placement` is set where sites were chosen just now."""
+    """What was decided. `placement` is set where sites were chosen just now, `nowhere` where none could be."""
 
     step: RolloutStep
     placement: Placement | None = None
+    nowhere: Placement | None = None
 
     def changes(self, rollout: RolloutRecord, trial: Trial | None) -> bool:
         """Whether there is anything to commit."""
@@ -74,19 +78,22 @@ class Move:
         return self.placement is not None or step.percent is not None or step.back or asks or told != known
 
 
-def snapshot(tx: Transaction, rollout: RolloutRecord) -> Snapshot | None:
+def snapshot(work: Work, rollout: RolloutRecord) -> Snapshot | None:
     """The rollout's snapshot; None where its service or revision is gone."""
+    tx = work.tx
     service = tx.services.get(rollout.service)
     revision = tx.revisions.get(rollout.service, rollout.revision)
     installation = tx.installations.get()
     if service is None or revision is None or installation is None:
         return None
+    estate = survey(work, room=service.scaling.min > 0)
     return Snapshot(
         rollout=rollout,
         service=service,
         revision=revision,
         epoch=installation.epoch,
-        sites=tx.sites.all(),
+        sites=estate.sites,
+        placement=placed(work, estate, service, revision.contents),
         reports=tx.reports.of((service.id,)),
         served=_served(tx, rollout),
     )
@@ -104,15 +111,14 @@ def _served(tx: Transaction, rollout: RolloutRecord) -> Served:
 
 
 def decide(seen: Snapshot, now: datetime) -> Move:
-    """Place the rollout if it has no place; else take its next step."""
+    """Place the rollout if it has no place, or has lost it; else take its next step."""
     trial, placement = seen.service.trial, None
     started = seen.rollout.moved_at is not None or (trial is not None and trial.rollout == seen.rollout.id)
-    if not started:
-        contents = seen.revision.contents
-        needs = Needs(runtime=contents.runtime, resources=contents.resources, limits_egress=contents.egress is not None)
-        placement = place(seen.service.id, needs, tuple(facts(site, now) for site in seen.sites))
+    if not started or _lost(seen):
+        placement = seen.placement
         if not placement.chosen:
-            return Move(step=wait_for_place(placement, {site.id: site.name for site in seen.sites}))
+            waits = wait_for_place(placement, {site.id: site.name for site in seen.sites})
+            return Move(step=waits, nowhere=placement)
     progress = _progress(seen, placement or seen.service.placement, now)
     if not started and _is_there(seen, progress):
         return Move(step=RolloutStep(state=RolloutState.SHIFTING, step="moving traffic", percent=100))
@@ -125,6 +131,13 @@ def decide(seen: Snapshot, now: datetime) -> Move:
         served=seen.served,
     )
     return Move(step=step, placement=placement)
+
+
+def _lost(seen: Snapshot) -> bool:
+    """Whether a site that was chosen may not, or cannot, run it any more."""
+    chosen = seen.service.placement.chosen if seen.service.placement else ()
+    kept = {one.site for one in seen.placement.verdicts if one.verdict is not Verdict.REFUSED}
+    return not chosen or not kept.issuperset(chosen)
 
 
 def _is_there(seen: Snapshot, progress: tuple[SiteProgress, ...]) -> bool:
@@ -185,6 +198,10 @@ def commit(work: Work, seen: Snapshot, move: Move) -> RolloutRecord | None:
             save_service(work, wanted)
     work.tx.rollouts.save(moved)
     work.touched.add(rollout_topic(rollout.id))
+    decided = move.placement or move.nowhere
+    if decided is not None:
+        tell_placement(work.journal, service, decided, seen.sites)
+    tell_rollout(work.journal, service, rollout, moved)
     return moved
 
 

@@ -48,7 +48,7 @@ def begin_rollout(
         before=service.shares,
     )
     work.tx.rollouts.add(rollout)
-    seen = snapshot(work.tx, rollout)
+    seen = snapshot(work, rollout)
     assert seen is not None, "the rollout, its service and its revision were written just now"
     begun = commit(work, seen, decide(seen, work.now)) or rollout
     _prune(work, begun)

@@ -29,6 +29,8 @@ def change_env(work: Work, project: str, name: str, request: EnvRequest) -> Roll
     for variable in request.unset:
         del env[variable]
     changed = identified(replace(contents, env=tuple(sorted(env.items())), secrets=newest(work, contents.secrets)))
+    changes = ", ".join(sorted({*request.set, *request.unset}))
+    work.journal.detail(service=service.id, variables=changes, revision=changed.id)
     if changed.id == current.id:
         return under_way(work, service)
     service = supersede(work, service, by=f"the environment of {name} was changed meanwhile")

@@ -18,5 +18,6 @@ def delete(work: Work, project: str, name: str, expected_version: int | None) ->
     for rollout in work.tx.rollouts.last((service.id,)):
         if not rollout.state.ended:
             end(work, rollout, "the service was deleted")
+    work.journal.detail(service=service.id)
     work.tx.reports.drop(service.id)
     save_service(work, replace(service, deleted_at=work.now, trial=None))

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from kasbah.api.public import DeployRequest, Door
 from kasbah.control.store.records import RolloutRecord, ServiceRecord
 from kasbah.control.usecases.begin_rollout import begin_rollout, keep_revision
+from kasbah.control.usecases.decisions import tell_placement
 from kasbah.control.usecases.plan import Plan, plan
 from kasbah.control.usecases.quotas import project_of, refusal
-from kasbah.control.usecases.send_source import door_for
+from kasbah.control.usecases.send_source import doors_for
 from kasbah.control.usecases.supersede import supersede
 from kasbah.control.usecases.work import Work, check_version, save_service
 from kasbah.domain.ids import RevisionId
-from kasbah.domain.observed import BuildState
+from kasbah.domain.label import label_text
 from kasbah.errors import Conflict
 
 
@@ -29,7 +30,7 @@ class Deployed:
     revision: RevisionId
     created: bool
     rollout: RolloutRecord | None
-    upload: Door | None
+    uploads: tuple[Door, ...]
 
 
 def deploy(work: Work, project: str, name: str, request: DeployRequest) -> Deployed:
@@ -41,6 +42,7 @@ def deploy(work: Work, project: str, name: str, request: DeployRequest) -> Deplo
         check_version(made.existing, request.expected_version)
     elif request.expected_version is not None:
         raise Conflict(f"there is no service {name!r} any more", hint="deploy it without expected_version")
+    _tell(work, made)
     service = _write_service(work, made)
     rollout = _start(work, service, made) if made.starts else made.joins
     if rollout is None:
@@ -51,21 +53,17 @@ def deploy(work: Work, project: str, name: str, request: DeployRequest) -> Deplo
         revision=made.revision.id,
         created=made.starts,
         rollout=rollout,
-        upload=None if rollout is None else upload_for(work, rollout),
+        uploads=() if rollout is None else uploads_for(work, rollout),
     )
 
 
-def upload_for(work: Work, rollout: RolloutRecord) -> Door | None:
-    """The door for the rollout's source; None where the site has it, or no site can be reached now."""
+def uploads_for(work: Work, rollout: RolloutRecord) -> tuple[Door, ...]:
+    """The doors for the source of a rollout that goes on."""
     revision = work.tx.revisions.get(rollout.service, rollout.revision)
-    if revision is None or rollout.state.ended or _is_built(work, rollout):
-        return None
-    return door_for(work, revision.contents.source, revision.contents.source_size)
-
-
-def _is_built(work: Work, rollout: RolloutRecord) -> bool:
-    statuses = (one for report in work.tx.reports.of((rollout.service,)) for one in report.status.revisions)
-    return any(one.revision == rollout.revision and one.build is BuildState.BUILT for one in statuses)
+    service = work.tx.services.get(rollout.service)
+    if revision is None or service is None or rollout.state.ended:
+        return ()
+    return doors_for(work, service, revision.contents.source, revision.contents.source_size)
 
 
 def _write_service(work: Work, made: Plan) -> ServiceRecord:
@@ -73,6 +71,22 @@ def _write_service(work: Work, made: Plan) -> ServiceRecord:
         work.tx.services.add(made.service)
         return made.service
     return save_service(work, made.service) if made.changes else made.existing
+
+
+def _tell(work: Work, made: Plan) -> None:
+    """Add to the audit log's entry what is deployed, and the label it had where that is another now; with where that
+    puts the service, where it is placed already."""
+    before = made.existing.label if made.existing is not None else made.service.label
+    work.journal.detail(
+        service=made.service.id,
+        revision=made.revision.id,
+        source=made.revision.source,
+        label=label_text(made.service.label),
+        label_before=label_text(before) if before != made.service.label else None,
+    )
+    placement = made.service.placement
+    if made.existing is not None and placement is not None and placement != made.existing.placement:
+        tell_placement(work.journal, made.service, placement, work.tx.sites.all())
 
 
 def _start(work: Work, service: ServiceRecord, made: Plan) -> RolloutRecord:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import (
@@ -16,12 +17,14 @@ from kasbah.control.store.records import (
     ServiceRecord,
     ServiceReport,
     SiteRecord,
+    TokenRecord,
     WakeRecord,
 )
-from kasbah.control.usecases.work import Work, project_named, service_named
+from kasbah.control.usecases.permit import sees_service, visible
+from kasbah.control.usecases.work import Work, project_named, service_named, unknown_rollout
+from kasbah.domain.access import Action
 from kasbah.domain.ids import ProjectId, RolloutId
 from kasbah.domain.usage import Usage
-from kasbah.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +99,13 @@ def see(work: Work, services: Sequence[ServiceRecord]) -> tuple[Sight, ...]:
     )
 
 
-def list_services(work: Work, project: str | None, after: Cursor | None, limit: int) -> tuple[Sight, ...]:
-    """One page of services."""
+def list_services(
+    work: Work, caller: TokenRecord, project: str | None, after: Cursor | None, limit: int
+) -> tuple[Sight, ...]:
+    """One page of the services that the caller may see."""
     owner = None if project is None else project_named(work.tx, project).id
-    return see(work, work.tx.services.page(owner, after, limit))
+    page = partial(work.tx.services.page, owner)
+    return see(work, visible(page, partial(sees_service, work, caller), after, limit))
 
 
 def describe_service(work: Work, project: str, name: str) -> Detail:
@@ -119,18 +125,28 @@ def describe_rollout(work: Work, rollout: str) -> tuple[RolloutRecord, ServiceRe
     found = work.tx.rollouts.get(RolloutId(rollout))
     service = work.tx.services.get(found.service) if found else None
     if found is None or service is None:
-        raise NotFound(f"there is no rollout {rollout!r}", hint="a service's last rollout is in `kasbah describe NAME`")
+        raise unknown_rollout(rollout)
     return found, service
 
 
-def list_sites(work: Work) -> tuple[SiteSight, ...]:
-    """Every site."""
+def list_sites(work: Work, after: Cursor | None = None, limit: int | None = None) -> tuple[SiteSight, ...]:
+    """One page of sites; every site where there is no limit."""
     around = surroundings(work)
-    return tuple(SiteSight(site=one, desired=work.tx.sites.desired(one.id), around=around) for one in around.sites)
+    found = [one for one in around.sites if after is None or (one.name, one.id) > after][:limit]
+    return tuple(SiteSight(site=one, desired=work.tx.sites.desired(one.id), around=around) for one in found)
 
 
-def list_usage(work: Work, project: str, after: Cursor | None, limit: int) -> tuple[tuple[ServiceRecord, Usage], ...]:
-    """One page of services with what they have served."""
-    services = work.tx.services.page(project_named(work.tx, project).id, after, limit)
+def see_site(work: Work, site: SiteRecord) -> SiteSight:
+    """A site."""
+    return SiteSight(site=site, desired=work.tx.sites.desired(site.id), around=surroundings(work))
+
+
+def list_usage(
+    work: Work, caller: TokenRecord, project: str, after: Cursor | None, limit: int
+) -> tuple[tuple[ServiceRecord, Usage], ...]:
+    """One page of the services that the caller may see, with what they have served."""
+    page = partial(work.tx.services.page, project_named(work.tx, project).id)
+    seen = partial(sees_service, work, caller, action=Action.SERVICE_USAGE)
+    services = visible(page, seen, after, limit)
     totals = work.tx.usage.totals([service.id for service in services])
     return tuple((service, totals.get(service.id, Usage())) for service in services)

@@ -18,7 +18,13 @@ def identify(work: Work, site: SiteRecord) -> Identity:
     """Who the site is here, and the key it pins."""
     installation = work.tx.installations.get()
     assert installation is not None, "the installation is made before anything is served"
-    return Identity(installation=installation.id, site=site.id, site_name=site.name, public_key=public_text(work.key))
+    return Identity(
+        installation=installation.id,
+        site=site.id,
+        site_name=site.name,
+        public_key=public_text(work.key),
+        owner_key=installation.owner_key or "",
+    )
 
 
 def desired_topic(site: SiteRecord) -> str:

@@ -10,15 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kasbah.api.public import Door
-from kasbah.api.signing import FREE
 from kasbah.control.store.records import ServiceRecord
-from kasbah.control.usecases.send_source import gateway_of, open_door
-from kasbah.control.usecases.sites import connected
 from kasbah.control.usecases.work import Work, service_topic
 from kasbah.decide.keeping import surplus_revisions
 from kasbah.domain.ids import RevisionId, ServiceId
-from kasbah.errors import NotFound, Unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +32,7 @@ def free(work: Work, *, keep: int, dry_run: bool) -> Freed:
         work.tx.revisions.drop(service, revisions)
         work.touched.add(service_topic(service))
     gone = sum(map(len, found.values()))
+    work.journal.detail(keep=keep, revisions=gone)
     return Freed(kept=there if dry_run else there - gone, gone=gone)
 
 
@@ -61,17 +57,3 @@ def _used(service: ServiceRecord) -> Iterator[RevisionId]:
     yield from (share.revision for share in service.shares)
     if service.trial is not None:
         yield service.trial.revision
-
-
-def open_gc_door(work: Work, name: str) -> Door:
-    """The door of a site, to see what it keeps and to have it remove what is not needed."""
-    site = next((one for one in work.tx.sites.all() if one.name == name), None)
-    if site is None:
-        raise NotFound(f"there is no site {name!r}", hint="`kasbah sites list` lists them", code="site_not_found")
-    if not connected(site, work.now) or not gateway_of(site):
-        raise Unavailable(
-            f"site {name!r} does not report at present, so it cannot be asked",
-            hint="look at its agent with `kasbah doctor`",
-            code="site_away",
-        )
-    return open_door(work, site, act=FREE, target=site.id, path="/v1/gc")

@@ -1,4 +1,6 @@
-"""Makes, lists and revokes callers' keys. A key is shown once; sites and we keep its SHA-256."""
+"""Makes, lists and revokes callers' keys, and switches them off and on. A key is shown once; sites and we keep its
+SHA-256.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,19 @@ from dataclasses import replace
 from kasbah.api.credentials import KeyRequest
 from kasbah.control.access.secrets import Secret, digest_of, make_secret
 from kasbah.control.store.interface import Cursor
-from kasbah.control.store.records import KeyRecord
+from kasbah.control.store.records import KeyRecord, TokenRecord
+from kasbah.control.usecases.given import ceiling, expiry, refuse_more
 from kasbah.control.usecases.work import Work, new_id, project_named
+from kasbah.domain.access import Principal
 from kasbah.domain.ids import KeyId, ProjectId, ServiceId
 from kasbah.errors import Conflict, Invalid, NotFound
 
 
-def create_key(work: Work, project: str, request: KeyRequest) -> tuple[KeyRecord, str]:
+def create_key(work: Work, caller: TokenRecord, project: str, request: KeyRequest) -> tuple[KeyRecord, str]:
     """A new key's record, and the key itself."""
     owner = project_named(work.tx, project)
+    level, expires_at = ceiling(caller, request.max_level), expiry(work, caller, request.expires_in_seconds)
+    refuse_more(work, caller, Principal(ceiling=level, expires_at=expires_at))
     if work.tx.keys.find(owner.id, request.name) is not None:
         raise Conflict(
             f"there is a key {request.name!r} already",
@@ -31,7 +37,12 @@ def create_key(work: Work, project: str, request: KeyRequest) -> tuple[KeyRecord
         sha256=digest_of(key),
         services=_services(work, owner.id, request.services) if request.services else None,
         created_at=work.now,
+        created_by=caller.id,
+        owner=request.owner or caller.name,
+        max_level=level,
+        expires_at=expires_at,
     )
+    work.journal.detail(name=record.name, services=", ".join(request.services or ()))
     work.tx.keys.add(record)
     return record, key
 
@@ -43,15 +54,36 @@ def list_keys(work: Work, project: str, after: Cursor | None, limit: int, *, rev
 
 def revoke_key(work: Work, project: str, name_or_id: str) -> KeyRecord:
     """Revoke a key; one that is revoked already stays so."""
-    owner = project_named(work.tx, project)
-    record = work.tx.keys.find(owner.id, name_or_id)
-    if record is None:
-        raise NotFound(f"there is no key {name_or_id!r}", hint="list them with `kasbah keys list`")
+    record = _find(work, project, name_or_id)
+    return record if record.revoked_at is not None else _save(work, replace(record, revoked_at=work.now))
+
+
+def disable_key(work: Work, project: str, name_or_id: str) -> KeyRecord:
+    """Switch a key off: it opens nothing until it is switched on again."""
+    record = _find(work, project, name_or_id)
+    return record if record.disabled_at is not None else _save(work, replace(record, disabled_at=work.now))
+
+
+def enable_key(work: Work, caller: TokenRecord, project: str, name_or_id: str) -> KeyRecord:
+    """Switch a key on again, which is as much as giving it."""
+    record = _find(work, project, name_or_id)
     if record.revoked_at is not None:
-        return record
-    revoked = replace(record, revoked_at=work.now)
-    work.tx.keys.save(revoked)
-    return revoked
+        raise Conflict(f"the key {record.name!r} was revoked", hint="make another", code="revoked")
+    refuse_more(work, caller, Principal(ceiling=record.max_level, expires_at=record.expires_at))
+    return _save(work, replace(record, disabled_at=None))
+
+
+def _find(work: Work, project: str, name_or_id: str) -> KeyRecord:
+    found = work.tx.keys.find(project_named(work.tx, project).id, name_or_id)
+    if found is None:
+        raise NotFound(f"there is no key {name_or_id!r}", hint="list them with `kasbah keys list`")
+    return found
+
+
+def _save(work: Work, record: KeyRecord) -> KeyRecord:
+    work.journal.detail(id=record.id, name=record.name)
+    work.tx.keys.save(record)
+    return record
 
 
 def _services(work: Work, project: ProjectId, names: Sequence[str]) -> tuple[ServiceId, ...]:

@@ -6,29 +6,32 @@ rules of rollouts and the label are the service's own and change without one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kasbah.api.public import DeployRequest
 from kasbah.control.store.interface import Transaction
-from kasbah.control.store.records import RolloutRecord, ServiceRecord
+from kasbah.control.store.records import RolloutRecord, ServiceRecord, SiteRecord
 from kasbah.control.usecases.differences import differences, revision_differences
 from kasbah.control.usecases.domains import check_domains
+from kasbah.control.usecases.lawful import opens
+from kasbah.control.usecases.lowering import check_label
+from kasbah.control.usecases.placing import placed, survey
 from kasbah.control.usecases.publish import host_error
 from kasbah.control.usecases.quotas import excesses
 from kasbah.control.usecases.revision_of import revision_of
-from kasbah.control.usecases.sites import facts
 from kasbah.control.usecases.work import Work, new_id, project_named
-from kasbah.decide.placement import Needs, place
+from kasbah.decide.grants import kept
 from kasbah.decide.quotas import Excess
-from kasbah.domain.ids import ServiceId
+from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import RolloutState
 from kasbah.domain.service import Share, name_error
 from kasbah.errors import Invalid, TooLarge
 
-PARTS = ("access", "domains", "label", "scaling", "sleep", "rollout_rules")
+PARTS = ("access", "domains", "label", "scaling", "sleep", "rollout_rules", "constraints")
 """What a deploy changes of a service that exists."""
 
 
@@ -45,7 +48,8 @@ class Plan:
     """A deploy with nothing left to choose.
 
     `service` is the service as it will be, `existing` as it is. `starts`: a rollout is started; otherwise the
-    revision serves already, or `joins` is the rollout that brings it. `refused`: the quotas that do not allow it.
+    revision serves already, or `joins` is the rollout that brings it. `opens`: by site, what single change would open
+    it. `refused`: the quotas that do not allow it.
     """
 
     action: Action
@@ -56,6 +60,7 @@ class Plan:
     starts: bool
     joins: RolloutRecord | None
     placement: Placement
+    opens: Mapping[SiteId, tuple[str, ...]]
     refused: tuple[Excess, ...] = ()
 
 
@@ -73,16 +78,25 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
         access=config.access,
         domains=config.domains,
         label=config.label,
+        declared=kept(None if existing is None else existing.declared, config.label),
         scaling=config.scaling.to_domain(),
         sleep=config.sleep.to_domain(),
         rollout_rules=config.rollout.to_domain(),
+        constraints=config.placement.to_domain(),
         created_at=work.now,
     )
     service = asked if existing is None else _updated(existing, asked)
+    estate = survey(work, room=service.scaling.min > 0)
+    law = estate.law.of(service)
+    check_label(law, service)
     revision = revision_of(work, owner.id, service.id, request)
     joins, starts = (None, True) if existing is None else _rollout(work.tx, existing, revision)
-    changes = _changes(work.tx, existing, service, revision, starts=starts)
-    needs = Needs(runtime=revision.runtime, resources=revision.resources, limits_egress=revision.egress is not None)
+    placement = placed(work, estate, service, revision)
+    service = replace(service, placement=_placement(existing, service, placement))
+    changes = (
+        *_changes(work.tx, existing, service, revision, starts=starts),
+        *_moves(existing, service, estate.sites),
+    )
     return Plan(
         action=Action.CREATE if existing is None else Action.UPDATE if changes else Action.NONE,
         service=service,
@@ -91,7 +105,8 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
         changes=changes,
         starts=starts,
         joins=joins,
-        placement=place(service.id, needs, tuple(facts(site, work.now) for site in work.tx.sites.all())),
+        placement=placement,
+        opens=opens(law, service.label, estate.places),
         refused=excesses(work, service, runs=revision),
     )
 
@@ -121,10 +136,26 @@ def _updated(existing: ServiceRecord, asked: ServiceRecord) -> ServiceRecord:
         access=asked.access,
         domains=asked.domains,
         label=asked.label,
+        declared=asked.declared,
         scaling=asked.scaling,
         sleep=asked.sleep,
         rollout_rules=asked.rollout_rules,
+        constraints=asked.constraints,
     )
+
+
+def _placement(existing: ServiceRecord | None, service: ServiceRecord, decided: Placement) -> Placement | None:
+    """Where the service is once this is done, its rollout apart. One whose label changed may have lost its place, or
+    won one: what becomes unlawful ends there at once. One that asks for another place gets it."""
+    if existing is None or existing.placement is None:
+        return service.placement
+    if existing.constraints != service.constraints:
+        return decided
+    if existing.label == service.label:
+        return service.placement
+    unlawful = {one.site for one in decided.verdicts if one.rules or one.unmet}
+    stays = existing.placement.chosen and not unlawful.intersection(existing.placement.chosen)
+    return existing.placement if stays else decided
 
 
 def _rollout(tx: Transaction, existing: ServiceRecord, revision: Revision) -> tuple[RolloutRecord | None, bool]:
@@ -154,6 +185,19 @@ def _changes(
     elif last is not None and not last.state.ended and last.revision != revision.id:
         lines += (f"rollout of revision {last.revision} is given up: {revision.id} serves already",)
     return lines
+
+
+def _moves(existing: ServiceRecord | None, service: ServiceRecord, sites: Sequence[SiteRecord]) -> tuple[str, ...]:
+    """The sites that lose the service at once, with the reason, and those that get it back."""
+    if existing is None or existing.placement is None or service.placement is None:
+        return ()
+    before, after = existing.placement.chosen, service.placement.chosen
+    why = {one.site: f"{one.reason} ({one.hint})" for one in service.placement.verdicts}
+    lost = [
+        f"it ends at site {site.name}: {why[site.id]}" for site in sites if site.id in before and site.id not in after
+    ]
+    won = [f"site {site.name} runs it again" for site in sites if site.id in after and site.id not in before]
+    return (*lost, *won)
 
 
 def differences_of(part: str, before: ServiceRecord, after: ServiceRecord) -> tuple[str, ...]:

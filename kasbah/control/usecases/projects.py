@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 
 from kasbah.api.projects import QuotaRequest
 from kasbah.control.store.interface import Cursor
-from kasbah.control.store.records import Project
+from kasbah.control.store.records import Project, TokenRecord
+from kasbah.control.usecases.permit import holds, visible
 from kasbah.control.usecases.quotas import amount, claims, used_in_words
 from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, new_id, project_named
 from kasbah.decide.quotas import Amount, Claim, Kind, exceeds
+from kasbah.domain.access import Action
 from kasbah.domain.ids import ProjectId
 from kasbah.domain.service import name_error
 from kasbah.errors import Conflict, Invalid
@@ -41,9 +43,13 @@ def create_project(work: Work, name: str) -> ProjectSight:
     return ProjectSight(project=made, claims=())
 
 
-def list_projects(work: Work, after: Cursor | None, limit: int) -> tuple[ProjectSight, ...]:
-    """One page of projects."""
-    return tuple(_see(work, one) for one in work.tx.installations.page_of_projects(after, limit))
+def list_projects(work: Work, caller: TokenRecord, after: Cursor | None, limit: int) -> tuple[ProjectSight, ...]:
+    """One page of the projects that the caller may see."""
+
+    def seen(project: Project) -> bool:
+        return holds(work, caller, Action.PROJECT_READ, project.id)
+
+    return tuple(_see(work, one) for one in visible(work.tx.installations.page_of_projects, seen, after, limit))
 
 
 def describe_project(work: Work, name: str) -> ProjectSight:
@@ -90,6 +96,8 @@ def set_quota(work: Work, name: str, request: QuotaRequest) -> ProjectSight:
             code="quota_below_use",
             where=first.kind,
         )
+    limits = ", ".join(f"{kind.value} {limit}" for kind, limit in asked.items())
+    work.journal.detail(limits=limits, forced="yes" if below else None)
     work.tx.installations.save_project(limited)
     return replace(seen, project=limited)
 

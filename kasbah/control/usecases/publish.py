@@ -1,5 +1,7 @@
 """What must each site be? Renders its desired state from the store; a new generation only where it says something new.
 
+A service that was placed and that the law does not allow there any more is left out: its replicas end.
+
 The document is signed over its exact bytes and stored in the transaction that changed what it says, so a site never
 sees half a change, and two changes never share a generation.
 """
@@ -8,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,90 +20,294 @@ from kasbah.api.agent import DESIRED_STATE
 from kasbah.api.sealing import Vault
 from kasbah.api.signing import DESIRED, sign
 from kasbah.control.store.interface import Transaction
-from kasbah.control.store.records import DesiredDocument, Installation, RevisionRecord, ServiceRecord, SiteRecord
+from kasbah.control.store.records import (
+    DesiredDocument,
+    Installation,
+    KeyRecord,
+    RevisionRecord,
+    ServiceRecord,
+    SiteRecord,
+)
+from kasbah.control.usecases.crossing import Crossings, crossings
+from kasbah.control.usecases.law_now import LawNow
+from kasbah.control.usecases.lawful import Places, admissions, label_of, standings, until
 from kasbah.control.usecases.service_keys import callers_keys
-from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import Digest, ProjectId, ServiceId
+from kasbah.decide.standing import Standing
+from kasbah.domain.charter import Signed
+from kasbah.domain.crossing import Forwarded, Lane
+from kasbah.domain.desired import DesiredState, SignedGrant
+from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
+from kasbah.domain.label import Label
+from kasbah.domain.law import Admission, Purpose
+from kasbah.domain.placement import Verdict
 from kasbah.domain.service import Key, Service
+from kasbah.domain.site import FIRST_SITE
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_LABEL = 63
 
 
-def publish(tx: Transaction, key: Ed25519PrivateKey, vault: Vault, base_domain: str, now: datetime) -> set[str]:
-    """Give every site whose desired state changed its next generation; the topics to announce."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What a site is told from now on: the labels of its services, those before, and what the law takes from it."""
+
+    site: SiteRecord
+    epoch: int
+    generation: int
+    contents: Digest
+    labels: Mapping[ServiceId, Label]
+    before: Mapping[ServiceId, Label]
+    refused: Mapping[ServiceId, Admission]
+
+
+@dataclass(slots=True)
+class Reached:
+    """The labels of the services at each site, by what its desired state says: read once, not at each change."""
+
+    known: dict[SiteId, tuple[Digest, Mapping[ServiceId, Label]]] = field(default_factory=dict)
+
+    def by(self, document: DesiredDocument | None) -> Mapping[ServiceId, Label]:
+        """The labels in a document."""
+        if document is None:
+            return {}
+        known = self.known.get(document.site)
+        if known is not None and known[0] == document.contents:
+            return known[1]
+        return {one.id: one.label for one in DESIRED_STATE.validate_json(document.body).services}
+
+
+def publish(
+    tx: Transaction,
+    key: Ed25519PrivateKey,
+    vault: Vault,
+    law: LawNow,
+    base_domain: str,
+    now: datetime,
+    reached: Reached,
+) -> tuple[Publication, ...]:
+    """Give every site whose desired state changed its next generation; those sites."""
     installation = tx.installations.get()
     assert installation is not None, "the installation is made before anything is written"
-    touched = set()
-    for site in tx.sites.all():
-        blank = _render(tx, installation, site, vault, base_domain)
-        contents = Digest("sha256:" + hashlib.sha256(DESIRED_STATE.dump_json(blank)).hexdigest())
+    told = []
+    scene = _scene(tx, installation, vault, law, base_domain, now)
+    for site in scene.sites:
+        blank = _render(scene, site)
+        contents = _contents(blank)
         last = tx.sites.desired(site.id)
         if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
             continue
-        generation = last.generation + 1 if last is not None and last.epoch == installation.epoch else 1
-        body = DESIRED_STATE.dump_json(replace(blank, generation=generation, issued_at=now))
-        tx.sites.save_desired(
-            DesiredDocument(
-                site=site.id,
+        generation = _write(tx, key, blank, last, now)
+        labels, before = {one.id: one.label for one in blank.services}, reached.by(last)
+        told.append(
+            Publication(
+                site=site,
                 epoch=installation.epoch,
                 generation=generation,
                 contents=contents,
-                body=body,
-                signature=sign(key, DESIRED, body),
+                labels=labels,
+                before=before,
+                refused=_refused(tx, law, scene.there(site), before.keys() - labels.keys()),
             )
         )
-        touched.add(f"desired/{site.id}")
-    return touched
+        reached.known[site.id] = (contents, labels)
+    return tuple(told)
 
 
-def _render(
-    tx: Transaction, installation: Installation, site: SiteRecord, vault: Vault, base_domain: str
-) -> DesiredState:
-    """The site's desired state without its place in history."""
-    projects = {project.id: project.name for project in tx.installations.projects()}
-    revisions: dict[ServiceId, list[RevisionRecord]] = defaultdict(list)
-    for revision in tx.revisions.all():
-        revisions[revision.service].append(revision)
-    services = tx.services.all()
-    here = [one for one in services if one.placement is not None and site.id in one.placement.chosen]
-    return DesiredState(
+def clear(tx: Transaction, key: Ed25519PrivateKey, site: SiteRecord, base_domain: str, now: datetime) -> str:
+    """Tell a site that was removed to run nothing: the last that it is told. The topic to announce."""
+    installation = tx.installations.get()
+    assert installation is not None, "the installation is made before anything is written"
+    blank = DesiredState(
         installation=installation.id,
         epoch=installation.epoch,
         generation=0,
         site=site.id,
         issued_at=NEVER,
         base_domain=base_domain,
-        services=tuple(_service(one, revisions[one.id], projects, base_domain) for one in here),
-        keys=(
-            *(Key(id=one.id, project=one.project, sha256=one.sha256, services=one.services) for one in tx.keys.all()),
-            *callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()}),
-        ),
+    )
+    _write(tx, key, blank, tx.sites.desired(site.id), now)
+    return f"desired/{site.id}"
+
+
+def _write(
+    tx: Transaction, key: Ed25519PrivateKey, blank: DesiredState, last: DesiredDocument | None, now: datetime
+) -> int:
+    """Give a site its next generation."""
+    generation = last.generation + 1 if last is not None and last.epoch == blank.epoch else 1
+    body = DESIRED_STATE.dump_json(replace(blank, generation=generation, issued_at=now))
+    tx.sites.save_desired(
+        DesiredDocument(
+            site=blank.site,
+            epoch=blank.epoch,
+            generation=generation,
+            contents=_contents(blank),
+            body=body,
+            signature=sign(key, DESIRED, body),
+        )
+    )
+    return generation
+
+
+def _contents(blank: DesiredState) -> Digest:
+    return Digest("sha256:" + hashlib.sha256(DESIRED_STATE.dump_json(blank)).hexdigest())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """What every site's desired state is made from, looked at once. Services have the labels that their data has now;
+    `projects` are names."""
+
+    installation: Installation
+    law: LawNow
+    base_domain: str
+    sites: tuple[SiteRecord, ...]
+    standings: Mapping[SiteId, Standing]
+    services: tuple[ServiceRecord, ...]
+    revisions: Mapping[ServiceId, Sequence[RevisionRecord]]
+    projects: Mapping[ProjectId, str]
+    across: Crossings
+    keys: tuple[Key, ...]
+    grants: tuple[SignedGrant, ...]
+
+    def there(self, site: SiteRecord) -> Places:
+        """This site alone, as the law sees it."""
+        return {site.id: self.standings[site.id].place}
+
+
+def _scene(
+    tx: Transaction, installation: Installation, vault: Vault, law: LawNow, base_domain: str, now: datetime
+) -> _Scene:
+    revisions: dict[ServiceId, list[RevisionRecord]] = defaultdict(list)
+    for revision in tx.revisions.all():
+        revisions[revision.service].append(revision)
+    sites, services = tx.sites.all(), tuple(_labelled(law, one) for one in tx.services.all())
+    here = standings(sites, now)
+    callers = callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()})
+    return _Scene(
+        installation=installation,
+        law=law,
+        base_domain=base_domain,
+        sites=sites,
+        standings=here,
+        services=services,
+        revisions=revisions,
+        projects={project.id: project.name for project in tx.installations.projects()},
+        across=crossings(installation.id, sites, services, law, {site: one.place for site, one in here.items()}),
+        keys=(*(_key(one) for one in tx.keys.all() if one.opens(now)), *callers),
+        grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in tx.grants.live(now)),
     )
 
 
-def _service(
-    record: ServiceRecord, revisions: Sequence[RevisionRecord], projects: Mapping[ProjectId, str], base_domain: str
-) -> Service:
+def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
+    """The site's desired state without its place in history."""
+    law, across, there = scene.law, scene.across, scene.there(site)
+    lanes = across.lanes(site.id)
+    known = [one for one in scene.services if one.id in lanes]
+    here = [one for one in known if site.id in across.decisions[one.id].serving]
+    elsewhere = [one for one in known if site.id not in across.decisions[one.id].serving]
+    peers = across.met(tuple(lanes.values()))
+    ends = (scene.standings[site.id].until, *(until(law, one, there) for one in here))
+    return DesiredState(
+        installation=scene.installation.id,
+        epoch=scene.installation.epoch,
+        generation=0,
+        site=site.id,
+        issued_at=NEVER,
+        valid_until=min((one for one in ends if one is not None), default=None),
+        base_domain=scene.base_domain,
+        services=tuple(_service(scene, one, lanes[one.id]) for one in here),
+        keys=scene.keys,
+        standby=_standby(scene, [one for one in scene.services if _may_follow(one, site, law, there)]),
+        site_name=site.name,
+        peers=peers,
+        lanes=tuple({one.id: one for one in lanes.values()}.values()),
+        forwarded=tuple(_forwarded(scene, one, lanes[one.id]) for one in elsewhere),
+        charters=_charters(scene.sites, site, {peer.site for peer in peers}),
+        lawbook=law.version_at(site.id),
+        grants=scene.grants,
+    )
+
+
+def _charters(sites: Sequence[SiteRecord], site: SiteRecord, peers: Collection[SiteId]) -> tuple[Signed, ...]:
+    """What the owner signed of this site, of those that it meets, and of the first one, which says where home is."""
+    named = [one for one in sites if one.id == site.id or one.id in peers or one.name == FIRST_SITE]
+    return tuple(one.signed for one in named if one.signed is not None)
+
+
+def _standby(scene: _Scene, services: Sequence[ServiceRecord]) -> tuple[Digest, ...]:
+    """What these services are built from."""
+    used = (one for kept in services for one in scene.revisions[kept.id] if one.id in kept.in_use)
+    return tuple(sorted({one.contents.source for one in used}))
+
+
+def _may_follow(service: ServiceRecord, site: SiteRecord, law: LawNow, there: Places) -> bool:
+    """Whether the site may have to take the service over, and so keeps what it is built from."""
+    verdicts = service.placement.verdicts if service.placement is not None else ()
+    possible = any(one.site == site.id and one.verdict is Verdict.POSSIBLE for one in verdicts)
+    return possible and admissions(law.of(service), label_of(law, service), there, Purpose.BUILD)[site.id].allowed
+
+
+def _key(record: KeyRecord) -> Key:
+    return Key(
+        id=record.id,
+        project=record.project,
+        sha256=record.sha256,
+        services=record.services,
+        max_level=record.max_level,
+        expires_at=record.expires_at,
+    )
+
+
+def _refused(tx: Transaction, law: LawNow, there: Places, gone: Iterable[ServiceId]) -> dict[ServiceId, Admission]:
+    """Of the services that leave a site, those that the law keeps from it, with its answer."""
+    left = [one for one in map(tx.services.get, gone) if one is not None and one.deleted_at is None]
+    answers = {one.id: admissions(law.of(one), label_of(law, one), there) for one in left}
+    found = {service: answer for service, by_site in answers.items() for answer in by_site.values()}
+    return {service: answer for service, answer in found.items() if not answer.allowed}
+
+
+def _labelled(law: LawNow, record: ServiceRecord) -> ServiceRecord:
+    """The service with the label that its data has now. Of thousands, most have the one that is written."""
+    label = label_of(law, record)
+    return record if label is record.label else replace(record, label=label)
+
+
+def _service(scene: _Scene, record: ServiceRecord, lane: Lane) -> Service:
     """A service as a site is asked to run it: with the revision under trial, those that serve, and those that did."""
     wanted = record.in_use
     return Service(
         id=record.id,
         project=record.project,
         name=record.name,
-        hosts=(
-            host(record.name, projects[record.project], base_domain),
-            *(domain for domain in record.domains if not is_below(domain, base_domain)),
-        ),
+        hosts=_hosts(scene, record),
         access=record.access,
         label=record.label,
         scaling=record.scaling,
         sleep=record.sleep,
-        revisions=tuple(one.contents for one in revisions if one.proven or one.id in wanted),
+        revisions=tuple(one.contents for one in scene.revisions[record.id] if one.proven or one.id in wanted),
         shares=record.shares,
         trial=record.trial,
         order=record.order,
+        lane=lane.id,
     )
+
+
+def _forwarded(scene: _Scene, record: ServiceRecord, lane: Lane) -> Forwarded:
+    """A service that runs elsewhere, as this site takes requests for it."""
+    return Forwarded(
+        id=record.id,
+        project=record.project,
+        name=record.name,
+        hosts=_hosts(scene, record),
+        access=record.access,
+        revisions=tuple(share.revision for share in record.shares),
+        lane=lane.id,
+    )
+
+
+def _hosts(scene: _Scene, record: ServiceRecord) -> tuple[str, ...]:
+    own = (domain for domain in record.domains if not is_below(domain, scene.base_domain))
+    return (host(record.name, scene.projects[record.project], scene.base_domain), *own)
 
 
 def host(name: str, project: str, base_domain: str) -> str:

@@ -81,7 +81,16 @@ def _claim(
         cpu=None if None in cpus else max((one for one in cpus if one is not None), default=0.0),
         memory=None if None in memories else max((one for one in memories if one is not None), default=0),
         sources=frozenset((one.source, one.source_size) for one in contents.values()),
+        volumes=_volumes(contents.values()),
     )
+
+
+def _volumes(kept: Iterable[Revision]) -> int:
+    """The bytes of the volumes of these revisions: they share those of one name."""
+    sizes: dict[str, int] = {}
+    for volume in (one for revision in kept for one in revision.volumes):
+        sizes[volume.name] = max(volume.size, sizes.get(volume.name, 0))
+    return sum(sizes.values())
 
 
 def _shared(service: ServiceRecord) -> set[RevisionId]:
@@ -125,7 +134,8 @@ def hint(project: Project, excess: Excess) -> str:
         case Kind.SERVICES:
             return f"delete a service, or {raise_it}"
         case Kind.DISK:
-            return f"drop older revisions (kasbah gc --keep 1), leave files out of the source, or {raise_it}"
+            less = "drop older revisions (kasbah gc --keep 1), leave files out of the source, make volumes smaller"
+            return f"{less}, or {raise_it}"
 
 
 def who(excess: Excess) -> str:

@@ -31,10 +31,16 @@ def report_status(office: Office, site: SiteRecord, status: SiteStatus, *, mark:
     with office.read() as work:
         news = _news(work, site, status)
     if news:
-        with office.note() as work:
+        moved = _reached(site.report) != _reached(status)
+        with office.write() if moved else office.note() as work:  # where others dial it is in their desired states
             _take(work, site.id, status)
     if mark:
         office.marks[site.id] = mark
+
+
+def _reached(status: SiteStatus | None) -> tuple[str, bool]:
+    """How other sites send to this one."""
+    return ("", False) if status is None else (status.peers_address, status.tunnel)
 
 
 def still_so(office: Office, site: SiteRecord, mark: str) -> None:
@@ -43,8 +49,14 @@ def still_so(office: Office, site: SiteRecord, mark: str) -> None:
         raise Conflict("that report is not the last one known here", code="status_unknown", hint="send it whole")
     if site.seen_at is None or office.clock.now() - site.seen_at > FRESH:
         with office.note() as work:
-            record = next(one for one in work.tx.sites.all() if one.id == site.id)
+            record = _known(work, site.id)
             work.tx.sites.save(replace(record, seen_at=work.now))
+
+
+def _known(work: Work, site: SiteId) -> SiteRecord:
+    record = work.tx.sites.get(site)
+    assert record is not None, "it was authenticated just now"
+    return record
 
 
 def _news(work: Work, site: SiteRecord, status: SiteStatus) -> bool:
@@ -64,7 +76,7 @@ def _differences(work: Work, site: SiteId, status: SiteStatus) -> tuple[Differen
 
 
 def _take(work: Work, site: SiteId, status: SiteStatus) -> None:
-    record = next(one for one in work.tx.sites.all() if one.id == site)
+    record = _known(work, site)
     changed: list[ServiceId] = []
     for difference in _differences(work, site, status):
         work.tx.reports.save(site, difference)

@@ -45,6 +45,7 @@ def revision_of(work: Work, project: ProjectId, service: ServiceId, request: Dep
             deadlines=Deadlines(**{name: getattr(config.deadlines, name) for name in Deadlines.__dataclass_fields__}),
             calls=tuple(sorted(set(config.calls))),
             egress=config.egress,
+            volumes=tuple(one.to_domain() for one in sorted(config.volumes, key=lambda one: one.name)),
         )
     )
 

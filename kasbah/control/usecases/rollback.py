@@ -35,6 +35,7 @@ def rollback(work: Work, project: str, name: str, *, to: str | None, expected_ve
             hint=f"`kasbah describe {name}` lists its revisions: name another with --to",
             code="already_serving",
         )
+    work.journal.detail(service=service.id, revision=target.id)
     allow(work, service, runs=target.contents)
     return begin_rollout(work, service, target.id, rules=AT_ONCE, cause=Cause.ROLLBACK)
 

@@ -8,6 +8,7 @@ from kasbah.api.public import ScaleRequest
 from kasbah.control.store.records import ServiceRecord
 from kasbah.control.usecases.quotas import allow
 from kasbah.control.usecases.work import Work, check_version, save_service, service_named
+from kasbah.domain.revision import Revision
 from kasbah.errors import Invalid
 
 
@@ -29,19 +30,25 @@ def scale(work: Work, project: str, name: str, request: ScaleRequest) -> Service
             where="min" if request.min is not None else "max",
             hint="give both bounds, min not above max",
         )
-    port = _fixed_port(work, service)
-    if port is not None and new.max > 1:
+    alone = _alone(work, service)
+    if alone is not None and new.max > 1:
+        port = alone.port
         raise Invalid(
-            f"{name} listens on the fixed port {port}, so only one replica can run",
+            f"{name} listens on the fixed port {port}, so only one replica can run"
+            if port is not None
+            else f"{name} has a volume ({alone.volumes[0].name}), which is one replica's at a time",
             where="max",
-            hint="remove port from kasbah.yaml, listen on PORT, and deploy again",
+            hint="remove port from kasbah.yaml, listen on PORT, and deploy again"
+            if port is not None
+            else "keep what all replicas share in a database, remove the volume from kasbah.yaml, and deploy again",
         )
     scaled = replace(service, scaling=new)
+    work.journal.detail(service=service.id, min=new.min, max=new.max)
     allow(work, scaled)
     return save_service(work, scaled)
 
 
-def _fixed_port(work: Work, service: ServiceRecord) -> int | None:
-    """The port that a revision with traffic or under trial insists on."""
-    ports = (one.contents.port for one in work.tx.revisions.of(service.id) if one.id in service.in_use)
-    return next((port for port in ports if port is not None), None)
+def _alone(work: Work, service: ServiceRecord) -> Revision | None:
+    """A revision with traffic or under trial that insists on being run once."""
+    used = (one.contents for one in work.tx.revisions.of(service.id) if one.id in service.in_use)
+    return next((one for one in used if one.alone), None)

@@ -46,6 +46,7 @@ def set_secret(work: Work, project: str, name: str, encoded: str) -> SecretRecor
         created_at=known.created_at if known else work.now,
         changed_at=work.now,
     )
+    work.journal.detail(secret=made.id, version=made.version)
     sealed = work.vault.seal(value, _context(made.id, made.version))
     work.tx.secrets.put(
         made,
@@ -79,6 +80,7 @@ def delete_secret(work: Work, project: str, name: str) -> None:
             hint="deploy what uses it without it, or delete that first",
             code="secret_used",
         )
+    work.journal.detail(secret=found.id)
     work.tx.secrets.put(replace(found, deleted_at=work.now))
 
 

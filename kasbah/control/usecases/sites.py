@@ -1,12 +1,12 @@
-"""What is known of the sites: who is there, what each can do, and how it is reached."""
+"""Which site is meant, and whether it is there."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from kasbah.control.store.records import SiteRecord
-from kasbah.decide.placement import SiteFacts
-from kasbah.domain.site import ENFORCED
+from kasbah.control.usecases.work import Work
+from kasbah.errors import NotFound
 
 SILENCE = timedelta(seconds=10)
 """A site that has not reported for longer is not connected."""
@@ -17,16 +17,9 @@ def connected(site: SiteRecord, now: datetime) -> bool:
     return site.seen_at is not None and now - site.seen_at <= SILENCE
 
 
-def facts(site: SiteRecord, now: datetime) -> SiteFacts:
-    """The site as placement sees it."""
-    report = site.report
-    return SiteFacts(
-        site=site.id,
-        name=site.name,
-        seen=report is not None,
-        connected=connected(site, now),
-        runtimes=report.runtimes if report else (),
-        cpus=report.cpus if report else 0.0,
-        memory=report.memory if report else 0,
-        keeps_egress=report is not None and report.isolation.egress == ENFORCED,
-    )
+def site_named(work: Work, name: str) -> SiteRecord:
+    """The site with this name, or NotFound."""
+    found = work.tx.sites.find(name)
+    if found is None:
+        raise NotFound(f"there is no site {name!r}", hint="`kasbah sites list` lists them", code="site_not_found")
+    return found

@@ -30,5 +30,6 @@ def _order(work: Work, project: str, name: str, command: Command) -> ServiceReco
             hint=f"deploy it first, or see why it does not start: kasbah describe {name}",
             code="not_serving",
         )
+    work.journal.detail(service=service.id, order=command.value)
     number = service.order.number + 1 if service.order else 1
     return save_service(work, replace(service, order=Order(number=number, command=command)))

@@ -23,6 +23,8 @@ def set_traffic(work: Work, project: str, name: str, request: TrafficRequest) ->
     chosen = [(revision_named(work, service, one.revision), one.percent) for one in request.shares]
     _check(service, chosen)
     shares = tuple(Share(revision=revision.id, percent=percent) for revision, percent in chosen)
+    told = ", ".join(f"{share.revision} {share.percent}%" for share in shares)
+    work.journal.detail(service=service.id, shares=told)
     service = supersede(work, service, by="traffic was set by hand")
     if service.shares == shares:
         return service
@@ -51,10 +53,15 @@ def _check(service: ServiceRecord, chosen: list[tuple[RevisionRecord, int]]) -> 
                 hint=f"deploy it; `kasbah describe {service.name}` says how far it has come",
                 code="not_proven",
             )
-    port = next((revision.contents.port for revision, _ in chosen if revision.contents.port is not None), None)
-    if port is not None and len(chosen) > 1:
+    alone = next((revision.contents for revision, _ in chosen if revision.contents.alone), None)
+    if alone is not None and len(chosen) > 1:
+        port = alone.port
         raise Invalid(
-            f"port {port} is fixed, so only one revision can run",
+            f"port {port} is fixed, so only one revision can run"
+            if port is not None
+            else f"its volume {alone.volumes[0].name} is one replica's at a time, so only one revision can run",
             where="shares",
-            hint="remove port from kasbah.yaml, listen on PORT, and deploy again",
+            hint="remove port from kasbah.yaml, listen on PORT, and deploy again"
+            if port is not None
+            else "give all of the traffic to one revision",
         )

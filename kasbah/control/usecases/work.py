@@ -1,7 +1,8 @@
 """What every use case works with: the store, the time, the installation's own settings and key.
 
-A write's transaction ends with the sites' desired states rendered anew and, once committed, with an announcement of
-what it touched. So no use case can change a service and forget to tell a site or a watcher.
+A write's transaction ends with the sites' desired states rendered anew, with the entries of the audit log that tell of
+it and, once committed, with an announcement of what it touched. So no use case can change a service and forget to tell
+a site or a watcher.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kasbah.api.sealing import Vault
 from kasbah.clock import Clock
-from kasbah.control.changes import Changes
+from kasbah.control.changes import MOVES, Changes
 from kasbah.control.store.interface import Store, Transaction
 from kasbah.control.store.records import Project, RevisionRecord, ServiceRecord
-from kasbah.control.usecases.publish import publish
-from kasbah.domain.ids import RolloutId, ServiceId, SiteId, make_id
+from kasbah.control.usecases.decisions import tell_published
+from kasbah.control.usecases.journal import Journal, Said
+from kasbah.control.usecases.law_now import LawNow, Library
+from kasbah.control.usecases.publish import Reached, publish
+from kasbah.decide.access import Permissions
+from kasbah.domain.ids import RolloutId, ServiceId, SiteId, TokenId, make_id
 from kasbah.errors import Conflict, NotFound
 from kasbah.settings import Limits
 
@@ -38,18 +43,39 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One transaction, at one moment. `touched` collects the topics to announce once it is committed."""
+    """One transaction, at one moment. `touched` collects the topics to announce once it is committed, `journal` what is
+    told of it in the audit log."""
 
     tx: Transaction
     now: datetime
     rules: Rules
     key: Ed25519PrivateKey
     vault: Vault
+    reached: Reached
+    library: Library
+    access: Permissions
     touched: set[str] = field(default_factory=set)
+    journal: Journal = field(default_factory=Journal)
+
+    @property
+    def law(self) -> LawNow:
+        """The law as this transaction sees it: read anew each time, so that a change is seen at once, another
+        process's too."""
+        return self.library.now(self.tx, self.now)
 
     def publish(self) -> None:
         """Render every site's desired state."""
-        self.touched.update(publish(self.tx, self.key, self.vault, self.rules.base_domain, self.now))
+        told = publish(self.tx, self.key, self.vault, self.law, self.rules.base_domain, self.now, self.reached)
+        for one in told:
+            self.touched.add(f"desired/{one.site.id}")
+            tell_published(self.journal, one)
+
+
+@dataclass(slots=True)
+class Grown:
+    """How many entries the audit log has, as far as this process knows; None before it has written any."""
+
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,32 +87,59 @@ class Office:
     rules: Rules
     key: Ed25519PrivateKey
     vault: Vault
+    library: Library
+    access: Permissions
     changes: Changes
     marks: dict[SiteId, str] = field(default_factory=dict)
     """By site, the mark of the report taken last in this process."""
+    reached: Reached = field(default_factory=Reached)
+    grown: Grown = field(default_factory=Grown)
 
     @contextmanager
     def read(self) -> Iterator[Work]:
         """Work that changes nothing."""
         with self.store.read() as tx:
-            yield Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key, vault=self.vault)
+            yield self._work(tx)
 
     @contextmanager
     def write(self) -> Iterator[Work]:
         """Work that is committed, published and announced when its block ends."""
         with self.store.write() as tx:
-            work = Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key, vault=self.vault)
+            work = self._work(tx)
             yield work
             work.publish()
-        self.changes.announce(work.touched)
+            size = work.journal.write(tx, work.now)
+        self._committed(work, size)
 
     @contextmanager
     def note(self) -> Iterator[Work]:
         """Work that notes what was seen and changes nothing that was asked: committed and announced, not published."""
         with self.store.write() as tx:
-            work = Work(tx=tx, now=self.clock.now(), rules=self.rules, key=self.key, vault=self.vault)
+            work = self._work(tx)
             yield work
+            size = work.journal.write(tx, work.now)
+        self._committed(work, size)
+
+    def log(self, said: Said) -> None:
+        """An entry of the audit log about what was not done."""
+        with self.note() as work:
+            work.journal.call = said
+
+    def _committed(self, work: Work, size: int | None) -> None:
+        self.grown.size = self.grown.size if size is None else size
         self.changes.announce(work.touched)
+
+    def _work(self, tx: Transaction) -> Work:
+        return Work(
+            tx=tx,
+            now=self.clock.now(),
+            rules=self.rules,
+            key=self.key,
+            vault=self.vault,
+            reached=self.reached,
+            library=self.library,
+            access=self.access,
+        )
 
 
 def new_id(kind: str) -> str:
@@ -99,11 +152,26 @@ def project_named(tx: Transaction, name: str) -> Project:
     for project in tx.installations.projects():
         if project.name == name:
             return project
-    raise NotFound(
+    raise unknown_project(name)
+
+
+def unknown_project(name: str) -> NotFound:
+    """There is none, or the caller may not know that there is."""
+    return NotFound(
         f"there is no project {name!r}",
         hint=f"`kasbah projects list` lists them; whoever names none means {DEFAULT_PROJECT!r}",
         code="project_not_found",
     )
+
+
+def unknown_rollout(rollout: str) -> NotFound:
+    """There is none, or the caller may not know that there is."""
+    return NotFound(f"there is no rollout {rollout!r}", hint="a service's last rollout is in `kasbah describe NAME`")
+
+
+def unknown_token(token: str) -> NotFound:
+    """There is none, or the caller may not know that there is."""
+    return NotFound(f"there is no token {token!r}", hint="list the tokens first")
 
 
 def service_named(work: Work, project: str, name: str) -> ServiceRecord:
@@ -147,6 +215,8 @@ def save_service(work: Work, service: ServiceRecord) -> ServiceRecord:
     saved = replace(service, version=service.version + 1)
     work.tx.services.save(saved)
     work.touched.add(service_topic(service.id))
+    if service.placement is not None and service.placement.moving:
+        work.touched.add(MOVES)
     return saved
 
 
@@ -158,3 +228,8 @@ def service_topic(service: ServiceId) -> str:
 def rollout_topic(rollout: RolloutId) -> str:
     """What is announced when a rollout changed."""
     return f"rollout/{rollout}"
+
+
+def token_topic(token: TokenId) -> str:
+    """What is announced when a token is worth nothing any more: those who wait under it are let go."""
+    return f"token/{token}"

@@ -7,17 +7,21 @@ bytes, depth and nodes, aliases included.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 LARGEST_FILE = 1_000_000
 MOST_NODES = 20_000
 DEEPEST = 40
+LONGEST_NUMBER = 100
+"""Characters of a number. Python refuses to read or write out one of thousands."""
 
 Path = tuple[str | int, ...]
 
@@ -68,7 +72,11 @@ def read(raw: bytes, *, as_written: Callable[[Path], bool]) -> Lines:
         lines.problems.append(Problem(line, "", "the file is not UTF-8 text: save it as UTF-8"))
         return lines
     try:
-        node = YAML(pure=True).compose(text)
+        yaml = YAML(pure=True)
+        yaml.Composer = _Counting
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an anchor used twice, once for each time it is
+            node = yaml.compose(text)
         if node is not None:
             lines.data = _Builder(lines, as_written).build(node, ())
     except _TooMuch as error:
@@ -76,12 +84,24 @@ def read(raw: bytes, *, as_written: Callable[[Path], bool]) -> Lines:
     except MarkedYAMLError as error:
         lines.problems.append(_syntax(error))
     except (YAMLError, ValueError, RecursionError) as error:
-        lines.problems.append(Problem(1, "", f"this is not YAML: {str(error).splitlines()[0]}"))
+        lines.problems.append(Problem(1, "", f"this is not YAML: {str(error).partition(chr(10))[0]}"))
     return lines
 
 
 class _TooMuch(ValueError):
     """More nodes, or deeper ones, than any file of ours needs."""
+
+
+class _Counting(Composer):
+    """Gives up at the same number of nodes: composing a megabyte of them would take half a minute."""
+
+    _composed = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._composed += 1
+        if self._composed > MOST_NODES:
+            raise _TooMuch("the file holds too many values")
+        return super().compose_node(parent, index)
 
 
 class _Builder:
@@ -157,9 +177,16 @@ class _Builder:
             )
             return text
         cleaned = text.replace("_", "")
-        return (
-            int(cleaned, 0) if kind == "int" else float(cleaned.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        )
+        try:
+            if len(text) > LONGEST_NUMBER:
+                raise ValueError("longer than any number of ours")
+            if kind == "int":
+                return int(cleaned, 0)
+            return float(cleaned.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        except ValueError:
+            shown = f"{text[:40]}..." if len(text) > LONGEST_NUMBER else repr(text)
+            self._lines.problems.append(self._lines.problem(path, f"{shown} is no number that can be read"))
+            return text
 
 
 def _syntax(error: MarkedYAMLError) -> Problem:

@@ -1,0 +1,186 @@
+"""The site's own word on a desired state: what the owner signed, as this site has seen it, kept beside the ledger.
+
+DATA/agent/ledger/word.json   charters by site, the newest lawbook, and the highest label seen of each service
+
+Versions only grow: an older charter or lawbook is not taken, however well it is signed. What the owner did not sign is
+not there. A site that pins no owner (one that was made before there were owners) has no word of its own, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import TypeAdapter
+
+from kasbah.agent.files import replace_whole
+from kasbah.api.agent import Identity
+from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, verify_document
+from kasbah.api.signing import parse_public
+from kasbah.clock import Clock
+from kasbah.decide.admission import Admissions
+from kasbah.decide.grants import in_force
+from kasbah.decide.last_word import Word, accept, changes_at, floors
+from kasbah.domain.charter import Charter, Lawbook, Signed
+from kasbah.domain.desired import DesiredState
+from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
+from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.label import Label
+from kasbah.domain.site import FIRST_SITE
+from kasbah.errors import Denied, Invalid, KasbahError
+from kasbah.packs import law_of
+
+log = structlog.get_logger()
+
+FLOORS = TypeAdapter(dict[ServiceId, Label])
+NO_OWNER = "this site pins no owner's key: it cannot hold what it is told against what the owner signed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What was accepted of a desired state, which holds `until` then (None: until something new is said)."""
+
+    told: DesiredState
+    accepted: DesiredState
+    until: datetime | None
+
+
+class LastWord:
+    """See the module. `refused` is by service, by name, why this site does not serve it."""
+
+    def __init__(self, file: Path, clock: Clock) -> None:
+        self.refused: dict[str, str] = {}
+        self._file = file
+        self._clock = clock
+        self._heard_at: datetime | None = None
+        self._charters: dict[SiteId, tuple[Charter, Signed]] = {}
+        self._lawbook: tuple[Lawbook, Signed] | None = None
+        self._law: Admissions | None = None
+        self._floors: dict[ServiceId, Label] = {}
+        self._read = False
+        self._last: Answer | None = None
+
+    @property
+    def law_version(self) -> int:
+        """That of the lawbook it holds; 0: none."""
+        return self._lawbook[0].version if self._lawbook is not None else 0
+
+    def heard(self) -> None:
+        """The control plane has answered just now."""
+        self._heard_at = self._clock.now()
+
+    def judge(self, identity: Identity, told: DesiredState) -> DesiredState:
+        """What of it this site acts on now."""
+        now = self._clock.now()
+        if not identity.owner_key:
+            return told
+        if (last := self._last) is not None and last.told is told and (last.until is None or now < last.until):
+            return last.accepted
+        owner = parse_public(identity.owner_key)
+        self._load(owner)
+        self._take(owner, identity, told)
+        word = self._word(owner, identity, told)
+        said = accept(told, word, now)
+        self._last = Answer(told=told, accepted=said.desired, until=changes_at(word, now))
+        for name, why in said.refused.items():
+            if self.refused.get(name) != why:
+                log.warning("this site refuses a service", service=name, reason=why)
+        self.refused = dict(said.refused)
+        return said.desired
+
+    def take_law(self, identity: Identity, signed: Signed) -> None:
+        """Take a lawbook. Raises Denied where the owner did not sign it for this installation, or it is not later than
+        the one that is held; Invalid where it is not sound."""
+        owner = parse_public(identity.owner_key)
+        self._load(owner)
+        lawbook = verify_document(owner, LAWBOOK, signed, Lawbook)
+        if lawbook.installation != identity.installation or lawbook.version <= self.law_version:
+            raise Denied(f"lawbook {lawbook.version} is of another installation, or older than {self.law_version}")
+        self._hold(lawbook, signed)
+        self._last = None
+        self._write()
+
+    def notes(self, identity: Identity | None) -> tuple[str, ...]:
+        """What the site's owner should look after."""
+        own = () if identity is None or identity.owner_key else (NO_OWNER,)
+        return (*own, *(f"{name} is refused here: {why}" for name, why in sorted(self.refused.items())))
+
+    def _hold(self, lawbook: Lawbook, signed: Signed) -> None:
+        self._law, self._lawbook = Admissions(law=law_of(lawbook.packs)), (lawbook, signed)
+
+    def _take(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState) -> None:
+        """Take the charters that are later than those held, and remember the labels."""
+        changed = False
+        for signed in told.charters:
+            try:
+                charter = verify_document(owner, CHARTER, signed, Charter)
+            except KasbahError as error:
+                log.warning("a charter is not taken", reason=error.message)
+                continue
+            held = self._charters.get(charter.site)
+            if charter.installation == identity.installation and (held is None or charter.version > held[0].version):
+                self._charters[charter.site] = (charter, signed)
+                changed = True
+        seen = floors(told, self._floors)
+        if changed or seen != self._floors:
+            self._floors = seen
+            self._write()
+
+    def _word(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState) -> Word:
+        charters = {site: charter for site, (charter, _) in self._charters.items()}
+        lawbook = self._lawbook[0] if self._lawbook is not None else None
+        first = next((one.facts.country for one in charters.values() if one.name == FIRST_SITE), None)
+        granted = [found for one in told.grants if (found := _grant(owner, one.kind, one.signed)) is not None]
+        ours = [one for one in granted if one.installation == identity.installation]
+        return Word(
+            charters=charters,
+            law=self._law,
+            home=(lawbook.home if lawbook is not None else None) or (None if first is None else first.value),
+            grants=in_force(ours, self._clock.now()),
+            floors=self._floors,
+            stale_after=lawbook.stale_after if lawbook is not None else {},
+            heard_at=told.issued_at if self._heard_at is None else max(self._heard_at, told.issued_at),
+        )
+
+    def _load(self, owner: Ed25519PublicKey) -> None:
+        """What was held when the agent ended, as far as the owner signed it."""
+        if self._read:
+            return
+        self._read = True
+        try:
+            kept: dict[str, Any] = json.loads(self._file.read_text())
+            self._floors = FLOORS.validate_python(kept["floors"])
+            for one in kept["charters"]:
+                signed = Signed(**one)
+                charter = verify_document(owner, CHARTER, signed, Charter)
+                self._charters[charter.site] = (charter, signed)
+            if kept["lawbook"] is not None:
+                signed = Signed(**kept["lawbook"])
+                self._hold(verify_document(owner, LAWBOOK, signed, Lawbook), signed)
+        except FileNotFoundError:
+            return
+        except (ValueError, KeyError, TypeError, Denied, Invalid) as error:
+            log.warning("what the owner signed is not held any more", file=str(self._file), reason=str(error))
+
+    def _write(self) -> None:
+        kept = {
+            "floors": FLOORS.dump_python(self._floors, mode="json"),
+            "charters": [asdict(signed) for _, signed in self._charters.values()],
+            "lawbook": asdict(self._lawbook[1]) if self._lawbook is not None else None,
+        }
+        replace_whole(self._file, json.dumps(kept))
+
+
+def _grant(owner: Ed25519PublicKey, kind: GrantKind, signed: Signed) -> Grant | None:
+    """What was granted; None where the owner did not sign it."""
+    try:
+        if kind is GrantKind.APPROVAL:
+            return verify_document(owner, APPROVAL, signed, Approval)
+        return verify_document(owner, DECLASSIFICATION, signed, Declassification)
+    except KasbahError:
+        return None

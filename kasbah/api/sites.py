@@ -1,0 +1,71 @@
+"""Sites as the API shows and takes them: what their owner says of them, and what they report."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import Field
+
+from kasbah.api.shape import Shape
+from kasbah.domain.site import SiteKind, SiteState
+
+
+class FactView(Shape):
+    """A fact about a site, as its owner said it."""
+
+    name: str
+    value: str = Field(description="What was said, as people write it.")
+    source: str = Field(description="Who says so.")
+    since: date
+    until: date | None = Field(description="The last day it holds; none where it holds until somebody says otherwise.")
+    holds: bool = Field(description="Whether it holds today: one that does not is not known.")
+
+
+class SiteView(Shape):
+    """A site: what its owner says of it, and what it reports of itself."""
+
+    id: str
+    name: str
+    kind: SiteKind
+    country: str | None
+    state: SiteState
+    version: int = Field(description="Of what its owner says of it.")
+    signed: bool = Field(description="Whether the owner of the installation has signed it.")
+    facts: list[FactView]
+    connected: bool
+    seen_at: datetime | None
+    gateway: str
+    gateway_error: str
+    tls: str = Field(description="Where the gateway speaks TLS; empty where it does not.")
+    tls_names: list[str] = Field(description="The hosts it has certificates for.")
+    notes: list[str] = Field(description="What the site's owner should look after.")
+    isolation: list[str]
+    isolation_missing: dict[str, str]
+    egress: str
+    cpus: float
+    memory: int
+    runtimes: list[str]
+    epoch: int
+    desired_generation: int
+    applied_generation: int
+
+
+class CharterRequest(Shape):
+    """What the owner of the installation says of a site, as it was signed: the exact text, and the signature."""
+
+    document: str = Field(max_length=1_000_000)
+    signature: str = Field(max_length=200)
+
+
+class CharterAnswer(Shape):
+    """A site as it is declared now, and whether that is news."""
+
+    outcome: Literal["created", "changed", "unchanged"]
+    site: SiteView
+
+
+class DrainRequest(Shape):
+    """Whether a site takes work: `undo` gives it back what it may have."""
+
+    undo: bool = False

@@ -1,0 +1,50 @@
+"""`kasbah explain`: why a service is where it is, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from kasbah.cli import context, render
+from kasbah.cli.client import Client, Document, service_path
+from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption
+from kasbah.cli.render import Output
+
+
+def explain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The service.")],
+    project: ProjectOption = DEFAULT_PROJECT,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show why a service is where it is, and nowhere else.
+
+    For every site: whether it is chosen, possible or refused, by which rules, and what single change would open it.
+    """
+    with Client(context.find(), project=project) as client:
+        found = client.get(service_path(name, "explain"))
+    if output is not Output.TABLE:
+        render.document(found, output)
+        return
+    render.fields({found["service"]: _label(found)})
+    show_sites(found["sites"])
+
+
+def show_sites(sites: Iterable[Document]) -> None:
+    """What is decided about each site."""
+    for site in sites:
+        render.fields({f"  site {site['site']}": f"{site['verdict']}: {site['reason']}", "    hint": site["hint"]})
+        for rule in (*site["rules"], *site["unmet"]):
+            verified = rule["verified"]
+            when = verified if verified.startswith("unverified") else f"verified {verified}"
+            render.fields({f"    {rule['id']}": f"{rule['citation']} ({when})"})
+        render.fields({"    would open": "; or ".join(site["opens"])})
+
+
+def _label(found: Document) -> str:
+    data = found["data"]
+    words = [f"data of level {data['level']}" + ("" if found["data_declared"] else ", as unlabelled data is")]
+    words += [f"about {', '.join(data['categories'])}"] if data["categories"] else []
+    words += [f"under {', '.join(data['regimes'])}"] if data["regimes"] else []
+    return "; ".join(words)

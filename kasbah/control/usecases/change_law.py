@@ -1,0 +1,228 @@
+"""Changes the law: what a new lawbook would do (plan), putting it on its way (apply), and a second person's yes.
+
+What is applied was signed by the owner, names the law it was planned against, and goes beyond the limit only if it says
+so. A lawbook that changes a pack that nobody changes alone is proposed, and waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from kasbah.control.store.lawbooks import LawbookRecord, LawbookState
+from kasbah.control.store.records import TokenRecord
+from kasbah.control.usecases.law_now import Book, LawNow
+from kasbah.control.usecases.lawful import label_of, places
+from kasbah.control.usecases.roll_law import carry_on
+from kasbah.control.usecases.work import Work
+from kasbah.decide.blast import Blast, Resident, allowance, blast
+from kasbah.decide.two_persons import needing_two, refusal
+from kasbah.domain.charter import Lawbook, Signed
+from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.law import Admission, Data, Place, Purpose
+from kasbah.errors import Conflict, Denied, Invalid, NotFound
+
+COUNTRY_CODE = 2
+LEVELS = range(5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What a lawbook would do, against which version; how many services may lose a placement; the packs that need a
+    second person."""
+
+    based_on: int
+    version: int
+    blast: Blast
+    allowed: int
+    two_person: tuple[str, ...]
+
+    @property
+    def too_far(self) -> bool:
+        """Whether it goes beyond the limit."""
+        return max(self.blast.losing, len(self.blast.stranded)) > self.allowed
+
+
+def plan_law(work: Work, book: Book) -> Planned:
+    """What it would do if this lawbook held everywhere."""
+    now = work.law
+    found = _blast(work, now, book)
+    return Planned(
+        based_on=now.newest.lawbook.version,
+        version=work.tx.lawbooks.newest() + 1,
+        blast=found,
+        allowed=allowance(now.force.lawbook.limit, found.services),
+        two_person=needing_two(now.newest.lawbook, book.lawbook),
+    )
+
+
+def _blast(work: Work, now: LawNow, book: Book) -> Blast:
+    """Old and new, asked about every service at every site, each with its approvals."""
+    sites = places(work.tx.sites.all(), work.now)
+    projects = {one.id: one.name for one in work.tx.installations.projects()}
+    records = {one.id: replace(one, label=label_of(now, one)) for one in work.tx.services.all()}
+    residents = [
+        Resident(
+            service=one.id,
+            name=one.name if projects[one.project] == "default" else f"{projects[one.project]}/{one.name}",
+            label=one.label,
+            sites=one.placement.chosen if one.placement else (),
+        )
+        for one in records.values()
+    ]
+    old: dict[ServiceId, LawNow] = {one.id: now.of(one) for one in records.values()}
+    new = {service: law.under(book) for service, law in old.items()}
+    return blast(
+        residents,
+        tuple(sites),
+        lambda one, site: _ask(old, sites, one, site),
+        lambda one, site: _ask(new, sites, one, site),
+        lambda one, site: new[one.service].opens(site, Data(label=one.label), sites[site], Purpose.PLACE),
+    )
+
+
+def _ask(laws: Mapping[ServiceId, LawNow], sites: Mapping[SiteId, Place], one: Resident, site: SiteId) -> Admission:
+    return laws[one.service].admit(site, Data(label=one.label), sites[site], Purpose.PLACE)
+
+
+def apply_law(
+    work: Work, caller: TokenRecord, signed: Signed, *, based_on: int, even_so: bool, reason: str
+) -> LawbookRecord:
+    """Put a lawbook on its way, or propose it where a second person is needed."""
+    book = work.library.book(signed)
+    check_sound(book.lawbook)
+    planned = plan_law(work, book)
+    _check_version(planned, book.lawbook.version, based_on)
+    if book.lawbook.version != planned.version:
+        raise Conflict(
+            f"this would be version {book.lawbook.version} of the law, and the next is {planned.version}",
+            hint="plan it again: kasbah policy plan",
+            code="law_changed",
+        )
+    if replace(work.law.newest.lawbook, version=0) == replace(book.lawbook, version=0):
+        raise Conflict("this is the law already", hint="`kasbah policy status` shows it", code="law_unchanged")
+    _check_limit(planned, even_so=even_so)
+    record = LawbookRecord(
+        version=book.lawbook.version,
+        document=signed.document,
+        signature=signed.signature,
+        state=LawbookState.PROPOSED,
+        based_on=based_on,
+        author=caller.name,
+        author_id=caller.id,
+        at=work.now,
+        reason=reason,
+        even_so=even_so,
+        loosens=planned.blast.loosens,
+        changed_at=work.now,
+        note=f"needs a second person: {', '.join(planned.two_person)}" if planned.two_person else "",
+    )
+    _withdraw_proposals(work, record)
+    work.tx.lawbooks.add(record)
+    return record if planned.two_person else _start(work, record)
+
+
+def approve_law(work: Work, caller: TokenRecord, version: int, makers: Mapping[str, str | None]) -> LawbookRecord:
+    """A second person's yes to a proposal. `makers` says whose token was made by whom."""
+    record = lawbook_numbered(work, version)
+    if record.state is not LawbookState.PROPOSED:
+        raise Conflict(
+            f"version {version} is {record.state}: it waits for nobody",
+            hint="kasbah policy history",
+            code="not_proposed",
+        )
+    why_not = refusal(
+        record.author_id or "", caller.id, makers, proposed_at=record.at, approver_since=caller.created_at
+    )
+    if why_not:
+        raise Denied(
+            f"this needs a second person, and you are none: {why_not}",
+            hint="have somebody else approve it, with a token that its author did not make",
+            code="second_person",
+        )
+    book = work.library.book(record.signed)
+    planned = plan_law(work, book)
+    _check_version(planned, book.lawbook.version, record.based_on)
+    _check_limit(planned, even_so=record.even_so)
+    return _start(work, replace(record, approved_by=caller.name, loosens=planned.blast.loosens))
+
+
+def resume_law(work: Work, version: int) -> LawbookRecord:
+    """Let a lawbook that halted go on: what went wrong is taken as it is."""
+    record = lawbook_numbered(work, version)
+    if record.state is not LawbookState.HALTED or version != work.law.newest.lawbook.version:
+        raise Conflict(
+            f"version {version} is {record.state}: only the newest, where it has halted, goes on",
+            hint="kasbah policy status",
+            code="not_halted",
+        )
+    forgiven = replace(record, state=LawbookState.ROLLING, note="a person let it go on", changed_at=work.now)
+    work.tx.lawbooks.save(forgiven)
+    return carry_on(work, forgive=True) or forgiven
+
+
+def lawbook_numbered(work: Work, version: int) -> LawbookRecord:
+    """The lawbook with this version, or NotFound."""
+    found = work.tx.lawbooks.get(version) if 0 < version < 2**31 else None
+    if found is None:
+        raise NotFound(f"there is no version {version} of the law", hint="kasbah policy history", code="law_not_found")
+    return found
+
+
+def check_sound(lawbook: Lawbook) -> None:
+    """Refuse what can be no law, though each of its packs is sound."""
+    names = [one.name for one in lawbook.packs]
+    levels_wrong = [level for level in lawbook.stale_after if level not in LEVELS]
+    unknown = sorted(set(lawbook.two_person) - set(names))
+    problem = ""
+    if len(set(names)) < len(names):
+        problem = "a pack is in it twice"
+    elif "base" not in names:
+        problem = "the pack `base` is not in it: without that nothing is allowed anywhere"
+    elif lawbook.home is not None and not (len(lawbook.home) == COUNTRY_CODE and lawbook.home.isupper()):
+        problem = f"{lawbook.home!r} is no country"
+    elif levels_wrong:
+        problem = f"{levels_wrong[0]} is no level"
+    elif unknown:
+        problem = f"two_person names {unknown[0]!r}, which is not in it"
+    if problem:
+        raise Invalid(problem, where="lawbook", hint="mend the policy file", code="policy_unsound")
+
+
+def _check_version(planned: Planned, version: int, based_on: int | None) -> None:
+    if based_on != planned.based_on:
+        raise Conflict(
+            f"version {version} was planned against version {based_on}, and version {planned.based_on} holds: the law "
+            "changed meanwhile",
+            hint="plan it again: kasbah policy plan",
+            code="law_changed",
+        )
+
+
+def _check_limit(planned: Planned, *, even_so: bool) -> None:
+    if even_so or not planned.too_far:
+        return
+    found = planned.blast
+    raise Conflict(
+        f"it would end what {found.losing} of {found.services} services have, and leave {len(found.stranded)} with "
+        f"nowhere to go; the limit is {planned.allowed}",
+        hint="see `kasbah policy plan`; if that is what you want, apply it with --even-so",
+        code="blast_radius",
+    )
+
+
+def _withdraw_proposals(work: Work, by: LawbookRecord) -> None:
+    for one in work.tx.lawbooks.in_state(LawbookState.PROPOSED):
+        if one.version != by.version:
+            note = f"version {by.version} took its place"
+            work.tx.lawbooks.save(replace(one, state=LawbookState.WITHDRAWN, note=note, changed_at=work.now))
+
+
+def _start(work: Work, record: LawbookRecord) -> LawbookRecord:
+    """On its way. One that is still on its own way stays where it has come."""
+    for one in work.tx.lawbooks.in_state(LawbookState.ROLLING):
+        note = f"overtaken by version {record.version}"
+        work.tx.lawbooks.save(replace(one, state=LawbookState.HALTED, note=note, changed_at=work.now))
+    started = replace(record, state=LawbookState.ROLLING, note="", changed_at=work.now)
+    work.tx.lawbooks.save(started)
+    return carry_on(work) or started

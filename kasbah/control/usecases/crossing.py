@@ -1,0 +1,89 @@
+"""What each site's desired state says of the others: who they are, where requests go, and what is forwarded.
+
+Decided once for all sites, from where services were placed, the law, and the addresses that sites report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from kasbah.control.store.records import ServiceRecord, SiteRecord
+from kasbah.control.usecases.law_now import LawNow
+from kasbah.control.usecases.lawful import Places, admissions
+from kasbah.decide.crossing import Decision, decide, lane
+from kasbah.domain.crossing import Lane, Peer, address_error, spiffe_id
+from kasbah.domain.ids import InstallationId, ServiceId, SiteId
+from kasbah.domain.label import Label
+from kasbah.domain.law import Purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossings:
+    """What was decided about every service that is placed, and how sites meet."""
+
+    decisions: Mapping[ServiceId, Decision]
+    peers: Mapping[SiteId, Peer]
+
+    def lanes(self, site: SiteId) -> dict[ServiceId, Lane]:
+        """By service, its lane at this site; none where its requests may not be."""
+        comes = site in self.peers and bool(self.peers[site].address)
+        dialled = [one.site for one in self.peers.values() if one.address or (one.tunnel and comes)]
+        known: dict[str, Lane | None] = {}
+        found = {}
+        for service, decision in self.decisions.items():
+            if decision.id not in known:
+                known[decision.id] = lane(decision, site, dialled)
+            if (its := known[decision.id]) is not None:
+                found[service] = its
+        return found
+
+    def met(self, lanes: Sequence[Lane]) -> tuple[Peer, ...]:
+        """The sites that these lanes name."""
+        named = {site for one in lanes for site in (*one.to, *one.entries)}
+        return tuple(peer for site, peer in self.peers.items() if site in named)
+
+
+def crossings(
+    installation: InstallationId,
+    sites: Sequence[SiteRecord],
+    services: Sequence[ServiceRecord],
+    law: LawNow,
+    places: Places,
+) -> Crossings:
+    """For all sites and services at once: of many services few are decided differently. Approvals are a service's
+    own."""
+    known: dict[tuple[Label, tuple[SiteId, ...], ServiceId | None], Decision] = {}
+    decisions = {}
+    for service in services:
+        chosen = service.placement.chosen if service.placement else ()
+        if not chosen:
+            continue
+        asked = (service.label, chosen, service.id if law.grants.approvals else None)
+        if asked not in known:
+            its = law.of(service)
+            known[asked] = decide(
+                service.label,
+                chosen,
+                place=_allowed(its, service.label, places, Purpose.PLACE),
+                forward=_allowed(its, service.label, places, Purpose.FORWARD),
+            )
+        decisions[service.id] = known[asked]
+    return Crossings(decisions=decisions, peers={one.id: _peer(installation, one) for one in sites})
+
+
+def _allowed(law: LawNow, label: Label, places: Places, purpose: Purpose) -> frozenset[SiteId]:
+    return frozenset(site for site, answer in admissions(law, label, places, purpose).items() if answer.allowed)
+
+
+def _peer(installation: InstallationId, site: SiteRecord) -> Peer:
+    """An address that is none is left out: it must not spoil what other sites are told."""
+    address = site.report.peers_address if site.report else ""
+    return Peer(
+        site=site.id,
+        name=site.name,
+        identity=spiffe_id(installation, site.id),
+        address="" if address_error(address) else address,
+        tunnel=site.report.tunnel if site.report else False,
+        key=site.charter.gateway_key,
+    )

@@ -1,0 +1,106 @@
+"""Takes what the owner of the installation says of a site: a new site, or the next version of what is said of one.
+
+Nobody else can say it: a charter is signed with the owner's key, which this process need not have. A version is never
+replaced by one that is not later, so that an old charter, however well signed, does not come back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from kasbah.api.owner import CHARTER, verify_document, write_document
+from kasbah.api.signing import parse_public
+from kasbah.control.store.records import Installation, SiteRecord
+from kasbah.control.usecases.describe import installation_of
+from kasbah.control.usecases.work import Work
+from kasbah.decide.charters import faults
+from kasbah.decide.opening import CERTIFICATES
+from kasbah.domain.charter import Charter, Signed
+from kasbah.domain.service import name_error
+from kasbah.domain.site import SiteState
+from kasbah.errors import Conflict, Denied, Invalid
+
+
+class Declared(StrEnum):
+    """What became of a charter."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A site as it is declared now."""
+
+    site: SiteRecord
+    outcome: Declared
+
+
+def declare_site(work: Work, name: str, signed: Signed) -> Declaration:
+    """Take the charter of the site called `name`. Raises Denied where the owner did not sign it, Invalid where it
+    contradicts itself, Conflict where it is not the next word."""
+    charter = _read(installation_of(work), name, signed)
+    known = work.tx.sites.get(charter.site)
+    if known is not None and known.charter == charter:
+        return Declaration(site=known, outcome=Declared.UNCHANGED)
+    _check(work, charter, known)
+    if known is None:
+        site = SiteRecord(id=charter.site, name=charter.name, charter=charter, signed=signed)
+        work.tx.sites.add(site)
+        return Declaration(site=site, outcome=Declared.CREATED)
+    site = replace(known, charter=charter, signed=signed)
+    work.tx.sites.save(site)
+    return Declaration(site=site, outcome=Declared.CHANGED)
+
+
+def charter_of(site: SiteRecord) -> Signed:
+    """What is said of a site, with the owner's signature; an empty one where nobody has signed it."""
+    return site.signed or Signed(document=write_document(site.charter), signature="")
+
+
+def _read(installation: Installation, name: str, signed: Signed) -> Charter:
+    if not installation.owner_key:
+        raise Denied("this installation knows no owner's key", hint="start it once with the owner's key at hand")
+    charter = verify_document(parse_public(installation.owner_key), CHARTER, signed, Charter)
+    if charter.installation != installation.id:
+        raise Denied("this charter is of another installation", hint="sign it for this one", code="other_installation")
+    if charter.name != name:
+        raise Invalid(f"this charter is of the site {charter.name!r}, not of {name!r}", where="document")
+    return charter
+
+
+def _check(work: Work, charter: Charter, known: SiteRecord | None) -> None:
+    if (problem := name_error(charter.name)) is not None:
+        raise Invalid(problem, where="sites", code="invalid_name")
+    wrong = faults(charter, work.now.date(), CERTIFICATES)
+    if wrong:
+        first, *others = wrong
+        more = "".join(f"; {one.fact}: {one.why}" for one in others)
+        raise Invalid(
+            f"what is said of {charter.name} cannot be: {first.why}{more}",
+            where=f"sites.{charter.name}.{first.fact}",
+            hint="mend it in sites.yaml and apply it again",
+            code="contradictory_facts",
+        )
+    named = work.tx.sites.find(charter.name)
+    if named is not None and named.id != charter.site:
+        raise Conflict(f"there is another site {charter.name!r}", hint="choose another name", code="name_taken")
+    if known is None:
+        return
+    if known.state is SiteState.REMOVED:
+        raise Conflict(
+            f"site {charter.name!r} ({charter.site}) was removed, and does not come back",
+            hint="declare it as a new site; its agent joins anew",
+            code="site_removed",
+        )
+    if known.name != charter.name:
+        raise Conflict(f"this is the site {known.name!r}: a site keeps its name", code="name_fixed")
+    if charter.version <= known.charter.version:
+        raise Conflict(
+            f"version {charter.version} of what is said of {charter.name} is not later than {known.charter.version}, "
+            "which is known",
+            hint="read it again, and apply what you then want to change",
+            code="version_conflict",
+        )

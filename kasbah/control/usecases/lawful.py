@@ -1,0 +1,70 @@
+"""Where may this data be? The law in force, asked about sites as their charters make them at a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from kasbah.control.store.records import ServiceRecord, SiteRecord
+from kasbah.control.usecases.law_now import LawNow
+from kasbah.decide.grants import lowers
+from kasbah.decide.standing import Standing, standing
+from kasbah.domain.ids import SiteId
+from kasbah.domain.label import Label, combine
+from kasbah.domain.law import Admission, Data, Place, Purpose
+from kasbah.domain.site import FIRST_SITE
+
+Places = Mapping[SiteId, Place]
+
+
+def standings(sites: Sequence[SiteRecord], now: datetime) -> dict[SiteId, Standing]:
+    """The sites as their owner's word makes them now."""
+    home = next((site.country for site in sites if site.name == FIRST_SITE), None)
+    return {site.id: standing(site.charter, home, now) for site in sites}
+
+
+def places(sites: Sequence[SiteRecord], now: datetime) -> dict[SiteId, Place]:
+    """The sites as policy sees them now."""
+    return {site: one.place for site, one in standings(sites, now).items()}
+
+
+def admissions(law: LawNow, label: Label, places: Places, purpose: Purpose = Purpose.PLACE) -> dict[SiteId, Admission]:
+    """By site, whether a service's data with this label may be there."""
+    data = Data(label=label)
+    return {site: law.admit(site, data, place, purpose) for site, place in places.items()}
+
+
+def opens(law: LawNow, label: Label, places: Places) -> dict[SiteId, tuple[str, ...]]:
+    """By site, in words, each single change after which a service may be there; none where it may already."""
+    data = Data(label=label)
+    return {site: law.opens(site, data, place, Purpose.PLACE) for site, place in places.items()}
+
+
+def label_of(law: LawNow, service: ServiceRecord) -> Label:
+    """The label that a service's data has now: what was declared at most, unless a declassification holds."""
+    declared = service.declared
+    if declared is None or not lowers(declared, service.label):
+        return service.label
+    held = law.grants.lowered(service.id, service.label) is not None
+    return service.label if held else combine(service.label, declared)
+
+
+def until(law: LawNow, service: ServiceRecord, places: Places) -> datetime | None:
+    """Until when a service may be where it is: the first expiry of the grants that this rests on."""
+    if not law.grants.approvals and not law.grants.declassifications:
+        return None
+    law = law.of(service)
+    data = Data(label=service.label)
+    ends = [law.until(site, data, place, Purpose.PLACE) for site, place in places.items() if site in law.runs_at]
+    if lowers(service.declared, service.label):
+        ends.append(law.grants.lowered(service.id, service.label))
+    return min((one for one in ends if one is not None), default=None)
+
+
+def dated(law: LawNow, service: ServiceRecord, places: Places, facts_until: datetime | None) -> ServiceRecord:
+    """The service, with its placement valid until the first expiry of what that rests on."""
+    if service.placement is None:
+        return service
+    ends = (one for one in (until(law, service, places), facts_until) if one is not None)
+    return replace(service, placement=replace(service.placement, valid_until=min(ends, default=None)))

@@ -1,0 +1,162 @@
+"""Where would this service run, as things are? Gathers what `decide.placement` is asked with, for whoever asks: a plan,
+a rollout, an explanation, the loop that upholds the law.
+
+An estate is the sites at one moment, looked at once however many services are asked about.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from kasbah.control.store.records import ServiceRecord, SiteRecord
+from kasbah.control.usecases.law_now import LawNow
+from kasbah.control.usecases.lawful import admissions, dated, standings
+from kasbah.control.usecases.sites import connected
+from kasbah.control.usecases.work import Work
+from kasbah.decide.needs import Current, Needs, SiteFacts
+from kasbah.decide.placer import Placer
+from kasbah.decide.standing import Standing
+from kasbah.domain.charter import value_of
+from kasbah.domain.ids import RevisionId, SiteId
+from kasbah.domain.law import Place
+from kasbah.domain.observed import BuildState
+from kasbah.domain.placement import Placement
+from kasbah.domain.revision import Revision
+from kasbah.domain.site import ENFORCED, SiteState
+
+FAILOVER = timedelta(seconds=30)
+"""A site that has been silent for longer is lost: others take what it ran."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estate:
+    """The sites at one moment, and the law at them. `places` are the sites as the law sees them, `until` when that
+    changes by itself."""
+
+    law: LawNow
+    sites: tuple[SiteRecord, ...]
+    places: Mapping[SiteId, Place]
+    placer: Placer
+    until: datetime | None
+
+    @property
+    def facts(self) -> tuple[SiteFacts, ...]:
+        """The sites as placement sees them."""
+        return self.placer.sites
+
+    @property
+    def names(self) -> dict[SiteId, str]:
+        """What they are called."""
+        return {site.id: site.name for site in self.sites}
+
+
+def survey(work: Work, *, room: bool = True) -> Estate:
+    """The sites as they are now. `room`: with what is taken of it, which is found by looking at every service, and
+    matters only to services that always run."""
+    sites = work.tx.sites.all()
+    standing = standings(sites, work.now)
+    used = _used(work) if room else {}
+    return Estate(
+        law=work.law,
+        sites=sites,
+        places={site: one.place for site, one in standing.items()},
+        placer=Placer(
+            sites=tuple(facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now) for site in sites)
+        ),
+        until=min((one.until for one in standing.values() if one.until is not None), default=None),
+    )
+
+
+def placed(work: Work, estate: Estate, service: ServiceRecord, revision: Revision) -> Placement:
+    """Where the service would run with this revision, if that were decided now."""
+    law = estate.law
+    found = estate.placer.place(
+        service.id,
+        needs_of(service, revision),
+        lambda: admissions(law.of(service), service.label, estate.places),
+        _current(work, estate, service),
+        alone=bool(law.grants.approvals or law.coming),
+    )
+    return dated_placement(estate, replace(service, placement=found))
+
+
+def dated_placement(estate: Estate, service: ServiceRecord) -> Placement:
+    """The service's placement, valid until the first expiry of what it rests on."""
+    found = dated(estate.law, service, estate.places, estate.until).placement
+    assert found is not None, "it has just been placed"
+    return found
+
+
+def needs_of(service: ServiceRecord, revision: Revision) -> Needs:
+    """What a service asks of a site for this revision."""
+    return Needs(
+        label=service.label,
+        runtime=revision.runtime,
+        resources=revision.resources,
+        limits_egress=revision.egress is not None,
+        constraints=service.constraints,
+        replicas=service.scaling.min,
+    )
+
+
+def facts(site: SiteRecord, standing: Standing, used: tuple[float, int], now: datetime) -> SiteFacts:
+    """The site as placement sees it. What its owner declares of its capacity lowers what the machine has."""
+    report, said = site.report, site.charter.facts
+    cpus, memory = (report.cpus, report.memory) if report else (0.0, 0)
+    most = standing.capacity
+    return SiteFacts(
+        site=site.id,
+        name=site.name,
+        seen=report is not None,
+        connected=connected(site, now),
+        draining=site.state is SiteState.DRAINING,
+        lost=site.seen_at is not None and now - site.seen_at > FAILOVER,
+        runtimes=report.runtimes if report else (),
+        cpus=cpus if most.cpus is None else min(cpus, most.cpus) or most.cpus,
+        memory=memory if most.memory is None else min(memory, most.memory) or most.memory,
+        used_cpus=used[0],
+        used_memory=used[1],
+        keeps_egress=report is not None and report.isolation.egress == ENFORCED,
+        country=standing.place.country,
+        operator=value_of(said.operator),
+        cpu_hour=standing.prices.cpu_hour if standing.prices else None,
+        gib_hour=standing.prices.gib_hour if standing.prices else None,
+        energy_price=standing.energy_price,
+        carbon=standing.carbon,
+    )
+
+
+def _current(work: Work, estate: Estate, service: ServiceRecord) -> Current:
+    """Where it is. Who could serve it now is looked up only where it is about to leave a site."""
+    at = service.placement.chosen if service.placement else ()
+    leaving = {site.site for site in estate.facts if site.draining or site.lost}
+    ready = _ready(work, service, service.serving) if leaving.intersection(at) else frozenset[SiteId]()
+    return Current(at=at, ready=ready - leaving)
+
+
+def _ready(work: Work, service: ServiceRecord, serving: RevisionId | None) -> frozenset[SiteId]:
+    """The sites that have built what it serves: a request that arrives there is answered."""
+    return frozenset(
+        report.site
+        for report in work.tx.reports.of((service.id,))
+        if any(one.revision == serving and one.build is BuildState.BUILT for one in report.status.revisions)
+    )
+
+
+def _used(work: Work) -> dict[SiteId, tuple[float, int]]:
+    """By site, the CPUs and the memory of what always runs there."""
+    used: dict[SiteId, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
+    for service in work.tx.services.all():
+        if not service.scaling.min or service.placement is None or service.serving is None:
+            continue
+        revision = work.tx.revisions.get(service.id, service.serving)
+        if revision is None:
+            continue
+        asked, count = revision.contents.resources, service.scaling.min
+        for site in service.placement.chosen:
+            cpus, memory = used[site]
+            used[site] = (cpus + (asked.cpu or 0.0) * count, memory + (asked.memory or 0) * count)
+    return used

@@ -1,0 +1,67 @@
+"""Takes services from sites where they may not be any more, moves them from sites that are drained or lost, and gives
+them back where they may be again; takes a label back to what was declared when its declassification ends.
+
+What a site is told to run is asked about each time it is written (`publish`). This makes of it what people see: a
+placement with the reason. What does not serve yet is its rollout's own business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kasbah.control.store.records import ServiceRecord
+from kasbah.control.usecases.decisions import tell_placement
+from kasbah.control.usecases.lawful import dated, label_of
+from kasbah.control.usecases.placing import placed, survey
+from kasbah.control.usecases.work import Work, save_service
+from kasbah.domain.placement import Placement, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """The services that are to be labelled or placed anew, as they will be; and whether that is the end of it: one may
+    still wait for a site to report, or for another to serve."""
+
+    services: tuple[ServiceRecord, ...]
+    settled: bool
+
+
+def due(work: Work) -> Due:
+    """What is to change of the services that serve."""
+    seen = survey(work)
+    serving = {one.id: one.contents for one in work.tx.revisions.all()}
+    changed, settled = [], True
+    for service in work.tx.services.all():
+        wanted = replace(service, label=label_of(seen.law, service))
+        contents = serving.get(service.serving) if service.serving and service.placement is not None else None
+        if contents is not None:
+            placement = placed(work, seen, wanted, contents)
+            settled = settled and not placement.moving and bool(placement.chosen or _unlawful(placement))
+            if not _agrees(wanted.placement, placement):
+                wanted = replace(wanted, placement=placement)
+        wanted = dated(seen.law, wanted, seen.places, seen.until)
+        if wanted != service:
+            changed.append(wanted)
+    return Due(services=tuple(changed), settled=settled)
+
+
+def uphold(work: Work) -> bool:
+    """Change what is due; whether all is settled."""
+    found = due(work)
+    for service in found.services:
+        save_service(work, service)
+        if service.placement is not None:
+            tell_placement(work.journal, service, service.placement, work.tx.sites.all())
+    return found.settled
+
+
+def _agrees(before: Placement | None, now: Placement) -> bool:
+    """Whether it is where it would be placed now; where that is nowhere, for the same reasons."""
+    if before is None:
+        return False
+    return set(before.chosen) == set(now.chosen) and bool(now.chosen or before.verdicts == now.verdicts)
+
+
+def _unlawful(placement: Placement) -> bool:
+    """Whether the law refuses every site: then nothing changes by waiting."""
+    return all(one.verdict is Verdict.REFUSED and (one.rules or one.unmet) for one in placement.verdicts)

@@ -1,0 +1,101 @@
+"""What would another law do to what is there? Old and new are asked about every service at every site.
+
+Services of one label at sites of one kind get one answer, remembered by whoever is asked, so that thousands of services
+are a few questions. What is told is what will be: a placement is said to end if and only if the new law refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kasbah.domain.charter import Limit
+from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.label import Label
+from kasbah.domain.law import Admission
+
+Asked = Callable[["Resident", SiteId], Admission]
+"""A law's answer: may this service be at this site?"""
+Opens = Callable[["Resident", SiteId], tuple[str, ...]]
+"""In words, each single change after which it may."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """A service, and the sites that run it now."""
+
+    service: ServiceId
+    name: str
+    label: Label
+    sites: tuple[SiteId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """A placement that becomes unlawful: by what, which other sites may have the service, and what would reopen it."""
+
+    service: str
+    site: SiteId
+    why: Admission
+    others: tuple[SiteId, ...]
+    reopens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blast:
+    """`ends`: placements that end. `stranded`: services that run and may then be nowhere. `closes`, `opens`: pairs of
+    service and site that run nothing now, and may no more, or may then. `services` is how many there are."""
+
+    services: int
+    ends: tuple[Ending, ...] = ()
+    stranded: tuple[str, ...] = ()
+    closes: tuple[tuple[str, SiteId], ...] = ()
+    opens: tuple[tuple[str, SiteId], ...] = ()
+
+    @property
+    def losing(self) -> int:
+        """How many services lose a placement."""
+        return len({one.service for one in self.ends})
+
+    @property
+    def loosens(self) -> bool:
+        """Whether something opens and nothing ends or closes."""
+        return bool(self.opens) and not self.ends and not self.closes
+
+
+def blast(residents: Sequence[Resident], sites: Sequence[SiteId], old: Asked, new: Asked, opens: Opens) -> Blast:
+    """What changes if `new` holds instead of `old`. `opens` is asked about what ends, under the new law."""
+    ends: list[Ending] = []
+    stranded: list[str] = []
+    closes: list[tuple[str, SiteId]] = []
+    opened: list[tuple[str, SiteId]] = []
+    for one in residents:
+        after = {site: new(one, site) for site in sites}
+        allowed = tuple(site for site, answer in after.items() if answer.allowed)
+        for site in sites:
+            before = old(one, site).allowed
+            if site in one.sites and before and not after[site].allowed:
+                others = tuple(other for other in allowed if other not in one.sites)
+                ends.append(
+                    Ending(service=one.name, site=site, why=after[site], others=others, reopens=opens(one, site))
+                )
+            elif before and not after[site].allowed:
+                closes.append((one.name, site))
+            elif after[site].allowed and not before:
+                opened.append((one.name, site))
+        if one.sites and not allowed and any(old(one, site).allowed for site in sites):
+            stranded.append(one.name)
+    return Blast(
+        services=len(residents),
+        ends=tuple(ends),
+        stranded=tuple(stranded),
+        closes=tuple(closes),
+        opens=tuple(opened),
+    )
+
+
+def allowance(limit: Limit, services: int) -> int:
+    """How many services may lose a placement without a word: the smaller of what is said, or none."""
+    said = [] if limit.services is None else [limit.services]
+    said += [] if limit.percent is None else [int(services * limit.percent / 100)]
+    return min(said, default=0)

@@ -1,0 +1,163 @@
+"""What of a desired state does a site accept? The site's own word, by nothing but what the owner signed.
+
+A control plane that somebody captured signs desired states as before. It cannot sign facts about sites, law, grants, or
+a lower label. So each site asks again, with what it holds of these: whether a service's data may be here, whether its
+requests may pass here, and to which other sites they may go or from which they may come. What is refused is left out,
+with the reason; stopping services is all that is left to who cannot sign.
+
+No law, no charter, or an error in an answer is a no. Public data needs none of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from kasbah.decide.admission import Admissions
+from kasbah.decide.grants import Grants, lowers
+from kasbah.decide.standing import standing
+from kasbah.domain.charter import Charter
+from kasbah.domain.crossing import Forwarded, Lane, Peer
+from kasbah.domain.desired import DesiredState
+from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.label import Label, Level, combine
+from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
+from kasbah.domain.service import Service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What a site holds that the owner signed: charters of sites, the law with its country, grants in force. `floors`
+    are the highest labels that it has seen of services; `stale_after` by level how long the last word from the control
+    plane, at `heard_at`, is good for."""
+
+    charters: Mapping[SiteId, Charter] = field(default_factory=dict)
+    law: Admissions | None = None
+    home: str | None = None
+    grants: Grants = Grants()
+    floors: Mapping[ServiceId, Label] = field(default_factory=dict)
+    stale_after: Mapping[int, timedelta] = field(default_factory=dict)
+    heard_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What the site acts on, and by service, by name, why others were refused."""
+
+    desired: DesiredState
+    refused: Mapping[str, str]
+
+
+def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
+    """What of it the site acts on at this moment."""
+    judge = _Judge(told, word, now)
+    services, forwarded, refused = [], [], {}
+    for service in told.services:
+        label = judge.label(service.id, service.label)
+        if (why := judge.refusal(service, label, Purpose.PLACE)) is None:
+            services.append(service if label is service.label else replace(service, label=label))
+        else:
+            refused[service.name] = why
+    lanes = {lane.id: lane for lane in told.lanes}
+    for one in told.forwarded:
+        label = judge.label(one.id, lanes[one.lane].label) if one.lane in lanes else Label(declared=False)
+        if (why := judge.refusal(one, label, Purpose.FORWARD)) is None:
+            forwarded.append(one)
+        else:
+            refused[one.name] = why
+    kept = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes)
+    named = {site for lane in kept for site in (*lane.to, *lane.entries)}
+    return Accepted(
+        desired=replace(
+            told,
+            services=tuple(services),
+            forwarded=tuple(forwarded),
+            lanes=kept,
+            peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
+        ),
+        refused=refused,
+    )
+
+
+def changes_at(word: Word, now: datetime) -> datetime | None:
+    """When the answer may be another although nothing new is said: the next moment at which a fact begins or ends, or a
+    grant ends. None: never. Where data may go stale, that is at once."""
+    if word.stale_after:
+        return now
+    facts = (standing(charter, word.home, now).until for charter in word.charters.values())
+    approvals = (one.expires_at for one in word.grants.approvals)
+    lowered = (one.expires_at for one in word.grants.declassifications)
+    return min((one for one in (*facts, *approvals, *lowered) if one is not None), default=None)
+
+
+def floors(told: DesiredState, before: Mapping[ServiceId, Label]) -> dict[ServiceId, Label]:
+    """The highest labels seen, with those of this desired state. What is not declared adds nothing."""
+    found = dict(before)
+    for service in told.services:
+        if service.label.declared:
+            known = found.get(service.id)
+            found[service.id] = service.label if known is None else combine(known, service.label)
+    return found
+
+
+class _Judge:
+    """The question, asked as the site asks it."""
+
+    def __init__(self, told: DesiredState, word: Word, now: datetime) -> None:
+        self._told = told
+        self._word = word
+        self._now = now
+        self._places: dict[SiteId, Place] = {
+            site: standing(charter, word.home, now).place for site, charter in word.charters.items()
+        }
+
+    def label(self, service: ServiceId, said: Label) -> Label:
+        """The label of a service's data: what is said of it, but no less than was ever said, unless the owner lowered
+        it."""
+        floor = self._word.floors.get(service)
+        if floor is None or not lowers(floor, said) or self._word.grants.lowered(service, said) is not None:
+            return said
+        return combine(floor, said)
+
+    def refusal(self, service: Service | Forwarded, label: Label, purpose: Purpose) -> str | None:
+        """Why this service is refused here; None where it is not."""
+        limit = self._word.stale_after.get(int(label.level))
+        heard = self._word.heard_at
+        if limit is not None and (heard is None or self._now - heard > limit):
+            return f"nothing was heard of the control plane for longer than the law allows for level {int(label.level)}"
+        answer = self._ask(service, label, self._told.site, purpose)
+        return None if answer.allowed else _why(answer)
+
+    def lane(self, lane: Lane, services: Iterable[Service | Forwarded]) -> Lane:
+        """The lane with the sites that may have these requests; the strictest label of those in it counts."""
+        inside = [one for one in services if one.lane == lane.id]
+        asked = [(one, self.label(one.id, lane.label)) for one in inside]
+
+        def lawful(site: SiteId, purpose: Purpose) -> bool:
+            return all(self._ask(one, label, site, purpose).allowed for one, label in asked)
+
+        return replace(
+            lane,
+            to=tuple(site for site in lane.to if lawful(site, Purpose.PLACE) and lawful(site, Purpose.FORWARD)),
+            entries=tuple(site for site in lane.entries if lawful(site, Purpose.FORWARD)),
+        )
+
+    def known(self, peer: Peer) -> Peer:
+        """A peer by the key that its charter names: the authority's word for another is worth nothing."""
+        charter = self._word.charters.get(peer.site)
+        return replace(peer, key=charter.gateway_key) if charter is not None and charter.gateway_key else peer
+
+    def _ask(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+        if label.level is Level.PUBLIC and not label.categories and not label.regimes:
+            return Admission(allowed=True)
+        law, place = self._word.law, self._places.get(site)
+        if law is None or place is None:
+            return NOBODY_SAID
+        approvals = frozenset(self._word.grants.approved(service.id, service.project, site))
+        return law.admit(Data(label=label), place, purpose, approvals=approvals)
+
+
+def _why(answer: Admission) -> str:
+    rules = ", ".join(rule.id for rule in (answer.rules or answer.unmet))
+    return f"the law that the owner signed refuses it here: {rules}" if rules else answer.problem

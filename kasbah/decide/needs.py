@@ -1,0 +1,62 @@
+"""What placement is asked with: what a service needs, what a site can and costs, and where the service is now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kasbah.domain.ids import SiteId
+from kasbah.domain.label import Label
+from kasbah.domain.placement import ANYWHERE, Constraints
+from kasbah.domain.revision import Resources, Runtime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteFacts:
+    """A site, as it said of itself and as its owner declares it. `seen` is false until it has reported once; 0 cpus or
+    memory: it did not say. `keeps_egress`: it can keep replicas from calling what their service's file does not name.
+    `lost`: it has been silent for so long that others take what it ran. `used_cpus` and `used_memory`: what the
+    services that are placed there ask for.
+    """
+
+    site: SiteId
+    name: str
+    seen: bool
+    connected: bool
+    draining: bool = False
+    lost: bool = False
+    runtimes: tuple[str, ...] = ()
+    cpus: float = 0.0
+    memory: int = 0
+    used_cpus: float = 0.0
+    used_memory: int = 0
+    keeps_egress: bool = False
+    country: str | None = None
+    operator: str | None = None
+    cpu_hour: float | None = None
+    gib_hour: float | None = None
+    energy_price: float | None = None
+    carbon: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a service asks of a site. `limits_egress`: its file says what its replicas may call. `replicas`: how many
+    it always has; room is kept for those."""
+
+    label: Label
+    runtime: Runtime
+    resources: Resources = Resources()
+    limits_egress: bool = False
+    constraints: Constraints = ANYWHERE
+    replicas: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """Where a service is: the sites that were chosen for it, and those of them, or others, that could serve it now."""
+
+    at: tuple[SiteId, ...] = ()
+    ready: frozenset[SiteId] = frozenset()
+
+
+NOWHERE = Current()

@@ -1,0 +1,55 @@
+"""How good is each of these sites for a service, by its objective? Only lawful sites come here: legality is no weight.
+
+Each objective is measured in its own unit, as a part of the worst among the sites that are compared, so that weights
+mean the same whatever the units. A site of which nobody declared what it costs counts as the worst: what is not known
+is not cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from kasbah.decide.needs import Needs, SiteFacts
+from kasbah.domain.ids import SiteId
+from kasbah.domain.placement import Objective
+from kasbah.domain.revision import Resources
+
+GIB = 2**30
+USUAL_CPU, USUAL_MEMORY = 1.0, GIB
+"""What a replica is taken to use where its file says nothing."""
+
+
+def scores(needs: Needs, sites: Sequence[SiteFacts]) -> dict[SiteId, float]:
+    """By site, from 0 (costs nothing) to 1 (the worst of these by all that counts); 0 for all where nothing does."""
+    total = sum(weight for _, weight in needs.constraints.weights)
+    found = dict.fromkeys((site.site for site in sites), 0.0)
+    for objective, weight in needs.constraints.weights:
+        measured = {site.site: _measure(objective, needs.resources, site) for site in sites}
+        worst = max((value for value in measured.values() if value is not None), default=0.0)
+        for site, value in measured.items():
+            part = 1.0 if value is None else value / worst if worst else 0.0
+            found[site] += part * weight / total if total else 0.0
+    return found
+
+
+def cost_of_an_hour(resources: Resources, site: SiteFacts) -> float | None:
+    """What an hour of one replica costs at a site; None where nobody declared it."""
+    if site.cpu_hour is None or site.gib_hour is None:
+        return None
+    memory = USUAL_MEMORY if resources.memory is None else resources.memory
+    cpu = USUAL_CPU if resources.cpu is None else resources.cpu
+    return cpu * site.cpu_hour + memory / GIB * site.gib_hour
+
+
+def _measure(objective: Objective, resources: Resources, site: SiteFacts) -> float | None:
+    """What an hour of one replica costs there, or the objective's own figure; None where nobody declared it."""
+    match objective:
+        case Objective.PRICE:
+            return cost_of_an_hour(resources, site)
+        case Objective.ENERGY:
+            return site.energy_price
+        case Objective.CARBON:
+            return site.carbon
+        case _ as never:
+            assert_never(never)

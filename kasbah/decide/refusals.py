@@ -1,0 +1,107 @@
+"""Why does a site not run a service? In words, with what would change it: first the law, then what the site can.
+
+What the law says is never mixed with what a machine can: a site that may not is refused whatever it has.
+"""
+
+from __future__ import annotations
+
+from kasbah.decide.needs import Needs, SiteFacts
+from kasbah.domain.ids import SiteId
+from kasbah.domain.label import Label
+from kasbah.domain.law import Admission
+from kasbah.domain.placement import Constraints, SiteVerdict, Verdict
+from kasbah.domain.revision import Runtime
+
+LABEL_IT = "or label it, if it is less: `data: {level: internal}` in kasbah.yaml"
+TOOLS = {Runtime.PYTHON: "uv", Runtime.NODE: "node and npm"}
+"""What a site needs to build each runtime; a plain command needs nothing."""
+
+
+def may_not(site: SiteId, label: Label, answer: Admission) -> SiteVerdict | None:
+    """Why data with this label may not be at this site; None where it may."""
+    if answer.allowed:
+        return None
+    cited = answer.rules or answer.unmet
+    if answer.rules:
+        first = answer.rules[0]
+        reason = f"{first.title} [{first.id}]"
+    elif answer.unmet:
+        level = f"level {int(label.level)} ({label.level.name.lower()}"
+        asked = "; ".join(rule.unmet for rule in answer.unmet)
+        reason = f"its data is of {level}{'' if label.declared else ', as unlabelled data is'}): {asked}"
+    else:
+        reason = answer.problem
+    hints = [_declare(answer.missing)] if answer.missing else []
+    hints += [cited[0].advice.removesuffix(".")] if cited else ["see `kasbah policy list`"]
+    hints += [] if label.declared else [LABEL_IT]
+    return SiteVerdict(
+        site=site,
+        verdict=Verdict.REFUSED,
+        reason=reason,
+        hint="; ".join(hints),
+        rules=answer.rules,
+        unmet=answer.unmet,
+    )
+
+
+def _declare(missing: tuple[str, ...]) -> str:
+    """How facts that nobody declared are declared."""
+    facts = ", ".join(missing)
+    here = "with `kasbah up --country`, such as --country MA, or " if missing == ("country",) else ""
+    return f"nobody declared the site's {facts}: do so {here}in sites.yaml (`kasbah sites apply -f sites.yaml`)"
+
+
+def cannot(needs: Needs, site: SiteFacts, *, here: bool) -> SiteVerdict | None:
+    """Why this site cannot run it, the first reason found; None where it can. `here`: it is there already, so its share
+    of the room is its own, and a site that is silent for a moment keeps it."""
+    if (unwanted := _unwanted(needs.constraints, site)) is not None:
+        return unwanted
+    if not site.seen:
+        return _refused(site, "it has never reported", "start its agent: kasbah agent")
+    if not site.connected and not here:
+        return _refused(site, "it does not report at present", "look at its agent; the deploy goes on once it is back")
+    if needs.runtime is not Runtime.COMMAND and needs.runtime.value not in site.runtimes:
+        tools = TOOLS[needs.runtime]
+        return _refused(site, f"it cannot build {needs.runtime.value}", f"install {tools} there, and restart its agent")
+    if needs.limits_egress and not site.keeps_egress:
+        hint = "run its agent as root with iproute2 and nftables (kasbah doctor), or remove egress from kasbah.yaml"
+        return _refused(site, "the service's egress is limited, which it cannot keep (egress: open)", hint)
+    return _too_small(needs, site) or (None if here else _full(needs, site))
+
+
+def _unwanted(constraints: Constraints, site: SiteFacts) -> SiteVerdict | None:
+    if constraints.only and site.name not in constraints.only:
+        return _refused(site, "kasbah.yaml names other sites", "add it to placement.only")
+    if site.name in constraints.avoid:
+        return _refused(site, "kasbah.yaml avoids it", "take it from placement.avoid")
+    return None
+
+
+def _too_small(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
+    cpu, memory = needs.resources.cpu, needs.resources.memory
+    if cpu is not None and site.cpus and cpu > site.cpus:
+        return _refused(site, f"a replica asks for {cpu:g} CPUs and it has {site.cpus:g}", "lower resources.cpu")
+    if memory is not None and site.memory and memory > site.memory:
+        reason = f"a replica asks for {_mib(memory)} and it has {_mib(site.memory)}"
+        return _refused(site, reason, "lower resources.memory")
+    return None
+
+
+def _full(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
+    """What other services ask for is not given twice."""
+    cpu, memory = (needs.resources.cpu or 0) * needs.replicas, (needs.resources.memory or 0) * needs.replicas
+    if cpu and site.cpus and site.used_cpus + cpu > site.cpus:
+        reason = f"it asks for {cpu:g} CPUs, and {site.used_cpus:g} of {site.cpus:g} are taken"
+        return _refused(site, reason, "free some there, declare more (capacity), or lower resources.cpu")
+    if memory and site.memory and site.used_memory + memory > site.memory:
+        reason = f"it asks for {_mib(memory)}, and {_mib(site.used_memory)} of {_mib(site.memory)} are taken"
+        return _refused(site, reason, "free some there, declare more (capacity), or lower resources.memory")
+    return None
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.0f} MiB"
+
+
+def _refused(site: SiteFacts, reason: str, hint: str) -> SiteVerdict:
+    return SiteVerdict(site=site.site, verdict=Verdict.REFUSED, reason=reason, hint=hint)

@@ -1,0 +1,151 @@
+"""The law at work in the control plane: what may not be at a site is not placed, published or sent there. The site here
+stands on own premises in Morocco."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from charters import standing_in
+from installed import SOURCE, Installed, request
+
+from kasbah.control.usecases.uphold import uphold
+from kasbah.domain.label import CATEGORIES
+from kasbah.domain.placement import Verdict
+
+INTERNAL = {"level": "internal"}
+EUROPEAN = {"level": "restricted", "categories": ["personal"], "regimes": ["gdpr"]}
+MOROCCAN = {"level": "restricted", "categories": ["personal"], "regimes": ["ma-0908"]}
+
+
+async def published(installed: Installed) -> list[str]:
+    """The services that the site is asked to run."""
+    document = await installed.agent.desired()
+    assert document is not None
+    return [one.name for one in document.services]
+
+
+async def planned(installed: Installed, **config: Any) -> Any:
+    return await installed.post("/services/web/plan", request(**config))
+
+
+async def test_a_plan_says_by_which_rule_a_site_is_refused(installed: Installed) -> None:
+    await installed.agent.report()
+    plan = await planned(installed, data=EUROPEAN)
+    (site,) = plan["sites"]
+    assert site["verdict"] == Verdict.REFUSED
+    assert "[gdpr.transfer]" in site["reason"]
+    assert site["rules"][0]["citation"] == "GDPR, articles 44 to 46"
+    assert [rule["id"] for rule in site["rules"]] == ["gdpr.transfer"]
+    assert site["rules"][0]["approval"] == "gdpr-safeguards"
+    assert "Choose a site in the EEA" in site["hint"]
+    assert (site["rank"], site["opens"]) == (None, ["the approval gdpr-safeguards"])
+
+
+async def test_a_service_is_explained_as_it_is_now(installed: Installed) -> None:
+    await installed.serving(data=INTERNAL)
+    found = await installed.get("/services/web/explain")
+    assert (found["service"], found["data"]["level"], found["data_declared"]) == ("web", "internal", True)
+    (site,) = found["sites"]
+    assert (site["site"], site["verdict"], site["rank"]) == ("local", Verdict.CHOSEN, 1)
+    assert (site["rules"], site["unmet"], site["opens"]) == ([], [], [])
+    await installed.deploy(data=EUROPEAN)
+    (site,) = (await installed.get("/services/web/explain"))["sites"]
+    assert (site["verdict"], [rule["id"] for rule in site["rules"]]) == (Verdict.REFUSED, ["gdpr.transfer"])
+    answer = await installed.api.get("/services/nobody/explain")
+    assert answer.status_code == 404
+
+
+async def test_a_service_that_may_be_nowhere_waits_and_its_source_is_asked_for_by_nobody(installed: Installed) -> None:
+    await installed.agent.report()
+    made = await installed.deploy(data=EUROPEAN)
+    assert made["rollout"]["state"] == "waiting"
+    assert "gdpr.transfer" in made["rollout"]["reason"]
+    assert made["uploads"] == []
+    assert not await published(installed)
+    refused = await installed.post("/services/web/upload-doors", {"digest": SOURCE, "size": 1_000}, status=503)
+    assert "may have it" in refused["error"]["message"]
+
+
+async def test_the_same_service_under_the_site_s_own_law_is_placed(installed: Installed) -> None:
+    await installed.agent.report()
+    made = await installed.deploy(data=MOROCCAN)
+    assert made["uploads"]
+    assert await published(installed) == ["web"]
+
+
+async def test_what_is_not_labelled_counts_as_sensitive_and_runs_on_own_premises(installed: Installed) -> None:
+    await installed.agent.report()
+    (site,) = (await planned(installed))["sites"]
+    assert site["verdict"] == Verdict.CHOSEN
+
+
+async def test_a_service_whose_label_rises_past_its_site_ends_there_at_once(installed: Installed) -> None:
+    await installed.serving(data=INTERNAL)
+    plan = await planned(installed, data=EUROPEAN)
+    assert any(change.startswith("it ends at site local: ") for change in plan["changes"])
+    await installed.deploy(data=EUROPEAN)
+    assert not await published(installed)
+    seen = await installed.get("/services/web")
+    assert (seen["state"], seen["site"]) == ("waiting", None)
+    assert "it may be at no site. local: " in seen["reason"]
+    await installed.declassify(**MOROCCAN)
+    back = await planned(installed, data=MOROCCAN)
+    assert "site local runs it again" in back["changes"]
+    await installed.deploy(data=MOROCCAN)
+    assert await published(installed) == ["web"]
+
+
+async def test_a_service_that_was_placed_is_not_published_where_the_law_forbids_it(installed: Installed) -> None:
+    """Whatever is written in the store: what reaches a site is asked about again."""
+    await installed.serving(data=MOROCCAN)
+    with installed.control.office.write() as work:
+        (site,) = work.tx.sites.all()
+        work.tx.sites.save(standing_in(site, "US"))
+    assert not await published(installed)
+
+
+async def test_a_country_that_is_declared_later_opens_the_site(installed: Installed) -> None:
+    await installed.agent.report()
+    with installed.control.office.write() as work:
+        (site,) = work.tx.sites.all()
+        work.tx.sites.save(standing_in(site, None))
+    made = await installed.deploy(data=MOROCCAN)
+    assert "kasbah up --country" in made["rollout"]["reason"]
+    with installed.control.office.write() as work:
+        work.tx.sites.save(site)
+    rollout = await installed.get(f"/rollouts/{made['rollout']['id']}", after=made["rollout"]["version"], wait=10)
+    assert "waiting for the source" in rollout["reason"]
+
+
+async def test_a_category_that_no_policy_knows_is_refused_with_the_nearest(installed: Installed) -> None:
+    answer = await installed.post(
+        "/services/web/plan", request(data={"level": "internal", "categories": ["heath"]}), status=400
+    )
+    assert "did you mean health?" in answer["error"]["message"]
+
+
+async def test_what_the_law_took_is_given_back_once_the_site_may_have_it_and_reports(installed: Installed) -> None:
+    await installed.serving(data=MOROCCAN)
+    with installed.control.office.write() as work:
+        (site,) = work.tx.sites.all()
+        work.tx.sites.save(standing_in(site, "US"))
+        assert uphold(work), "it may be nowhere, so nothing waits"
+    taken = await installed.get("/services/web")
+    assert (taken["state"], taken["site"]) == ("waiting", None)
+    assert "[ma-0908.transfer]" in taken["reason"]
+    installed.clock.advance(timedelta(minutes=1))
+    with installed.control.office.write() as work:
+        work.tx.sites.save(standing_in(site, "MA"))
+        assert not uphold(work), "it waits until its site reports"
+    await installed.agent.report()
+    with installed.control.office.write() as work:
+        assert uphold(work)
+    assert (await installed.get("/services/web"))["site"] == "local"
+    assert await published(installed) == ["web"]
+
+
+async def test_every_category_that_policies_know_can_be_written_in_a_file(installed: Installed) -> None:
+    await installed.agent.report()
+    plan = await planned(installed, data={"level": "internal", "categories": sorted(CATEGORIES)})
+    assert plan["sites"][0]["verdict"] == Verdict.CHOSEN

@@ -1,0 +1,132 @@
+"""What a change of the law would do: a table, and that what is said is what will be."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kasbah.decide.admission import Admissions
+from kasbah.decide.blast import Asked, Blast, Resident, allowance, blast
+from kasbah.decide.opening import openings
+from kasbah.domain.charter import Limit
+from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.label import Label, Level
+from kasbah.domain.law import Data, Pack, Place, Purpose
+from kasbah.domain.site import SiteKind
+from kasbah.packs import law_of, shipped
+
+PLACES = {
+    SiteId("casa"): Place(kind=SiteKind.ON_PREM, country="MA"),
+    SiteId("paris"): Place(kind=SiteKind.SOVEREIGN, country="FR", exposure=frozenset({"FR"})),
+    SiteId("cloud"): Place(kind=SiteKind.PUBLIC, country="FR", exposure=frozenset({"FR", "US"})),
+}
+CASA, PARIS, CLOUD = PLACES
+PACKS = {one.name: one for one in shipped()}
+PERSONAL = Label(level=Level.RESTRICTED, categories=("personal",), regimes=("gdpr",))
+
+
+@cache
+def law(*names: str) -> Admissions:
+    return Admissions(law=law_of(PACKS[name] for name in ("base", *names)))
+
+
+def asked(under: Admissions) -> Asked:
+    return lambda one, site: under.admit(Data(label=one.label), PLACES[site], Purpose.PLACE)
+
+
+def between(old: Admissions, new: Admissions, *residents: Resident) -> Blast:
+    return blast(
+        residents,
+        tuple(PLACES),
+        asked(old),
+        asked(new),
+        lambda one, site: tuple(
+            found.words for found in openings(new, Data(label=one.label), PLACES[site], Purpose.PLACE)
+        ),
+    )
+
+
+def resident(name: str, label: Label, *sites: SiteId) -> Resident:
+    return Resident(service=ServiceId(f"sv-{name}"), name=name, label=label, sites=sites)
+
+
+def test_a_regime_whose_pack_is_taken_out_ends_everywhere() -> None:
+    found = between(law("gdpr"), law(), resident("web", PERSONAL, PARIS))
+    (ending,) = found.ends
+    assert (ending.service, ending.site, ending.others, ending.reopens) == ("web", PARIS, (), ())
+    assert "'gdpr'" in ending.why.problem
+    assert found.stranded == ("web",)
+    assert found.closes == (("web", CLOUD),)
+    assert (found.losing, found.loosens) == (1, False)
+
+
+def test_what_ends_at_one_site_and_may_go_to_another_is_not_stranded() -> None:
+    rule = """@id("house.own") @title("Not in public clouds") @advice("Move it.") @cite("the board") @verified("2026")
+    forbid (principal, action, resource) when { resource.kind == "public" };"""
+    house = Pack(name="house", title="Ours", version=1, policies=rule)
+    new = Admissions(law=law_of((PACKS["base"], house)))
+    found = between(law(), new, resident("web", Label(level=Level.INTERNAL), CLOUD))
+    (ending,) = found.ends
+    assert (ending.site, ending.others, [one.id for one in ending.why.rules]) == (CLOUD, (CASA, PARIS), ["house.own"])
+    assert (found.stranded, found.closes, found.opens) == ((), (), ())
+
+
+def test_a_pack_that_is_turned_on_opens_what_named_it_in_vain() -> None:
+    found = between(law(), law("gdpr"), resident("web", PERSONAL))
+    assert found.opens == (("web", PARIS), ("web", CLOUD))
+    assert (found.ends, found.stranded, found.loosens) == ((), (), True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "services", "most"),
+    [
+        (Limit(), 100, 0),
+        (Limit(services=3), 100, 3),
+        (Limit(percent=10), 25, 2),
+        (Limit(services=3, percent=1), 100, 1),
+        (Limit(percent=50), 1, 0),
+    ],
+    ids=["none", "number", "part", "both", "down"],
+)
+def test_how_many_may_lose_a_placement(limit: Limit, services: int, most: int) -> None:
+    assert allowance(limit, services) == most
+
+
+CHOICES = st.sets(st.sampled_from(["gdpr", "ma-0908", "fr-hds", "eu-sovereign", "ma-bank"])).map(
+    lambda names: law(*sorted(names))
+)
+LABELS = st.builds(
+    Label,
+    level=st.sampled_from(Level),
+    categories=st.lists(st.sampled_from(["personal", "health", "financial"]), unique=True).map(tuple),
+    regimes=st.lists(st.sampled_from(["gdpr", "ma-0908", "fr-hds", "eu-sovereign"]), unique=True).map(tuple),
+)
+
+
+@given(CHOICES, CHOICES, st.lists(st.tuples(LABELS, st.sets(st.sampled_from(sorted(PLACES)))), max_size=6))
+def test_a_placement_is_said_to_end_exactly_where_the_new_law_ends_it(
+    old: Admissions, new: Admissions, drawn: list[tuple[Label, set[SiteId]]]
+) -> None:
+    """Placed as the old law allows; then the new law holds, and each is asked about again, as `publish` does."""
+    there = [
+        resident(f"s{number}", label, *(site for site in sorted(sites) if allows(old, label, site)))
+        for number, (label, sites) in enumerate(drawn)
+    ]
+    found = between(old, new, *there)
+    ended = {(one.name, site) for one in there for site in one.sites if not allows(new, one.label, site)}
+    assert {(one.service, one.site) for one in found.ends} == ended
+    lost = {one.name for one in there if one.sites and not any(allows(new, one.label, site) for site in PLACES)}
+    assert set(found.stranded) == lost
+    assert found.losing == len({name for name, _ in ended})
+    for ending in found.ends:
+        label = next(one.label for one in there if one.name == ending.service)
+        assert all(allows(new, label, site) for site in ending.others)
+    turned = between(new, old, *there)
+    assert set(turned.opens) >= ended, "the way back opens what ended"
+
+
+def allows(under: Admissions, label: Label, site: SiteId) -> bool:
+    return under.admit(Data(label=label), PLACES[site], Purpose.PLACE).allowed

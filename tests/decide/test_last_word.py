@@ -1,0 +1,180 @@
+"""What a site accepts of what it is told: nothing that the owner's own words do not allow, whoever signed it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from kasbah.decide.admission import Admissions
+from kasbah.decide.grants import Grants
+from kasbah.decide.last_word import Word, accept, changes_at, floors
+from kasbah.domain.charter import Charter, Fact, Facts
+from kasbah.domain.crossing import Forwarded, Lane, Peer
+from kasbah.domain.desired import DesiredState
+from kasbah.domain.grant import Declassification
+from kasbah.domain.ids import InstallationId, ProjectId, ServiceId, SiteId
+from kasbah.domain.label import UNLABELLED, Label, Level
+from kasbah.domain.service import Access, Service
+from kasbah.domain.site import SiteKind
+from kasbah.packs import shipped_law
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+INSTALLATION, HERE, PARIS, VIRGINIA = InstallationId("in-1"), SiteId("st-here"), SiteId("st-paris"), SiteId("st-us")
+PERSONAL = Label(level=Level.RESTRICTED, categories=("personal",), regimes=("gdpr",))
+PUBLIC = Label(level=Level.PUBLIC)
+
+
+def charter(site: SiteId, country: str, kind: SiteKind, key: str = "", until: date | None = None) -> Charter:
+    said = Fact(value=country, source="a contract", since=date(2026, 1, 1), until=until)
+    return Charter(
+        installation=INSTALLATION,
+        site=site,
+        name=site,
+        version=1,
+        kind=kind,
+        facts=Facts(country=said, exposure=replace(said, value=frozenset({country}))),
+        gateway_key=key,
+    )
+
+
+CHARTERS = {
+    HERE: charter(HERE, "FR", SiteKind.ON_PREM),
+    PARIS: charter(PARIS, "FR", SiteKind.SOVEREIGN, "a" * 64),
+    VIRGINIA: charter(VIRGINIA, "US", SiteKind.PUBLIC, "b" * 64),
+}
+WORD = Word(charters=CHARTERS, law=Admissions(law=shipped_law()), home="FR", heard_at=NOW)
+
+
+def service(label: Label, name: str = "claims") -> Service:
+    return Service(
+        id=ServiceId(f"sv-{name}"), project=ProjectId("pr-1"), name=name, hosts=(f"{name}.x",), label=label, lane="dc-1"
+    )
+
+
+def told(*services: Service, site: SiteId = HERE, **more: object) -> DesiredState:
+    plain = DesiredState(
+        installation=INSTALLATION, epoch=1, generation=1, site=site, issued_at=NOW, base_domain="x", services=services
+    )
+    return replace(plain, **more)  # type: ignore[arg-type]
+
+
+def kept(state: DesiredState, word: Word = WORD, now: datetime = NOW) -> list[str]:
+    return [one.name for one in accept(state, word, now).desired.services]
+
+
+def test_what_may_be_here_is_accepted() -> None:
+    assert kept(told(service(PERSONAL), service(UNLABELLED, "notes"))) == ["claims", "notes"]
+
+
+def test_what_may_not_be_here_is_refused_with_the_rule() -> None:
+    said = accept(told(service(PERSONAL), site=VIRGINIA), WORD, NOW)
+    assert said.desired.services == ()
+    assert "gdpr.transfer" in said.refused["claims"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        pytest.param(replace(WORD, law=None), id="no law"),
+        pytest.param(replace(WORD, charters={}), id="no charter"),
+        pytest.param(Word(), id="nothing at all"),
+    ],
+)
+def test_no_answer_is_a_no_but_for_what_is_public(word: Word) -> None:
+    assert kept(told(service(PERSONAL), service(PUBLIC, "site")), word) == ["site"]
+
+
+def test_a_fact_that_ran_out_counts_no_more() -> None:
+    ends = {**CHARTERS, HERE: charter(HERE, "FR", SiteKind.ON_PREM, until=NOW.date())}
+    word = replace(WORD, charters=ends)
+    assert kept(told(service(PERSONAL)), word) == ["claims"]
+    assert kept(told(service(PERSONAL)), word, NOW + timedelta(days=1)) == []
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_label_that_falls_is_not_believed() -> None:
+    """Told first as what it is, then as public: at a site that may not have it, it is still not accepted."""
+    seen = floors(told(service(PERSONAL)), {})
+    assert kept(told(service(PUBLIC), site=VIRGINIA), replace(WORD, floors=seen)) == []
+    here = accept(told(service(PUBLIC)), replace(WORD, floors=seen), NOW)
+    assert here.desired.services[0].label.level is Level.RESTRICTED, "and where it may be it keeps its label"
+
+
+def test_the_owner_lowers_a_label_for_a_time() -> None:
+    lowered = Declassification(
+        installation=INSTALLATION,
+        service=ServiceId("sv-claims"),
+        to=PUBLIC,
+        evidence="anonymised",
+        issued_at=NOW,
+        expires_at=NOW + timedelta(days=1),
+    )
+    seen = floors(told(service(PERSONAL)), {})
+    word = replace(WORD, floors=seen, grants=Grants(declassifications=(lowered,)))
+    assert kept(told(service(PUBLIC), site=VIRGINIA), word) == ["claims"]
+    assert kept(told(service(PUBLIC), site=VIRGINIA), replace(word, grants=Grants())) == []
+
+
+def test_floors_only_rise() -> None:
+    first = floors(told(service(PERSONAL)), {})
+    assert floors(told(service(PUBLIC)), first) == first
+    assert floors(told(service(UNLABELLED, "new")), first) == first, "what nobody declared adds nothing"
+
+
+# --- others -----------------------------------------------------------------------------------------------------------
+
+LANE = Lane(id="dc-1", label=PERSONAL, to=(PARIS, VIRGINIA), entries=(PARIS, VIRGINIA))
+PEERS = tuple(Peer(site=one, name=one, identity=one, address="h:1", key="c" * 64) for one in (PARIS, VIRGINIA))
+ELSEWHERE = Forwarded(
+    id=ServiceId("sv-far"),
+    project=ProjectId("pr-1"),
+    name="far",
+    hosts=("far.x",),
+    access=Access.PUBLIC,
+    revisions=(),
+    lane="dc-1",
+)
+
+
+def test_requests_go_to_no_site_that_may_not_have_them_and_come_from_none() -> None:
+    said = accept(told(service(PERSONAL), forwarded=(ELSEWHERE,), lanes=(LANE,), peers=PEERS), WORD, NOW).desired
+    assert (said.lanes[0].to, said.lanes[0].entries) == ((PARIS,), (PARIS,))
+    assert [peer.site for peer in said.peers] == [PARIS]
+    assert said.peers[0].key == "a" * 64, "by the key that its charter names, whatever the control plane says"
+    assert [one.name for one in said.forwarded] == ["far"]
+
+
+def test_requests_do_not_pass_where_they_may_not_be() -> None:
+    state = told(forwarded=(ELSEWHERE,), lanes=(LANE,), peers=PEERS, site=VIRGINIA)
+    said = accept(state, WORD, NOW)
+    assert said.desired.forwarded == ()
+    assert "gdpr" in said.refused["far"]
+
+
+def test_a_lane_of_a_label_that_fell_is_held_to_what_was_said() -> None:
+    seen = floors(told(service(PERSONAL, "far")), {})
+    lane = replace(LANE, label=PUBLIC)
+    said = accept(told(forwarded=(ELSEWHERE,), lanes=(lane,), peers=PEERS), replace(WORD, floors=seen), NOW).desired
+    assert said.lanes[0].to == (PARIS,)
+
+
+# --- cut off ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_law_lets_go_stale_is_refused_after_its_time() -> None:
+    word = replace(WORD, stale_after={2: timedelta(hours=1)}, heard_at=NOW - timedelta(minutes=59))
+    state = told(service(PERSONAL), service(PUBLIC, "site"))
+    assert kept(state, word) == ["claims", "site"]
+    assert kept(state, word, NOW + timedelta(minutes=2)) == ["site"]
+    assert kept(state, replace(word, heard_at=None)) == ["site"]
+
+
+def test_the_answer_is_found_again_when_it_may_be_another() -> None:
+    assert changes_at(WORD, NOW) is None, "nothing here ends by itself"
+    ends = {**CHARTERS, HERE: charter(HERE, "FR", SiteKind.ON_PREM, until=NOW.date())}
+    assert changes_at(replace(WORD, charters=ends), NOW) == datetime(2026, 11, 27, tzinfo=UTC)
+    assert changes_at(replace(WORD, stale_after={3: timedelta(hours=1)}), NOW) == NOW

@@ -1,0 +1,42 @@
+"""More targets, for `targets.py`, where they are listed: of the law and what its owner signs."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from registry import any_text, target, temporary
+
+from kasbah.api.owner import read_document
+from kasbah.cli.policy_file import lawbook_of
+from kasbah.domain.charter import Lawbook
+from kasbah.domain.grant import Approval, Declassification
+from kasbah.domain.ids import InstallationId
+from kasbah.domain.law import Pack
+from kasbah.errors import Invalid, KasbahError
+from kasbah.packs import law_of
+
+
+@target(
+    b"home: MA\npacks:\n  base:\n  gdpr: {version: 1}\nlimit: 10%\n",
+    b"packs: {base: {path: ../..}}\nstale_after: {vital: 1s}\n",
+    b"packs: " + b"[" * 500,
+)
+def policy_file(data: bytes) -> None:
+    with temporary() as folder:
+        file = folder / "policy.yaml"
+        file.write_bytes(data)
+        with suppress(KasbahError):
+            lawbook_of(file, InstallationId("in-1"), 2, ())
+
+
+@target(b'{"installation": "in-1", "version": 1, "home": null, "packs": []}', b"[" * 500, b'{"expires_at": 1e999}')
+def owner_documents(data: bytes) -> None:
+    for shape in (Lawbook, Approval, Declassification):
+        with suppress(Invalid):
+            read_document(any_text(data), shape)
+
+
+@target(b"forbid (principal, action, resource);", b"(" * 5_000, b'@id("house.a")' * 50, b"/*", "\u2028".encode())
+def policies(data: bytes) -> None:
+    with suppress(Invalid):
+        law_of((Pack(name="house", title="Ours", version=1, policies=any_text(data)),))

@@ -1,0 +1,100 @@
+"""Packs that cannot be law are refused whole, with the rule that is at fault; tables too, with the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kasbah.domain.law import Pack
+from kasbah.errors import Invalid
+from kasbah.packs import law_of, read, shipped, tables
+
+SAID = '@id("house.one") @title("A title") @advice("Do it.") @cite("us") @verified("2026-11-26")'
+FORBID = "forbid (principal, action, resource) when { principal.label.level > 9 };"
+
+
+def pack(policies: str) -> Pack:
+    return Pack(name="house", title="Ours", version=1, policies=policies)
+
+
+@pytest.mark.parametrize(
+    ("policies", "words"),
+    [
+        ("", "no policy"),
+        ("forbid (principal, action", "not Cedar"),
+        (FORBID, "no @id"),
+        (SAID.replace("@title", "@name") + FORBID, "no @title"),
+        (SAID + '@sponsor("me")' + FORBID, "@sponsor means nothing"),
+        (SAID.replace("house.one", "gdpr.one") + FORBID, "must begin with house."),
+        (SAID + FORBID + SAID + FORBID, "two rules have this @id"),
+        (SAID + "permit (principal, action, resource);", "a permit needs @level"),
+        (SAID + '@level("7") @unmet("-")' + "permit (principal, action, resource);", "a permit needs @level"),
+        (SAID + "forbid (principal, action, resource) when { resource.owner == 1 };", "owner"),
+        (SAID + 'forbid (principal, action, resource) when { resource.country == "MA" };', "country"),
+        (SAID + "forbid (principal == ?principal, action, resource);", "templates"),
+    ],
+    ids=["empty", "syntax", "id", "title", "annotation", "prefix", "twice", "permit", "level", "attribute", "unasked",
+         "template"],
+)  # fmt: skip
+def test_policies_that_cannot_be_law(policies: str, words: str) -> None:
+    with pytest.raises(Invalid, match="house/rules") as raised:
+        law_of((*shipped(), pack(policies)))
+    assert words in raised.value.message
+    assert "policy0" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "(" * 20_000 + "true",
+        "true && " * 20_000 + "true",
+        "if true then " * 1_000,
+        "[" * 41 + "]" * 41,
+        "1" + "+1" * 201,
+    ],
+    ids=["brackets", "and", "if", "set", "plus"],
+)
+def test_what_is_too_deep_for_cedar_never_reaches_it(when: str) -> None:
+    """Cedar would end the process, whoever sent it."""
+    with pytest.raises(Invalid, match=r"nested deeper|longer than"):
+        law_of((pack(SAID + "forbid (principal, action, resource) when { " + when + " };"),))
+
+
+def test_brackets_in_words_and_remarks_are_no_brackets() -> None:
+    words = SAID.replace("Do it.", "((" * 50 + ";" + "&&" * 300)
+    law_of((pack(f"// {'(' * 90}\n{words}{FORBID}"),))
+
+
+def test_an_error_names_the_rule_by_its_id() -> None:
+    with pytest.raises(Invalid) as raised:
+        law_of((pack(SAID + "forbid (principal, action, resource) when { resource.owner == 1 };"),))
+    assert raised.value.where == "house/rules.cedar: house.one"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("- name: one\n  data: {level: secret}\n  site: {kind: on-prem}\n  expect: allowed\n", "data.level"),
+        ("- name: one\n  data: {}\n  site: {kind: castle}\n  expect: allowed\n", "site.kind"),
+        ("- name: one\n  data: {}\n  site: {kind: on-prem, country: Morocco}\n  expect: allowed\n", "site.country"),
+        ("- name: one\n  data: {}\n  site: {kind: on-prem}\n  expect: refused\n", "say which rules refuse it"),
+        ("- name: one\n  data: {}\n  site: {kind: on-prem}\n  expect: allowed\n  by: [base.open]\n", "by nothing"),
+        ("- name: one\n  data: {}\n  site: {kind: on-prem}\n  expect: allowed\n  because: x\n", "because"),
+        ("cases: []\n", "a list belongs here"),
+        ("- name: [\n", "YAML"),
+    ],
+    ids=["level", "kind", "country", "reasonless", "contradiction", "key", "shape", "syntax"],
+)
+def test_a_table_that_says_nothing_is_refused_with_its_line(tmp_path: Path, table: str, words: str) -> None:
+    file = tmp_path / "tests.yaml"
+    file.write_text(table)
+    with pytest.raises(Invalid) as raised:
+        tables.cases(file)
+    assert str(file) in raised.value.where
+    assert words in str(raised.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="cannot be read"):
+        read(tmp_path)
