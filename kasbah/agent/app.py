@@ -153,6 +153,8 @@ class Agent:
         driver = process_driver(self._paths, self._settings.limits)
         driver.on_ending = lambda replica: self._reconciler.ending(replica)
         closing.push_async_callback(driver.close)
+        self._word.keeps((await driver.isolation()).egress)
+        self._ledger.rejudge()
         self._gateway = GatewayController(
             self._paths,
             listen=self._settings.gateway,
@@ -165,6 +167,7 @@ class Agent:
             memory=self._settings.gateway_memory,
             connections=self._settings.gateway_connections,
         )
+        self._gateway.inside = await driver.network()
         self._gateway_for_replicas = loopback(self._gateway.listen)
         if self._settings.tls is not None:
             await self._renew_certificates()
