@@ -2,6 +2,9 @@
 
 DATA/agent/ledger/word.json   charters by site, the newest lawbook, and the highest label seen of each service
 
+The site's time is the later of its own clock's and the control plane's as it was signed last, and both pass evenly: a
+clock that is wrong, or set back, makes nothing hold for longer.
+
 Versions only grow: an older charter or lawbook is not taken, however well it is signed. What the owner did not sign is
 not there. A site that pins no owner (one that was made before there were owners) has no word of its own, and says so.
 """
@@ -10,7 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +46,11 @@ NO_OWNER = "this site pins no owner's key: it cannot hold what it is told agains
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What was accepted of a desired state, which holds `until` then (None: until something new is said)."""
+    """What was accepted of a desired state at `since`; it holds `until` then (None: until something new is said)."""
 
     told: DesiredState
     accepted: DesiredState
+    since: datetime
     until: datetime | None
 
 
@@ -61,6 +65,7 @@ class LastWord:
         self._file = file
         self._clock = clock
         self._heard_at: datetime | None = None
+        self._ahead: timedelta | None = None
         self._charters: dict[SiteId, tuple[Charter, Signed]] = {}
         self._lawbook: tuple[Lawbook, Signed] | None = None
         self._law: Admissions | None = None
@@ -75,7 +80,13 @@ class LastWord:
 
     def heard(self) -> None:
         """The control plane has answered just now."""
-        self._heard_at = self._clock.now()
+        self._heard_at = self._clock.even()
+
+    def _now(self, told: DesiredState) -> datetime:
+        """The site's time. How far what was signed is ahead of our even clock is known since it was first seen."""
+        ahead = told.issued_at - self._clock.even()
+        self._ahead = ahead if self._ahead is None else max(ahead, self._ahead)
+        return max(self._clock.now(), self._clock.even() + self._ahead)
 
     def keeps(self, egress: str) -> None:
         """What this site can keep replicas from calling, as it was measured."""
@@ -83,17 +94,17 @@ class LastWord:
 
     def judge(self, identity: Identity, told: DesiredState) -> DesiredState:
         """What of it this site acts on now."""
-        now = self._clock.now()
         if not identity.owner_key:
             return told
-        if (last := self._last) is not None and last.told is told and (last.until is None or now < last.until):
+        now, last = self._now(told), self._last
+        if last is not None and last.told is told and last.since <= now and (last.until is None or now < last.until):
             return last.accepted
         owner = parse_public(identity.owner_key)
         self._load(owner)
         self._take(owner, identity, told)
-        word = self._word(owner, identity, told)
+        word = self._word(owner, identity, told, now)
         said = accept(told, word, now)
-        self._last = Answer(told=told, accepted=said.desired, until=changes_at(word, now))
+        self._last = Answer(told=told, accepted=said.desired, since=now, until=changes_at(word, now))
         for name, why in said.refused.items():
             if self.refused.get(name) != why:
                 log.warning("this site refuses a service", service=name, reason=why)
@@ -145,7 +156,7 @@ class LastWord:
             self._floors = seen
             self._write()
 
-    def _word(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState) -> Word:
+    def _word(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState, now: datetime) -> Word:
         charters = {
             site: charter
             for site, (charter, signed) in self._charters.items()
@@ -159,12 +170,18 @@ class LastWord:
             charters=charters,
             law=self._law,
             home=(lawbook.home if lawbook is not None else None) or (None if first is None else first.value),
-            grants=in_force(ours, self._clock.now()),
+            grants=in_force(ours, now),
             floors=self._floors,
             stale_after=lawbook.stale_after if lawbook is not None else {},
-            heard_at=told.issued_at if self._heard_at is None else max(self._heard_at, told.issued_at),
+            heard_at=self._last_heard(told, now),
             egress=self._egress,
         )
+
+    def _last_heard(self, told: DesiredState, now: datetime) -> datetime:
+        """When the control plane was heard last, by the time that it is `now`."""
+        if self._heard_at is None:
+            return told.issued_at
+        return max(told.issued_at, now - (self._clock.even() - self._heard_at))
 
     def _load(self, owner: Ed25519PublicKey) -> None:
         """What was held when the agent ended, as far as the owner signed it."""

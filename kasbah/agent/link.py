@@ -109,19 +109,34 @@ class Link:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     async def fetch(self, *, wait: int) -> None:
-        """Ask once for a desired state newer than the ledger's."""
+        """Ask once for a desired state newer than the ledger's. Where the lawbook that the last one named did not come,
+        it is asked for again, and nothing else is waited for meanwhile."""
         known = self._ledger.desired
         epoch, generation = known.version if known else (0, 0)
+        wait = 0 if self._owed_law() else wait
         query = f"epoch={epoch}&generation={generation}&wait={wait}"
         answer = await self._call("GET", f"/agent/v1/desired?{query}", patience=wait + CALL_DEADLINE)
         if answer.status_code == 200:
             desired = self._ledger.accept(answer.content, answer.headers.get(SIGNATURE_HEADER, ""))
-            await self._learn_owner()
-            await self._learn_law(desired.lawbook)
             if self.audit is not None and desired != known:
                 await asyncio.to_thread(self.audit.accept, known, desired, answer.content)
             log.info("desired state", epoch=desired.epoch, generation=desired.generation)
-            self._on_desired()
+            await self._learn_owner()
+        owed = self._owed_law()
+        try:
+            if owed is not None:
+                await self._learn_law(owed)
+        finally:
+            if answer.status_code == 200 or owed is not None:
+                self._on_desired()
+
+    def _owed_law(self) -> int | None:
+        """The lawbook that holds here by what was told, where that is not the one that is held."""
+        told, identity = self._ledger.told, self._ledger.identity
+        pinned = identity is not None and bool(identity.owner_key)
+        if self._word is None or told is None or not pinned or told.lawbook <= self._word.law_version:
+            return None
+        return told.lawbook
 
     async def _learn_owner(self) -> None:
         """Pin the owner's key, once, where this site was made before there were owners. Nothing waits for it."""
@@ -130,10 +145,10 @@ class Link:
             self._ledger.pin_owner(IDENTITY.validate_json(answer.content).owner_key)
 
     async def _learn_law(self, version: int) -> None:
-        """Take the lawbook that holds here now, where it is later than the one that is held."""
+        """Take the lawbook that holds here now."""
         identity, word = self._ledger.identity, self._word
-        if identity is None or not identity.owner_key or word is None or version <= word.law_version:
-            return
+        assert identity is not None
+        assert word is not None
         answer = await self._call("GET", f"/agent/v1/lawbooks/{version}")
         signed = SIGNED.validate_json(answer.content)
         await asyncio.to_thread(word.take_law, identity, signed)

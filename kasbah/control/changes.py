@@ -16,7 +16,7 @@ ROLLOUTS = "rollouts"
 
 
 MOVES = "moves"
-"""A service is on its way from one site to another."""
+"""A service is on its way from one site to another, or would be placed elsewhere once its rollout has ended."""
 
 
 class Changes:

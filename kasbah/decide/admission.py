@@ -7,6 +7,8 @@ egress. No answer, or an error in the answer, is a no:
 - A default deny names no policy: what is then said is what each permit asks for (@unmet).
 - A regime that no pack in force knows refuses: nobody could say that it is kept.
 
+What is placed somewhere is built there, and writes its logs there: it may be placed only where all three are allowed.
+
 Data is asked about by its class (level, categories, regimes, kind, risk) and a place by its facts, so that thousands of
 services at a hundred sites are a few thousand questions; `Admissions` remembers their answers for as long as its law is
 in force.
@@ -32,6 +34,7 @@ ACTIONS = {
     Purpose.BACKUP: "Backup",
     Purpose.EGRESS: "Egress",
 }
+RUNNING = (Purpose.PLACE, Purpose.BUILD, Purpose.LOG)
 DATA, SITE = {"type": "Kasbah::Data", "id": "data"}, {"type": "Kasbah::Site", "id": "site"}
 
 
@@ -39,6 +42,13 @@ def admit(
     law: Law, data: Data, place: Place, purpose: Purpose, *, approvals: frozenset[str] = frozenset()
 ) -> Admission:
     """Whether it may. `approvals` are those recorded, signed and in force; never what a caller says."""
+    if purpose is Purpose.PLACE and any(ACTIONS[one] in law.singled_out for one in RUNNING):
+        answers = (_admit(law, data, place, one, approvals) for one in RUNNING)
+        return next((one for one in answers if not one.allowed), Admission(allowed=True))
+    return _admit(law, data, place, purpose, approvals)
+
+
+def _admit(law: Law, data: Data, place: Place, purpose: Purpose, approvals: frozenset[str]) -> Admission:
     unknown = sorted(set(data.label.regimes) - law.regimes)
     if unknown:
         return Admission(allowed=False, problem=_unknown_regime(unknown[0], law))

@@ -2,8 +2,9 @@
 
 A control plane that somebody captured signs desired states as before. It cannot sign facts about sites, law, grants, or
 a lower label. So each site asks again, with what it holds of these: whether a service's data may be here, whether its
-requests may pass here, to which other sites they may go or from which they may come, and what it may call. What is
-refused is left out, with the reason; stopping services is all that is left to who cannot sign.
+requests may pass here, to which other sites they may go or from which they may come, whose sources may be kept, and
+what it may call. What is refused is left out, with the reason; stopping services is all that is left to who cannot
+sign.
 
 No law, no charter, or an error in an answer is a no. Public data needs none of these.
 """
@@ -21,13 +22,16 @@ from kasbah.decide.grants import Grants, lowers
 from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
 from kasbah.domain.crossing import Forwarded, Lane, Peer
-from kasbah.domain.desired import DesiredState
+from kasbah.domain.desired import DesiredState, Standby
 from kasbah.domain.egress import destination
 from kasbah.domain.ids import ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level, combine
 from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
 from kasbah.domain.service import Key, Service, own_key
 from kasbah.domain.site import OPEN
+
+Held = Service | Forwarded | Standby
+"""What a site may have of a service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +83,9 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
             forwarded.append(one)
         else:
             refused[one.name] = why
+    standby = tuple(
+        one for one in told.standby if judge.refusal(one, judge.label(one.id, one.label), Purpose.BUILD) is None
+    )
     kept = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes)
     named = {site for lane in kept for site in (*lane.to, *lane.entries)}
     return Accepted(
@@ -86,6 +93,7 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
             told,
             services=tuple(services),
             forwarded=tuple(forwarded),
+            standby=standby,
             keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
             lanes=kept,
             peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
@@ -107,12 +115,21 @@ def changes_at(word: Word, now: datetime) -> datetime | None:
 
 
 def floors(told: DesiredState, before: Mapping[ServiceId, Label]) -> dict[ServiceId, Label]:
-    """The highest labels seen, with those of this desired state. What is not declared adds nothing."""
+    """The highest labels seen, with those of this desired state, and what it says was ever declared. What is not
+    declared adds nothing."""
+    lanes = {lane.id: lane.label for lane in told.lanes}
+    said: list[tuple[ServiceId, Label | None]] = []
+    for one in told.services:
+        said += [(one.id, one.label), (one.id, one.declared)]
+    for other in told.forwarded:
+        said += [(other.id, lanes.get(other.lane)), (other.id, other.declared)]
+    for source in told.standby:
+        said += [(source.id, source.label), (source.id, source.declared)]
     found = dict(before)
-    for service in told.services:
-        if service.label.declared:
-            known = found.get(service.id)
-            found[service.id] = service.label if known is None else combine(known, service.label)
+    for service, label in said:
+        if label is not None and label.declared:
+            known = found.get(service)
+            found[service] = label if known is None else combine(known, label)
     return found
 
 
@@ -147,7 +164,7 @@ class _Judge:
             return said
         return combine(floor, said)
 
-    def refusal(self, service: Service | Forwarded, label: Label, purpose: Purpose) -> str | None:
+    def refusal(self, service: Held, label: Label, purpose: Purpose) -> str | None:
         """Why this service is refused here; None where it is not."""
         limit = self._word.stale_after.get(int(label.level))
         heard = self._word.heard_at
@@ -233,12 +250,10 @@ class _Judge:
         """These with what is known of them."""
         return tuple((site, self._places.get(site, UNKNOWN)) for site in sites)
 
-    def _ask(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+    def _ask(self, service: Held, label: Label, site: SiteId, purpose: Purpose) -> Admission:
         return self._admit(service, label, site, self._places.get(site), purpose)
 
-    def _admit(
-        self, service: Service | Forwarded, label: Label, site: SiteId, place: Place | None, purpose: Purpose
-    ) -> Admission:
+    def _admit(self, service: Held, label: Label, site: SiteId, place: Place | None, purpose: Purpose) -> Admission:
         if label.level is Level.PUBLIC and not label.categories and not label.regimes:
             return Admission(allowed=True)
         law = self._word.law

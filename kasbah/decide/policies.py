@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from kasbah.domain.law import Geography, Pack, Rule
 REQUIRED = ("id", "title", "advice", "cite", "verified")
 KNOWN = frozenset({*REQUIRED, "needs", "approval", "unmet", "level"})
 LEVELS = frozenset("01234")
+ACTION, EVERYTHING = "Kasbah::Action", "Process"
+"""What is done with data, and the action that stands for all of them."""
 NUMBERED = re.compile(r"policy\d+")
 
 LONGEST_TEXT = 200_000
@@ -47,7 +49,8 @@ class Unsound(ValueError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Law:
     """Policies in force, parsed once. `rules` is by the name that Cedar gives each policy; `permits` are those whose
-    absence means no."""
+    absence means no. `singled_out` are the actions that some policy speaks of by name: what else is done with data is
+    answered alike."""
 
     policies: cedarpy.PolicySet
     schema: cedarpy.Schema
@@ -55,6 +58,7 @@ class Law:
     permits: tuple[Rule, ...]
     packs: tuple[Pack, ...]
     geography: Geography = field(default_factory=Geography)
+    singled_out: frozenset[str] = frozenset()
 
     @property
     def regimes(self) -> frozenset[str]:
@@ -77,6 +81,7 @@ def law(packs: Iterable[Pack], schema: str, geography: Geography) -> Law:
         permits=tuple(rule for rule, effect in described if effect == "permit"),
         packs=found,
         geography=geography,
+        singled_out=frozenset(name for policy in parsed.values() for name in _actions(policy)) - {EVERYTHING},
     )
 
 
@@ -154,6 +159,19 @@ def _rule(pack: Pack, name: str, policy: Mapping[str, Any]) -> Rule:
         unmet=said.get("unmet", ""),
         level=int(level) if level in LEVELS else None,
     )
+
+
+def _actions(policy: Mapping[str, Any]) -> Iterator[str]:
+    """The actions that a policy names, in its scope or its conditions."""
+    left: list[Any] = [policy]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            if part.get("type") == ACTION:
+                yield part["id"]
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
 
 
 def _only_once(described: list[tuple[Rule, str]]) -> None:

@@ -75,7 +75,8 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forwarded:
-    """A service that runs elsewhere, as a site takes requests for it: it sends them on, in the lane with this id."""
+    """A service that runs elsewhere, as a site takes requests for it: it sends them on, in the lane with this id.
+    `declared` is the most that was ever declared of its data."""
 
     id: ServiceId
     project: ProjectId
@@ -84,3 +85,4 @@ class Forwarded:
     access: Access
     revisions: tuple[RevisionId, ...]
     lane: str
+    declared: Label | None = None

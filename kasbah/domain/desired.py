@@ -8,7 +8,8 @@ from datetime import datetime
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.grant import GrantKind
-from kasbah.domain.ids import Digest, InstallationId, SiteId
+from kasbah.domain.ids import Digest, InstallationId, ProjectId, ServiceId, SiteId
+from kasbah.domain.label import Label
 from kasbah.domain.service import Key, Service
 
 PROTOCOL = 1
@@ -21,6 +22,19 @@ class SignedGrant:
 
     kind: GrantKind
     signed: Signed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standby:
+    """A service that a site may have to take over, and the source that it keeps for that; with the label of the
+    service's data, and the most that was ever declared of it."""
+
+    id: ServiceId
+    project: ProjectId
+    name: str
+    source: Digest
+    label: Label
+    declared: Label | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +59,7 @@ class DesiredState:
     base_domain: str
     services: tuple[Service, ...] = ()
     keys: tuple[Key, ...] = ()
-    standby: tuple[Digest, ...] = ()
+    standby: tuple[Standby, ...] = ()
     site_name: str = ""
     peers: tuple[Peer, ...] = ()
     lanes: tuple[Lane, ...] = ()

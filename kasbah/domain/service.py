@@ -119,8 +119,9 @@ def in_use(shares: tuple[Share, ...], trial: Trial | None) -> frozenset[Revision
 class Service:
     """A service as a site is asked to run it.
 
-    `revisions` holds what the site must have built, the newest last. `shares` is empty until a first revision has
-    proved that it starts. `lane` names what was decided about its requests ("": before there were several sites).
+    `declared` is the most that was ever declared of its data: `label` says less only for as long as a declassification
+    holds. `revisions` holds what the site must have built, the newest last. `shares` is empty until a first revision
+    has proved that it starts. `lane` names what was decided about its requests ("": before there were several sites).
     """
 
     id: ServiceId
@@ -129,6 +130,7 @@ class Service:
     hosts: tuple[str, ...]
     access: Access = Access.KEY
     label: Label = UNLABELLED
+    declared: Label | None = None
     scaling: Scaling = Scaling()
     sleep: Sleep = Sleep()
     revisions: tuple[Revision, ...] = ()

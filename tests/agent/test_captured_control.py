@@ -211,6 +211,52 @@ def test_a_restart_is_no_word_from_the_control_plane(tmp_path: Path) -> None:
     assert site.runs() == []
 
 
+def test_a_clock_that_is_set_back_makes_nothing_hold_for_longer(tmp_path: Path) -> None:
+    book = Lawbook(installation=INSTALLATION, version=1, home="FR", packs=ALL, stale_after={2: timedelta(hours=1)})
+    site = Captured(tmp_path / "ledger")
+    site.word.take_law(IDENTITY, sign_document(OWNER, LAWBOOK, book))
+    assert site.tell(PERSONAL, charters=(charter("FR"),)) == ["claims"]
+    site.word.heard()
+    site.clock.set(timedelta(days=-30))
+    assert site.runs() == ["claims"]
+    site.clock.advance(timedelta(minutes=61))
+    assert site.runs() == []
+
+
+def test_a_clock_that_is_behind_is_led_by_what_the_control_plane_signed(site: Captured) -> None:
+    """A grant that was made just now holds, and one that ended has ended, by the later of both times."""
+    site.clock.set(timedelta(hours=-2))
+    site.tell(PERSONAL)
+    lowered = Declassification(
+        installation=INSTALLATION,
+        service=ServiceId("sv-claims"),
+        to=PUBLIC,
+        evidence="anonymised",
+        issued_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+    )
+    grant = SignedGrant(kind=GrantKind.DECLASSIFICATION, signed=sign_document(OWNER, DECLASSIFICATION, lowered))
+    assert site.tell(PUBLIC, grants=(grant,)) == ["claims"]
+    site.clock.advance(timedelta(hours=1))
+    assert site.runs() == []
+
+
+def test_a_clock_that_was_ahead_for_a_while_leaves_nothing_refused(site: Captured) -> None:
+    ends = Charter(
+        installation=INSTALLATION,
+        site=SITE,
+        name="virginia",
+        version=2,
+        kind=SiteKind.PUBLIC,
+        facts=Facts(country=Fact(value="FR", source="a contract", since=date(2026, 1, 1), until=date(2026, 11, 27))),
+    )
+    assert site.tell(PERSONAL, charters=(sign_document(OWNER, CHARTER, ends),)) == ["claims"]
+    site.clock.set(timedelta(days=9))
+    assert site.runs() == []
+    site.clock.set(timedelta(days=-9))
+    assert site.runs() == ["claims"]
+
+
 def test_what_it_held_is_believed_only_as_the_owner_signed_it(site: Captured) -> None:
     site.tell(PERSONAL)
     kept = site.folder / "word.json"

@@ -18,6 +18,7 @@ from kasbah.control.usecases.describe import installation_of
 from kasbah.domain.crossing import Forwarded, spiffe_id
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.ids import SiteId
+from kasbah.domain.label import Label, Level
 from kasbah.domain.placement import Placement, SiteVerdict, Verdict
 from kasbah.domain.site import SiteKind
 
@@ -95,6 +96,7 @@ async def test_a_service_at_one_site_is_forwarded_by_the_other(installed: Instal
             access=service.access,
             revisions=tuple(share.revision for share in service.shares),
             lane=service.lane,
+            declared=Label(level=Level.INTERNAL),
         ),
     )
     assert [lane.entries for lane in here.lanes] == [(RABAT,)]

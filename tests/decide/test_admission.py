@@ -217,6 +217,22 @@ def test_a_pack_s_own_rules_reach_admission() -> None:
     assert [one.title for one in found.rules] == ["Nothing on Fridays"]
 
 
+@pytest.mark.parametrize("action", ["Build", "Log"])
+def test_what_may_not_be_built_or_logged_somewhere_may_not_be_placed_there(action: str) -> None:
+    rule = (
+        f'@id("house.{action}") @title("x") @advice("x") @cite("x") @verified("2026-01-01")\n'
+        f'forbid (principal, action == Kasbah::Action::"{action}", resource) when {{ resource.kind == "edge" }};'
+    )
+    house = Pack(name="house", title="Ours", version=1, policies=rule)
+    made = law((*(one for one in shipped() if one.name == "base"), house), schema(), geography())
+    assert made.singled_out == {action}
+    edge = replace(PREMISES, kind=SiteKind.EDGE)
+    refused = admit(made, PUBLIC, edge, Purpose.PLACE)
+    assert (refused.allowed, [one.id for one in refused.rules]) == (False, [f"house.{action}"])
+    assert admit(made, PUBLIC, edge, Purpose.FORWARD).allowed
+    assert admit(made, PUBLIC, PREMISES, Purpose.PLACE).allowed
+
+
 @given(PLACES)
 def test_more_sensitive_data_may_never_be_where_less_sensitive_data_may_not(place: Place) -> None:
     answers = [allows(Data(label=Label(level=level)), place) for level in Level]

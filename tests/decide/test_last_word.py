@@ -12,7 +12,7 @@ from kasbah.decide.grants import Grants
 from kasbah.decide.last_word import Word, accept, changes_at, floors
 from kasbah.domain.charter import Charter, Fact, Facts
 from kasbah.domain.crossing import Forwarded, Lane, Peer
-from kasbah.domain.desired import DesiredState
+from kasbah.domain.desired import DesiredState, Standby
 from kasbah.domain.grant import Declassification
 from kasbah.domain.ids import Digest, InstallationId, KeyId, ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import UNLABELLED, Label, Level
@@ -124,6 +124,37 @@ def test_floors_only_rise() -> None:
     first = floors(told(service(PERSONAL)), {})
     assert floors(told(service(PUBLIC)), first) == first
     assert floors(told(service(UNLABELLED, "new")), first) == first, "what nobody declared adds nothing"
+
+
+def test_what_was_ever_declared_is_known_of_what_comes_lowered() -> None:
+    """A site that first hears of a service while a declassification holds knows what it falls back to."""
+    lowered = replace(service(PUBLIC), declared=PERSONAL)
+    word = replace(WORD, floors=floors(told(lowered), {}))
+    assert kept(told(lowered, site=VIRGINIA), word) == []
+    passing = replace(ELSEWHERE, declared=PERSONAL)
+    lane = replace(LANE, label=PUBLIC)
+    state = told(forwarded=(passing,), lanes=(lane,), peers=PEERS, site=VIRGINIA)
+    assert accept(state, replace(WORD, floors=floors(state, {})), NOW).desired.forwarded == ()
+
+
+def test_the_label_of_what_only_passes_is_remembered_too() -> None:
+    seen = floors(told(forwarded=(ELSEWHERE,), lanes=(LANE,)), {})
+    assert seen == {ELSEWHERE.id: PERSONAL}
+
+
+def test_a_source_is_kept_only_where_it_may_be_built() -> None:
+    source = Standby(
+        id=ServiceId("sv-claims"),
+        project=ProjectId("pr-1"),
+        name="claims",
+        source=Digest("sha256:" + "a" * 64),
+        label=PERSONAL,
+    )
+    assert accept(told(standby=(source,)), WORD, NOW).desired.standby == (source,)
+    assert accept(told(standby=(source,), site=VIRGINIA), WORD, NOW).desired.standby == ()
+    fell = replace(source, label=PUBLIC, declared=PERSONAL)
+    state = told(standby=(fell,), site=VIRGINIA)
+    assert accept(state, replace(WORD, floors=floors(state, {})), NOW).desired.standby == ()
 
 
 # --- others -----------------------------------------------------------------------------------------------------------

@@ -75,7 +75,10 @@ def _known(work: Work, estate: Estate) -> Known:
     return Known(
         sites=dict(estate.places),
         outside=estate.outside,
-        able=tuple((one.site, one.seen, one.draining, one.lost, one.runtimes, one.egress) for one in estate.facts),
+        able=tuple(
+            (one.site, one.seen, one.connected, one.draining, one.lost, one.runtimes, one.egress)
+            for one in estate.facts
+        ),
         lawbooks=tuple((one.version, one.arrivals) for one in work.tx.lawbooks.live()),
         grants=estate.law.grants,
     )

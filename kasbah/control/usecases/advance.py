@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from kasbah.control.changes import MOVES
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.records import RevisionRecord, RolloutRecord, ServiceRecord, ServiceReport, SiteRecord
 from kasbah.control.usecases.decisions import tell_placement, tell_rollout
@@ -120,10 +121,12 @@ def decide(seen: Snapshot, now: datetime) -> Move:
             waits = wait_for_place(placement, {site.id: site.name for site in seen.sites})
             return Move(step=waits, nowhere=placement)
     progress = _progress(seen, placement or seen.service.placement, now)
+    # what was placed just now is given all its time: how long it waited for a place is no lateness of its source's
+    rollout = seen.rollout.rollout if placement is None else replace(seen.rollout.rollout, changed_at=now)
     if not started and _is_there(seen, progress):
         return Move(step=RolloutStep(state=RolloutState.SHIFTING, step="moving traffic", percent=100))
     step = next_step(
-        seen.rollout.rollout,
+        rollout,
         progress,
         now=now,
         deadlines=RolloutDeadlines(start=seen.revision.contents.deadlines.startup + START_MARGIN),
@@ -198,6 +201,8 @@ def commit(work: Work, seen: Snapshot, move: Move) -> RolloutRecord | None:
             save_service(work, wanted)
     work.tx.rollouts.save(moved)
     work.touched.add(rollout_topic(rollout.id))
+    if step.state.ended and service.placement and set(service.placement.chosen) != set(seen.placement.chosen):
+        work.touched.add(MOVES)  # nobody places it anew while it is rolled out
     decided = move.placement or move.nowhere
     if decided is not None:
         tell_placement(work.journal, service, decided, seen.sites)

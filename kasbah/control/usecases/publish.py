@@ -35,7 +35,7 @@ from kasbah.control.usecases.service_keys import callers_keys
 from kasbah.decide.standing import Standing
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane
-from kasbah.domain.desired import DesiredState, SignedGrant
+from kasbah.domain.desired import DesiredState, SignedGrant, Standby
 from kasbah.domain.egress import met
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
@@ -243,10 +243,20 @@ def _charters(
     return tuple(one.signed for one in named if one.signed is not None)
 
 
-def _standby(scene: _Scene, services: Sequence[ServiceRecord]) -> tuple[Digest, ...]:
+def _standby(scene: _Scene, services: Sequence[ServiceRecord]) -> tuple[Standby, ...]:
     """What these services are built from."""
-    used = (one for kept in services for one in scene.revisions[kept.id] if one.id in kept.in_use)
-    return tuple(sorted({one.contents.source for one in used}))
+    return tuple(
+        Standby(
+            id=one.id,
+            project=one.project,
+            name=one.name,
+            source=source,
+            label=one.label,
+            declared=one.declared,
+        )
+        for one in services
+        for source in sorted({kept.contents.source for kept in scene.revisions[one.id] if kept.id in one.in_use})
+    )
 
 
 def _may_follow(service: ServiceRecord, site: SiteRecord, law: LawNow, there: Places) -> bool:
@@ -291,6 +301,7 @@ def _service(scene: _Scene, record: ServiceRecord, lane: Lane) -> Service:
         hosts=_hosts(scene, record),
         access=record.access,
         label=record.label,
+        declared=record.declared,
         scaling=record.scaling,
         sleep=record.sleep,
         revisions=tuple(one.contents for one in scene.revisions[record.id] if one.proven or one.id in wanted),
@@ -311,6 +322,7 @@ def _forwarded(scene: _Scene, record: ServiceRecord, lane: Lane) -> Forwarded:
         access=record.access,
         revisions=tuple(share.revision for share in record.shares),
         lane=lane.id,
+        declared=record.declared,
     )
 
 

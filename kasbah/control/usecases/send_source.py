@@ -12,7 +12,7 @@ from datetime import timedelta
 from kasbah.api.public import Door
 from kasbah.api.signing import Ticket, write_ticket
 from kasbah.control.store.records import ServiceRecord, SiteRecord
-from kasbah.control.usecases.lawful import admissions, places
+from kasbah.control.usecases.lawful import admissions, label_of, places
 from kasbah.control.usecases.sites import connected
 from kasbah.control.usecases.work import Work, project_named
 from kasbah.domain.ids import Digest, SiteId
@@ -54,7 +54,7 @@ def doors_for(work: Work, service: ServiceRecord | None, digest: Digest, size: i
     """The doors of the sites that are to have a source and can be reached: those that were chosen, the first that may
     build it where none was, and then the standbys."""
     sites = work.tx.sites.all()
-    label = UNLABELLED if service is None else service.label
+    label = UNLABELLED if service is None else label_of(work.law, service)
     law = work.law if service is None else work.law.of(service)
     lawful = admissions(law, label, places(sites, work.now), Purpose.BUILD)
     there = [one for one in sites if connected(one, work.now) and gateway_of(one) and lawful[one.id].allowed]
