@@ -14,7 +14,7 @@ PIP_INSTALL := $(CLEAN_ENV) .venv/bin/python -m pip install --quiet
 COMPILE := $(CLEAN_ENV) .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
-.PHONY: help setup setup-dev test fuzz soak check lint demo bench lock clean FORCE
+.PHONY: help setup setup-dev test fuzz soak simulate check lint demo bench lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ fuzz: .venv/installed-dev ## look for what nobody expects, in the API and in eve
 
 soak: .venv/installed-dev ## sleep and wake ten thousand times, and count what is left; CYCLES=N for another number
 	CYCLES=$(or $(CYCLES),10000) .venv/bin/python -m pytest -s tests/system/soak.py $(ARGS)
+
+simulate: .venv/installed-dev ## fleets of sites under changing laws, watched by an oracle; SEEDS=N lives of STEPS=N steps each
+	STEPS=$(or $(STEPS),1000) SEEDS=$(or $(SEEDS),20) .venv/bin/python -m pytest -n $(or $(WORKERS),2) --timeout 0 \
+		tests/simulation/test_lawful_fleet.py $(ARGS)
 
 check: lint ## lint, and the tests that need no Envoy, no processes and no root
 	.venv/bin/python -m pytest -m "not real and not root" $(ARGS)

@@ -1,0 +1,206 @@
+"""What may be where, once more: the law that Kasbah ships, written a second time in plain Python.
+
+It judges the simulated fleet, and so shares no line with what it judges: it imports nothing of Kasbah (a test holds
+that). Facts are as their owner said them, with their days; a label is a level (0 to 4), categories and regimes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+EEA = frozenset({"FR", "DE", "IE", "NO"})
+GDPR_ADEQUATE = frozenset({"CH", "GB", "JP"})
+SPECIAL = frozenset({"health", "genetic", "biometric", "ethnic", "belief", "political", "union", "judicial"})
+MOROCCAN_SPECIAL = frozenset({"health", "genetic", "ethnic", "belief", "political", "union"})
+QUALIFIED = frozenset({"SecNumCloud", "DGSSI-L2"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A fact: from the day it is said for, to the last day that it holds (None: for good)."""
+
+    value: object
+    since: date
+    until: date | None = None
+
+    def holds(self, now: datetime) -> bool:
+        return self.since <= now.date() and (self.until is None or now.date() <= self.until)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Land:
+    """A site, as its owner declares it; certificates are facts of their own."""
+
+    kind: str
+    said: Mapping[str, Said] = field(default_factory=dict)
+    certificates: tuple[Said, ...] = ()
+
+    def known(self, name: str, now: datetime) -> object:
+        """What holds now; None: nothing is known."""
+        fact = self.said.get(name)
+        return fact.value if fact is not None and fact.holds(now) else None
+
+    def certified(self, now: datetime) -> frozenset[object]:
+        return frozenset(one.value for one in self.certificates if one.holds(now))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A label."""
+
+    level: int
+    about: frozenset[str] = frozenset()
+    under: frozenset[str] = frozenset()
+
+    def and_also(self, other: Mark) -> Mark:
+        return Mark(level=max(self.level, other.level), about=self.about | other.about, under=self.under | other.under)
+
+    def says_as_much_as(self, other: Mark) -> bool:
+        return self.level >= other.level and self.about >= other.about and self.under >= other.under
+
+
+UNMARKED = Mark(level=3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statute:
+    """A law: the packs that are in it, which rules the house has besides, the country it calls home (None: that of the
+    first site), and for how long each level may be served without a word from the control plane."""
+
+    number: int
+    packs: frozenset[str]
+    house: frozenset[str] = frozenset()
+    home: str | None = None
+    stale_after: Mapping[int, timedelta] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """An approval, or a declassification (`to`), and for whom. No sites named: all of them."""
+
+    id: str
+    name: str = ""
+    service: str = ""
+    sites: frozenset[str] = frozenset()
+    to: Mark | None = None
+    begins: datetime
+    ends: datetime
+
+    def holds(self, now: datetime) -> bool:
+        return self.begins <= now < self.ends
+
+
+def mark_now(asked: Mark, most: Mark | None, service: str, leaves: Iterable[Leave], now: datetime) -> Mark:
+    """The label of a service's data: as low as it asks only while a declassification says so."""
+    if most is None or asked.says_as_much_as(most):
+        return asked
+    lowered = any(
+        one.to is not None and one.service == service and one.holds(now) and asked.says_as_much_as(one.to)
+        for one in leaves
+    )
+    return asked if lowered else asked.and_also(most)
+
+
+def approved(service: str, site: str, leaves: Iterable[Leave], now: datetime) -> frozenset[str]:
+    return frozenset(
+        one.name
+        for one in leaves
+        if one.to is None and one.service == service and one.holds(now) and (not one.sites or site in one.sites)
+    )
+
+
+def may(
+    law: Statute, mark: Mark, land: Land, home: str | None, purpose: str, leave: frozenset[str], now: datetime
+) -> bool:
+    """Whether data with this mark may be there for this: `place`, `forward`, `build` or `log`."""
+    if mark.under - law.packs:
+        return False  # nobody could say that it is kept
+    country = land.known("country", now)
+    return (
+        _level_goes(mark.level, land, law.home or home, now)
+        and all(_keeps(regime, mark, land, country, leave, now) for regime in mark.under)
+        and not any(_house_forbids(rule, mark, land, law.home or home, purpose, leave, now) for rule in law.house)
+    )
+
+
+def _level_goes(level: int, land: Land, home: str | None, now: datetime) -> bool:
+    """What may go to a place where more sensitive data may, may go there too."""
+    country = land.known("country", now)
+    own = land.kind == "on-prem"
+    near = country is not None and (country == home or country in EEA or country in GDPR_ADEQUATE)
+    ours = own or (near and _only_home_compels(land, now))
+    match level:
+        case 0 | 1:
+            return True
+        case 2:
+            return own or land.kind == "edge" or near
+        case 3:
+            return ours
+        case _:
+            return own or (ours and bool(land.certified(now) & QUALIFIED))
+
+
+def _only_home_compels(land: Land, now: datetime) -> bool:
+    country, compelling = land.known("country", now), land.known("exposure", now)
+    return bool(country and compelling) and compelling <= (EEA if country in EEA else {country})  # type: ignore[operator]
+
+
+def _only_europe_compels(land: Land, now: datetime) -> bool:
+    compelling = land.known("exposure", now)
+    return bool(compelling) and compelling <= EEA  # type: ignore[operator]
+
+
+def _sealed(land: Land, now: datetime) -> bool:
+    return land.known("customer_keys", now) is True and land.known("confidential", now) is True
+
+
+def _keeps(regime: str, mark: Mark, land: Land, country: object, leave: frozenset[str], now: datetime) -> bool:
+    own, held, level, about = land.kind == "on-prem", land.certified(now), mark.level, mark.about
+    in_europe = country in EEA
+    match regime:
+        case "gdpr":
+            stays = in_europe or country in GDPR_ADEQUATE or "gdpr-safeguards" in leave or "personal" not in about
+            return stays and (not about & SPECIAL or own or _only_europe_compels(land, now) or _sealed(land, now))
+        case "ma-0908":
+            stays = country == "MA" or "cndp-f118" in leave or "personal" not in about
+            return stays and (country == "MA" or "cndp-sensitive" in leave or not about & MOROCCAN_SPECIAL)
+        case "ma-0520":
+            here = country == "MA"
+            qualified = own or bool(held & {"DGSSI-L1", "DGSSI-L2"})
+            run_from = land.known("administered_from", now)
+            strictly = own or ("DGSSI-L2" in held and run_from is not None and run_from <= {"MA"})  # type: ignore[operator]
+            return (level < 3 or (here and qualified)) and (level < 4 or (here and strictly))
+        case "fr-hds":
+            return "health" not in about or ("HDS" in held and in_europe)
+        case "fr-state":
+            return level < 3 or "SecNumCloud" in held or (own and country == "FR")
+        case "eu-sovereign":
+            return level < 3 or (in_europe and (_only_europe_compels(land, now) or _sealed(land, now)))
+        case "agents":
+            return "secret-key" not in about and (level < 3 or "agents-level" in leave)
+        case "ma-bank":
+            return not about & {"financial", "personal"} or country == "MA" or "bam-notified" in leave
+    return True
+
+
+def _house_forbids(
+    rule: str, mark: Mark, land: Land, home: str | None, purpose: str, leave: frozenset[str], now: datetime
+) -> bool:
+    """The house's own rules, by name; their text in Cedar is where fleets are drawn."""
+    domestic = land.known("country", now) is not None and land.known("country", now) == home
+    match rule:
+        case "money-at-home":
+            return "financial" in mark.about and not domestic
+        case "no-rented-clouds":
+            return mark.level >= 1 and land.kind == "public"
+        case "board":
+            return "house" in mark.under and "board" not in leave
+        case "money-enters-at-home":
+            return purpose == "forward" and "financial" in mark.about and not domestic
+        case "code-is-built-at-home":
+            return purpose == "build" and "source-code" in mark.about and not domestic
+        case "errs":
+            return "financial" in mark.about and mark.level >= 1  # it refuses level 1, and cannot be asked above that
+    return False
