@@ -42,12 +42,13 @@ from kasbah.agent.revisions import Revisions
 from kasbah.agent.runner.launch import ensure_runner, process_driver
 from kasbah.agent.serving import announce, bound, loopback, serve_tcp, serve_unix
 from kasbah.agent.shelf import Shelf
+from kasbah.agent.site_clock import SiteClock
 from kasbah.agent.space import Housekeeper
 from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
 from kasbah.agent.tools import Tools
 from kasbah.agent.visits import Visits
-from kasbah.clock import SystemClock
+from kasbah.clock import Clock, SystemClock
 from kasbah.decide.keeping import AtWork
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
@@ -72,15 +73,15 @@ STATUS_PAUSE = 0.02
 """Seconds between two statuses at the least: a burst of changes is told as one."""
 
 
-def run(settings: AgentSettings) -> None:
-    """Run the agent until SIGTERM or SIGINT. Blocking. Raises KasbahError where it cannot start."""
+def run(settings: AgentSettings, clock: Clock | None = None) -> None:
+    """Run the agent until SIGTERM or SIGINT, blocking. Raises KasbahError where it cannot start."""
     # What is built is read by replicas, which may have users of their own; the folder above it is closed to others.
     os.umask(0o022)
     paths = Paths(settings.data_dir.resolve())
     paths.make()
     with paths.held():
         try:
-            uvloop.run(Agent(settings, paths).run())
+            uvloop.run(Agent(settings, paths, clock or SystemClock()).run())
         except BaseExceptionGroup as group:
             expected = group.subgroup(KasbahError)
             raise (first_of(expected) if expected is not None else group) from None
@@ -93,10 +94,10 @@ class _ToldToEnd(Exception):
 class Agent:
     """Everything one site's agent is made of."""
 
-    def __init__(self, settings: AgentSettings, paths: Paths) -> None:
+    def __init__(self, settings: AgentSettings, paths: Paths, clock: Clock) -> None:
         self._settings = settings
         self._paths = paths
-        self._clock = SystemClock()
+        self._clock = SiteClock(paths.ledger / "time.json", clock)
         self._tasks: asyncio.TaskGroup | None = None
         self._ending = asyncio.Event()
         self._status_due = asyncio.Event()
@@ -119,6 +120,7 @@ class Agent:
             lambda: self._reconciling.nudge(),
             identity=Identity(paths.identity),
             word=self._word,
+            clock=self._clock,
         )
         self._reconciling = Loop("reconcile", self._reconcile, period=PERIOD)
 
@@ -189,7 +191,7 @@ class Agent:
             self._paths,
             self._settings.limits,
             self._revisions,
-            self._clock,
+            self._clock.own,
             desired=lambda: self._ledger.desired,
             at_work=self._at_work,
         )
@@ -296,6 +298,7 @@ class Agent:
         self._spawn(Loop("nearness", self._measure, period=NEARNESS_PERIOD).run())
         self._spawn(ColdLog(self._paths.envoy / "cold.log", self._note_first_byte).follow())
         self._spawn(self._link.follow())
+        self._spawn(self._clock.keep_up())
         self._spawn(Loop("renewal", lambda: self._link.renew(self._clock.now()), period=timedelta(minutes=1)).run())
         self._spawn(self._gateway.keep_running())
         tls = self._gateway.tls

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import TypeAdapter
 
 from kasbah.agent.files import replace_whole
+from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import Identity
 from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, verify_document
 from kasbah.api.signing import parse_public
-from kasbah.clock import Clock
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import in_force
 from kasbah.decide.last_word import Word, accept, changes_at, floors
@@ -43,24 +43,29 @@ NO_OWNER = "this site pins no owner's key: it cannot hold what it is told agains
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What was accepted of a desired state, which holds `until` then (None: until something new is said)."""
+    """What was accepted of a desired state, which holds `since` then `until` then (None: until something new is said);
+    a clock that was ahead for a moment is asked again."""
 
     told: DesiredState
     accepted: DesiredState
+    since: datetime
     until: datetime | None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it still does."""
+        return self.since <= now and (self.until is None or now < self.until)
 
 
 class LastWord:
     """See the module. `refused` is by service, by name, why this site does not serve it; `closed` what of its file it
     may not call, and why."""
 
-    def __init__(self, file: Path, clock: Clock) -> None:
+    def __init__(self, file: Path, clock: SiteClock) -> None:
         self.refused: dict[str, str] = {}
         self.closed: dict[str, str] = {}
         self._egress = ENFORCED  # until it is measured, and before that nothing runs by what is said here
         self._file = file
         self._clock = clock
-        self._heard_at: datetime | None = None
         self._charters: dict[SiteId, tuple[Charter, Signed]] = {}
         self._lawbook: tuple[Lawbook, Signed] | None = None
         self._law: Admissions | None = None
@@ -73,27 +78,24 @@ class LastWord:
         """That of the lawbook it holds; 0: none."""
         return self._lawbook[0].version if self._lawbook is not None else 0
 
-    def heard(self) -> None:
-        """The control plane has answered just now."""
-        self._heard_at = self._clock.now()
-
     def keeps(self, egress: str) -> None:
         """What this site can keep replicas from calling, as it was measured."""
         self._egress, self._last = egress, None
 
     def judge(self, identity: Identity, told: DesiredState) -> DesiredState:
         """What of it this site acts on now."""
+        self._clock.take(told.issued_at)
         now = self._clock.now()
         if not identity.owner_key:
             return told
-        if (last := self._last) is not None and last.told is told and (last.until is None or now < last.until):
+        if (last := self._last) is not None and last.told is told and last.holds(now):
             return last.accepted
         owner = parse_public(identity.owner_key)
         self._load(owner)
         self._take(owner, identity, told)
         word = self._word(owner, identity, told)
         said = accept(told, word, now)
-        self._last = Answer(told=told, accepted=said.desired, until=changes_at(word, now))
+        self._last = Answer(told=told, accepted=said.desired, since=now, until=changes_at(word, now))
         for name, why in said.refused.items():
             if self.refused.get(name) != why:
                 log.warning("this site refuses a service", service=name, reason=why)
@@ -162,7 +164,7 @@ class LastWord:
             grants=in_force(ours, self._clock.now()),
             floors=self._floors,
             stale_after=lawbook.stale_after if lawbook is not None else {},
-            heard_at=told.issued_at if self._heard_at is None else max(self._heard_at, told.issued_at),
+            heard_at=max(self._clock.heard_at or told.issued_at, told.issued_at),
             egress=self._egress,
         )
 

@@ -6,6 +6,7 @@ With the control plane away the agent goes on from its ledger; what it could not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from kasbah.agent.identity import Identity
 from kasbah.agent.last_word import LastWord
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.meter import Meter
+from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import (
     AUDIT_ANSWER,
     AUDIT_WORD,
@@ -30,14 +32,16 @@ from kasbah.api.agent import (
     SIGNATURE_HEADER,
     SITE_STATUS,
     STATUS_HEADER,
+    TIME_HEADER,
     USAGE_BATCH,
 )
 from kasbah.api.joining import CONTROL_NAME, CertificateAnswer, CertificateRequest
+from kasbah.api.signing import parse_public, read_time
 from kasbah.domain.charter import Signed
 from kasbah.domain.desired import PROTOCOL
 from kasbah.domain.ids import SecretId
 from kasbah.domain.observed import ServiceStatus, SiteStatus
-from kasbah.errors import KasbahError, Unavailable
+from kasbah.errors import Denied, KasbahError, Unavailable
 
 log = structlog.get_logger()
 
@@ -67,6 +71,7 @@ class Link:
         transport: httpx.AsyncBaseTransport | None = None,
         identity: Identity | None = None,
         word: LastWord | None = None,
+        clock: SiteClock | None = None,
     ) -> None:
         self.connected = False
         self.last_error = ""
@@ -80,6 +85,7 @@ class Link:
         self._client = self._dialler()
         self.audit: SiteLog | None = None
         self._word = word
+        self._clock = clock
         self._sent: SiteStatus | None = None
         self._sent_at = NEVER
         self._mark = ""
@@ -239,9 +245,17 @@ class Link:
             raise Unavailable(f"the control plane answered {answer.status_code} to {method} {path.partition('?')[0]}")
         self.connected = True
         self.last_error = ""
-        if self._word is not None:
-            self._word.heard()
+        if self._clock is not None:
+            self._hear(self._clock, answer.headers.get(TIME_HEADER))
         return answer
+
+    def _hear(self, clock: SiteClock, time: str | None) -> None:
+        """It has answered, and may have said what time it is; what it did not sign is no time."""
+        identity = self._ledger.identity
+        if time and identity is not None:
+            with contextlib.suppress(Denied):
+                clock.take(read_time(parse_public(identity.public_key), identity.installation, time), just_now=True)
+        clock.heard()
 
     def _note(self, error: KasbahError) -> None:
         if str(error) != self.last_error:
