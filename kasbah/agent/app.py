@@ -48,7 +48,7 @@ from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
 from kasbah.agent.tools import Tools
 from kasbah.agent.visits import Visits
-from kasbah.clock import Clock, SystemClock
+from kasbah.clock import SystemClock
 from kasbah.decide.keeping import AtWork
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
@@ -73,15 +73,15 @@ STATUS_PAUSE = 0.02
 """Seconds between two statuses at the least: a burst of changes is told as one."""
 
 
-def run(settings: AgentSettings, clock: Clock | None = None) -> None:
-    """Run the agent until SIGTERM or SIGINT, blocking. Raises KasbahError where it cannot start."""
+def run(settings: AgentSettings) -> None:
+    """Run the agent until SIGTERM or SIGINT. Blocking. Raises KasbahError where it cannot start."""
     # What is built is read by replicas, which may have users of their own; the folder above it is closed to others.
     os.umask(0o022)
     paths = Paths(settings.data_dir.resolve())
     paths.make()
     with paths.held():
         try:
-            uvloop.run(Agent(settings, paths, clock or SystemClock()).run())
+            uvloop.run(Agent(settings, paths).run())
         except BaseExceptionGroup as group:
             expected = group.subgroup(KasbahError)
             raise (first_of(expected) if expected is not None else group) from None
@@ -94,10 +94,10 @@ class _ToldToEnd(Exception):
 class Agent:
     """Everything one site's agent is made of."""
 
-    def __init__(self, settings: AgentSettings, paths: Paths, clock: Clock) -> None:
+    def __init__(self, settings: AgentSettings, paths: Paths) -> None:
         self._settings = settings
         self._paths = paths
-        self._clock = SiteClock(paths.ledger / "time.json", clock)
+        self._clock = SiteClock(paths.ledger / "time.json", SystemClock())
         self._tasks: asyncio.TaskGroup | None = None
         self._ending = asyncio.Event()
         self._status_due = asyncio.Event()

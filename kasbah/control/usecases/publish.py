@@ -86,10 +86,11 @@ def publish(
     now: datetime,
     reached: Reached,
 ) -> tuple[Publication, ...]:
-    """Give every site whose desired state changed its next generation; those sites."""
+    """Give every site whose desired state changed its next generation, all of them the same: who waits until several
+    sites have taken a change waits for one number. Those sites."""
     installation = tx.installations.get()
     assert installation is not None, "the installation is made before anything is written"
-    told = []
+    told, generation = [], tx.sites.generation(installation.epoch) + 1
     scene = _scene(tx, installation, vault, law, base_domain, now)
     for site in scene.sites:
         blank = _render(scene, site)
@@ -97,7 +98,7 @@ def publish(
         last = tx.sites.desired(site.id)
         if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
             continue
-        generation = _write(tx, key, blank, last, now)
+        _write(tx, key, replace(blank, generation=generation, issued_at=now), contents)
         labels, before = {one.id: one.label for one in blank.services}, reached.by(last)
         told.append(
             Publication(
@@ -126,30 +127,28 @@ def clear(tx: Transaction, key: Ed25519PrivateKey, site: SiteRecord, base_domain
         issued_at=NEVER,
         base_domain=base_domain,
     )
-    _write(tx, key, blank, tx.sites.desired(site.id), now)
+    generation = tx.sites.generation(installation.epoch) + 1
+    _write(tx, key, replace(blank, generation=generation, issued_at=now), _contents(blank))
     return f"desired/{site.id}"
 
 
-def _write(
-    tx: Transaction, key: Ed25519PrivateKey, blank: DesiredState, last: DesiredDocument | None, now: datetime
-) -> int:
-    """Give a site its next generation."""
-    generation = last.generation + 1 if last is not None and last.epoch == blank.epoch else 1
-    body = DESIRED_STATE.dump_json(replace(blank, generation=generation, issued_at=now))
+def _write(tx: Transaction, key: Ed25519PrivateKey, state: DesiredState, contents: Digest) -> None:
+    """Give a site its next desired state."""
+    body = DESIRED_STATE.dump_json(state)
     tx.sites.save_desired(
         DesiredDocument(
-            site=blank.site,
-            epoch=blank.epoch,
-            generation=generation,
-            contents=_contents(blank),
+            site=state.site,
+            epoch=state.epoch,
+            generation=state.generation,
+            contents=contents,
             body=body,
             signature=sign(key, DESIRED, body),
         )
     )
-    return generation
 
 
 def _contents(blank: DesiredState) -> Digest:
+    """What is said, but for its place in history."""
     return Digest("sha256:" + hashlib.sha256(DESIRED_STATE.dump_json(blank)).hexdigest())
 
 
