@@ -24,6 +24,7 @@ DESIRED = b"kasbah desired state v1\n"
 TICKET = b"kasbah ticket v1\n"
 TIME = b"kasbah time v1\n"
 
+ANEW = "ask the control plane for a new one; a site where that has expired too has a clock that is ahead: set it"
 FREE = "site.free"
 VOLUMES = "site.volumes"
 """The act of seeing what a site keeps and removing what it does not need; the object is the site."""
@@ -140,7 +141,7 @@ def read_ticket(key: Ed25519PublicKey, text: str, *, now: datetime) -> Ticket:
     except (InvalidSignature, binascii.Error, ValueError, KeyError, TypeError) as error:
         raise Denied("this ticket is not valid here", hint="ask the control plane for a new one") from error
     if now >= ticket.expires_at:
-        raise Denied("this ticket has expired", hint="ask the control plane for a new one", code="ticket_expired")
+        raise Denied("this ticket has expired", hint=ANEW, code="ticket_expired")
     return ticket
 
 

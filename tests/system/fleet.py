@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,10 @@ class Home(Apart):
     """The control plane and the first site, as processes of their own."""
 
     skew = 0
+    """Seconds that the control plane's clock is ahead from its next start."""
+
+    def _program(self, part: str) -> list[str]:
+        return [sys.executable, SKEWED, str(self.skew)] if part == "control" and self.skew else super()._program(part)
 
     def _options(self, part: str) -> list[str]:
         if part == "control":
@@ -76,6 +81,11 @@ class Fleet:
         self.home = home
         self.network = network
         self.others: dict[str, OtherSite] = {}
+        self.left: set[str] = set()
+        """Sites that were removed: their agents run, and nobody hears them."""
+
+    def sites(self) -> list[str]:
+        return ["home", *(site for site in self.others if site not in self.left)]
 
     def gateway(self, site: str) -> str:
         return self.home.gateway if site == "home" else self.others[site].gateway
@@ -154,13 +164,16 @@ class Fleet:
         found: Document = self.home.describe(service)["usage"]
         return found
 
-    def start(self, site: str, data_dir: Path) -> None:
-        """Start the agent of a site that joined."""
+    def join(self, site: str) -> None:
+        """Have a site join, and start its agent."""
+
+        def place() -> AbstractContextManager[None]:
+            return self.network.inside(site)
+
+        data_dir = join(self.home, site, place)
         program = (sys.executable, SKEWED, str(SKEW[site]))
         peers = ("--gateway", f"{ADDRESS[site]}:0", "--peers", f"{ADDRESS[site]}:0")
-        self.others[site] = start(
-            self.home, site, data_dir, *peers, place=lambda: self.network.inside(site), program=program
-        )
+        self.others[site] = start(self.home, site, data_dir, *peers, place=place, program=program)
 
 
 @contextmanager
@@ -176,8 +189,8 @@ def fleet(folder: Path, sites: str) -> Iterator[Fleet]:
             home.key = home.json("keys", "create", "tests")["key"]
             (home.home / "sites.yaml").write_text(sites)
             home.ok("sites", "apply", "-f", home.home / "sites.yaml")
-            for site in ("rabat", "fez"):
-                made.start(site, join(home, site, lambda site=site: network.inside(site)))  # type: ignore[misc]
+            with ThreadPoolExecutor() as at_once:
+                list(at_once.map(made.join, ("rabat", "fez")))
             yield made
     finally:
         network.heal()
