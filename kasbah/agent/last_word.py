@@ -26,6 +26,7 @@ from kasbah.api.signing import parse_public
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import in_force
 from kasbah.decide.last_word import Word, accept, changes_at, floors
+from kasbah.decide.open_keys import with_open_keys
 from kasbah.domain.charter import Charter, Lawbook, Signed
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
@@ -86,6 +87,9 @@ class LastWord:
         """What of it this site acts on now."""
         self._clock.take(told.issued_at)
         now = self._clock.now()
+        return with_open_keys(self._accepted(identity, told, now), now)
+
+    def _accepted(self, identity: Identity, told: DesiredState, now: datetime) -> DesiredState:
         if not identity.owner_key:
             return told
         if (last := self._last) is not None and last.told is told and last.holds(now):

@@ -3,6 +3,7 @@ was started."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from kasbah.decide.skew import skew_note
 from kasbah.domain.charter import Lawbook
 from kasbah.domain.desired import SignedGrant
 from kasbah.domain.grant import Declassification, GrantKind
-from kasbah.domain.ids import ServiceId
+from kasbah.domain.ids import KeyId, ProjectId, ServiceId
 from kasbah.domain.label import Label, Level
+from kasbah.domain.service import Key
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PUBLIC = Label(level=Level.PUBLIC)
@@ -171,6 +173,21 @@ def test_a_grant_that_has_expired_is_not_good_again_when_the_clock_is_set_back(s
     assert site.runs() == []
     site.start()
     assert site.runs() == [], "nor after a restart"
+
+
+def test_a_key_that_has_ended_does_not_open_again_when_the_clock_is_set_back(site: Captured) -> None:
+    def keys() -> list[str]:
+        site.ledger.rejudge()
+        assert site.ledger.desired is not None
+        return [one.id for one in site.ledger.desired.keys]
+
+    lasting = Key(id=KeyId("ky-lasting"), project=ProjectId("pr-1"), sha256="0" * 64)
+    site.tell(PUBLIC, keys=(lasting, replace(lasting, id=KeyId("ky-ending"), expires_at=NOW + HOUR)))
+    assert keys() == ["ky-lasting", "ky-ending"]
+    site.clock.advance(HOUR)
+    assert keys() == ["ky-lasting"]
+    site.clock.set(-DAY)
+    assert keys() == ["ky-lasting"]
 
 
 def test_a_clock_that_is_behind_is_moved_on_by_the_desired_state(site: Captured) -> None:

@@ -16,14 +16,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from apart import Apart
+from apart import Apart, read
 from namespaces import Network
-from other_sites import OtherSite, join, start
+from other_sites import OtherSite, join, launch
 from support import Document, eventually
 
 from demo.load import Outcome, Request, Target, call
@@ -166,14 +166,29 @@ class Fleet:
 
     def join(self, site: str) -> None:
         """Have a site join, and start its agent."""
+        self._launch(site, join(self.home, site, lambda: self.network.inside(site)))
+        self.is_connected(site)
 
-        def place() -> AbstractContextManager[None]:
-            return self.network.inside(site)
+    def restart(self, site: str) -> None:
+        """SIGKILL a site's agent and start it again; it waits for nobody but its own gateway."""
+        agent, data_dir = self.others[site].agent, self.others[site].data_dir
+        agent.kill()
+        agent.wait()
+        self._launch(site, data_dir)
+        eventually(lambda: self._is_ready(site), lambda: (data_dir / "agent.log").read_text()[-2_000:])
 
-        data_dir = join(self.home, site, place)
-        program = (sys.executable, SKEWED, str(SKEW[site]))
-        peers = ("--gateway", f"{ADDRESS[site]}:0", "--peers", f"{ADDRESS[site]}:0")
-        self.others[site] = start(self.home, site, data_dir, *peers, place=place, program=program)
+    def _launch(self, site: str, data_dir: Path) -> None:
+        self.others[site] = launch(
+            self.home, site, data_dir, "--gateway", f"{ADDRESS[site]}:0", "--peers", f"{ADDRESS[site]}:0",
+            place=lambda: self.network.inside(site), program=(sys.executable, SKEWED, str(SKEW[site])),
+        )  # fmt: skip
+
+    def _is_ready(self, site: str) -> bool:
+        said = read(self.others[site].data_dir / "agent" / "endpoint.json")
+        if said is None or said["pid"] != self.others[site].agent.pid:
+            return False
+        with self.network.inside(site):
+            return httpx.get(f"http://{said['status']}/readyz", trust_env=False).is_success
 
 
 @contextmanager

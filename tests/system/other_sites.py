@@ -66,15 +66,27 @@ def start(
     program: Sequence[str] = (str(KASBAH),),
 ) -> OtherSite:
     """Start the agent of a site that joined, and wait until it reports."""
-    arguments = ("agent", "--control-url", sites_url(home), "--data-dir", str(data_dir), "--gateway", "127.0.0.1:0")
-    with (data_dir / "agent.log").open("ab") as log, place():
-        agent = subprocess.Popen([*program, *arguments, *options], stdout=log, stderr=log, env=home.env)
-    site = OtherSite(home=home, name=name, data_dir=data_dir, agent=agent)
+    site = launch(home, name, data_dir, *options, place=place, program=program)
     eventually(
         lambda: home.json("sites", "describe", name)["connected"],
         lambda: f"{name} does not report: {(data_dir / 'agent.log').read_text()[-2_000:]}",
     )
     return site
+
+
+def launch(
+    home: Site,
+    name: str,
+    data_dir: Path,
+    *options: str,
+    place: Place = nullcontext,
+    program: Sequence[str] = (str(KASBAH),),
+) -> OtherSite:
+    """Start the agent of a site that joined."""
+    arguments = ("agent", "--control-url", sites_url(home), "--data-dir", str(data_dir), "--gateway", "127.0.0.1:0")
+    with (data_dir / "agent.log").open("ab") as log, place():
+        agent = subprocess.Popen([*program, *arguments, *options], stdout=log, stderr=log, env=home.env)
+    return OtherSite(home=home, name=name, data_dir=data_dir, agent=agent)
 
 
 @contextmanager

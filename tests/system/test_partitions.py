@@ -147,6 +147,7 @@ def test_a_site_that_is_cut_off_goes_on_and_comes_back(three: Fleet) -> None:
         with three.calls("rabat", "sleeper", callers=3, path="/slow") as woken:
             eventually(lambda: replicas(three, "rabat", "sleeper") > 1, lambda: three.metrics("rabat"))
         assert woken.failed == [], "what sleeps wakes, and has as many replicas as it needs"
+        three.restart("rabat")
         eventually(lambda: replicas(three, "rabat", "sleeper") == 0, lambda: three.metrics("rabat"))
         lost = three.get("rabat", "far")
         assert (lost.status_code, lost.json()["error"]["code"]) == (503, "no_lawful_site")
