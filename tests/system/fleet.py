@@ -164,8 +164,12 @@ class Fleet:
         found: Document = self.home.describe(service)["usage"]
         return found
 
-    def join(self, site: str) -> None:
-        """Have a site join, and start its agent."""
+    def join(self, *sites: str) -> None:
+        """Have sites join, at once, and start their agents."""
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(self._join, sites))
+
+    def _join(self, site: str) -> None:
         self._launch(site, join(self.home, site, lambda: self.network.inside(site)))
         self.is_connected(site)
 
@@ -187,13 +191,14 @@ class Fleet:
         said = read(self.others[site].data_dir / "agent" / "endpoint.json")
         if said is None or said["pid"] != self.others[site].agent.pid:
             return False
-        with self.network.inside(site):
+        with self.network.inside(site), suppress(httpx.TransportError):
             return httpx.get(f"http://{said['status']}/readyz", trust_env=False).is_success
+        return False
 
 
 @contextmanager
 def fleet(folder: Path, sites: str) -> Iterator[Fleet]:
-    """Three sites that joined, with what their owner declares of them in `sites`."""
+    """The first of three sites, with what their owner declares of all in `sites`; the others are still to join."""
     network = Network(home=(ADDRESS["home"], CONTROL), rabat=(ADDRESS["rabat"],), fez=(ADDRESS["fez"],))
     home = Home(folder)
     made = Fleet(home, network)
@@ -204,8 +209,6 @@ def fleet(folder: Path, sites: str) -> Iterator[Fleet]:
             home.key = home.json("keys", "create", "tests")["key"]
             (home.home / "sites.yaml").write_text(sites)
             home.ok("sites", "apply", "-f", home.home / "sites.yaml")
-            with ThreadPoolExecutor() as at_once:
-                list(at_once.map(made.join, ("rabat", "fez")))
             yield made
     finally:
         network.heal()
