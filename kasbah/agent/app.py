@@ -48,7 +48,6 @@ from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
 from kasbah.agent.tools import Tools
 from kasbah.agent.visits import Visits
-from kasbah.clock import SystemClock
 from kasbah.decide.keeping import AtWork
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
@@ -97,7 +96,7 @@ class Agent:
     def __init__(self, settings: AgentSettings, paths: Paths) -> None:
         self._settings = settings
         self._paths = paths
-        self._clock = SiteClock(paths.ledger / "time.json", SystemClock())
+        self._clock = SiteClock(paths.ledger / "time.json")
         self._tasks: asyncio.TaskGroup | None = None
         self._ending = asyncio.Event()
         self._status_due = asyncio.Event()
@@ -120,7 +119,6 @@ class Agent:
             lambda: self._reconciling.nudge(),
             identity=Identity(paths.identity),
             word=self._word,
-            clock=self._clock,
         )
         self._reconciling = Loop("reconcile", self._reconcile, period=PERIOD)
 
@@ -297,10 +295,9 @@ class Agent:
         self._spawn(Loop("identity", self._follow_identity, period=CERTIFICATES_PERIOD).run())
         self._spawn(Loop("nearness", self._measure, period=NEARNESS_PERIOD).run())
         self._spawn(ColdLog(self._paths.envoy / "cold.log", self._note_first_byte).follow())
-        self._spawn(self._link.follow())
-        self._spawn(self._clock.keep_up())
         self._spawn(Loop("renewal", lambda: self._link.renew(self._clock.now()), period=timedelta(minutes=1)).run())
-        self._spawn(self._gateway.keep_running())
+        for lasting in (self._link.follow(), self._clock.keep_up(), self._gateway.keep_running()):
+            self._spawn(lasting)
         tls = self._gateway.tls
         announce(self._paths.endpoint, self._gateway.listen, tls.listen if tls else None, listening)
 

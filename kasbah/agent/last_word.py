@@ -59,14 +59,14 @@ class Answer:
 
 class LastWord:
     """See the module. `refused` is by service, by name, why this site does not serve it; `closed` what of its file it
-    may not call, and why."""
+    may not call, and why; `clock` is the site's."""
 
     def __init__(self, file: Path, clock: SiteClock) -> None:
         self.refused: dict[str, str] = {}
         self.closed: dict[str, str] = {}
         self._egress = ENFORCED  # until it is measured, and before that nothing runs by what is said here
         self._file = file
-        self._clock = clock
+        self.clock = clock
         self._charters: dict[SiteId, tuple[Charter, Signed]] = {}
         self._lawbook: tuple[Lawbook, Signed] | None = None
         self._law: Admissions | None = None
@@ -85,8 +85,8 @@ class LastWord:
 
     def judge(self, identity: Identity, told: DesiredState) -> DesiredState:
         """What of it this site acts on now."""
-        self._clock.take(told.issued_at)
-        now = self._clock.now()
+        self.clock.take(told.issued_at)
+        now = self.clock.now()
         return with_open_keys(self._accepted(identity, told, now), now)
 
     def _accepted(self, identity: Identity, told: DesiredState, now: datetime) -> DesiredState:
@@ -165,10 +165,10 @@ class LastWord:
             charters=charters,
             law=self._law,
             home=(lawbook.home if lawbook is not None else None) or (None if first is None else first.value),
-            grants=in_force(ours, self._clock.now()),
+            grants=in_force(ours, self.clock.now()),
             floors=self._floors,
             stale_after=lawbook.stale_after if lawbook is not None else {},
-            heard_at=max(self._clock.heard_at or told.issued_at, told.issued_at),
+            heard_at=max(self.clock.heard_at or told.issued_at, told.issued_at),
             egress=self._egress,
         )
 

@@ -78,7 +78,6 @@ class Link:
         transport: httpx.AsyncBaseTransport | None = None,
         identity: Identity | None = None,
         word: LastWord | None = None,
-        clock: SiteClock | None = None,
     ) -> None:
         self.connected = False
         self.last_error = ""
@@ -92,7 +91,7 @@ class Link:
         self._client = self._dialler()
         self.audit: SiteLog | None = None
         self._word = word
-        self._clock = clock
+        self._clock = None if word is None else word.clock
         self._sent: SiteStatus | None = None
         self._sent_at = NEVER
         self._mark = ""

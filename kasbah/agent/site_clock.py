@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 
 from kasbah.agent.files import replace_whole
-from kasbah.clock import Clock
+from kasbah.clock import Clock, SystemClock
 from kasbah.decide.skew import KEPT_EVERY, skew_note
 from kasbah.loop import Loop
 
@@ -30,8 +30,8 @@ log = structlog.get_logger()
 class SiteClock:
     """See the module. A `Clock`; `own` is the machine's, for what is held against the times of its files."""
 
-    def __init__(self, file: Path, own: Clock) -> None:
-        self.own = own
+    def __init__(self, file: Path, own: Clock | None = None) -> None:
+        self.own = own = own or SystemClock()
         self._file = file
         self._signed: tuple[datetime, float] | None = None
         self._skew = timedelta()

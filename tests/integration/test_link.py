@@ -140,12 +140,12 @@ class Agent:
         self.ledger = Ledger(self.folder)
         self.meter = Meter(self.folder / "access.log", self.folder / "usage.db")
 
-    def link(self, address: str, clock: SiteClock | None = None, word: LastWord | None = None) -> Link:
+    def link(self, address: str, word: LastWord | None = None) -> Link:
         def hear() -> None:
             self.heard += 1
 
         token = self.folder / "token"
-        link = Link(f"http://{address}/", token, self.ledger, self.meter, hear, clock=clock, word=word)
+        link = Link(f"http://{address}/", token, self.ledger, self.meter, hear, word=word)
         self.links.append(link)
         return link
 
@@ -372,8 +372,9 @@ async def test_an_answer_that_is_lost_is_not_waited_for_once_another_call_passes
 async def test_signed_time_is_taken_and_no_other(agent: Agent) -> None:
     own = ManualClock(NOW)
     clock = SiteClock(agent.folder / "time.json", own)
+    word = LastWord(agent.folder / "word.json", clock)
     async with replica(agent.control) as address:
-        link = agent.link(address, clock)
+        link = agent.link(address, word)
         await link.introduce()
         await link.fetch(wait=0)
         assert clock.now() == clock.heard_at == NOW
@@ -394,10 +395,9 @@ async def test_a_law_that_was_lost_on_the_way_is_asked_for_again(agent: Agent) -
     owner = Ed25519PrivateKey.generate()
     book = Lawbook(installation=INSTALLATION, version=1, home="FR", packs=tuple(shipped()))
     agent.control.owner_key, agent.control.names = public_text(owner), {"lawbook": 1}
-    clock = SiteClock(agent.folder / "time.json", ManualClock(NOW))
-    word = LastWord(agent.folder / "word.json", clock)
+    word = LastWord(agent.folder / "word.json", SiteClock(agent.folder / "time.json", ManualClock(NOW)))
     async with replica(agent.control) as address:
-        link = agent.link(address, clock, word)
+        link = agent.link(address, word)
         await link.introduce()
         await link.fetch(wait=0)
         assert (agent.generation, agent.heard, word.law_version) == (1, 1, 0)
