@@ -38,13 +38,12 @@ def skew_note(skew: timedelta, own: datetime, signed: datetime | None, file: str
 
 
 def _length(span: timedelta) -> str:
-    """In words, whole seconds.
+    """In words that rest: in minutes where it is some, since each poll finds a second more or less.
 
-    >>> _length(timedelta(hours=1, seconds=5))
-    '1 h 0 min 5 s'
+    >>> _length(timedelta(hours=1, seconds=5)), _length(timedelta(seconds=40))
+    ('1 h 0 min', 'less than a minute')
     """
-    minutes, seconds = divmod(round(span.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{hours} h"] if hours else []
-    parts += [f"{minutes} min"] if hours or minutes else []
-    return " ".join([*parts, f"{seconds} s"])
+    hours, minutes = divmod(round(span / timedelta(minutes=1)), 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if span >= timedelta(minutes=1) else "less than a minute"
