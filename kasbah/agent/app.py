@@ -55,6 +55,7 @@ from kasbah.drivers.ports import Ports
 from kasbah.drivers.process import ProcessDriver
 from kasbah.errors import KasbahError, first_of
 from kasbah.loop import Loop
+from kasbah.packs.own import pinned
 from kasbah.settings import AgentSettings
 
 log = structlog.get_logger()
@@ -103,7 +104,9 @@ class Agent:
         self._acted_on: tuple[object, str] | None = None
         self._prober = NetworkProber()
         self._ports = Ports()
-        self._word = LastWord(paths.ledger / "word.json", self._clock)
+        self._word = LastWord(
+            paths.ledger / "word.json", self._clock, pinned(settings.packs) if settings.packs is not None else ()
+        )
         self._ledger = Ledger(paths.ledger, self._word.judge)
         self._meter = Meter(paths.envoy / "access.log", paths.usage)
         self._blobs = BlobStore(paths, settings.limits)

@@ -9,6 +9,7 @@ not there. A site that pins no owner (one that was made before there were owners
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,18 +26,23 @@ from kasbah.api.signing import parse_public
 from kasbah.clock import Clock
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import in_force
-from kasbah.decide.last_word import Word, accept, changes_at, floors
+from kasbah.decide.last_word import Accepted, Word, accept, changes_at, floors, still_refused
 from kasbah.domain.charter import Charter, Lawbook, Signed
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.label import Label
+from kasbah.domain.law import Pack
+from kasbah.domain.observed import TurnedAway
+from kasbah.domain.service import Service
 from kasbah.domain.site import FIRST_SITE
 from kasbah.errors import Denied, Invalid, KasbahError
-from kasbah.packs import law_of
+from kasbah.packs import law_of, shipped
+from kasbah.packs.own import beside
 
 log = structlog.get_logger()
 
+MOST_TURNED_AWAY = 1_000
 FLOORS = TypeAdapter(dict[ServiceId, Label])
 NO_OWNER = "this site pins no owner's key: it cannot hold what it is told against what the owner signed"
 
@@ -51,16 +57,20 @@ class Answer:
 
 
 class LastWord:
-    """See the module. `refused` is by service, by name, why this site does not serve it."""
+    """See the module. `refused` is by service, by name, why this site does not serve it; `pinned` are the packs of the
+    site's own owner."""
 
-    def __init__(self, file: Path, clock: Clock) -> None:
+    def __init__(self, file: Path, clock: Clock, pinned: tuple[Pack, ...] = ()) -> None:
         self.refused: dict[str, str] = {}
+        self.pinned = pinned
+        self._turned_away: dict[ServiceId, tuple[Service, str]] = {}
         self._file = file
         self._clock = clock
         self._heard_at: datetime | None = None
         self._charters: dict[SiteId, tuple[Charter, Signed]] = {}
         self._lawbook: tuple[Lawbook, Signed] | None = None
         self._law: Admissions | None = None
+        self._stricter = _stricter(shipped(), pinned)
         self._floors: dict[ServiceId, Label] = {}
         self._read = False
         self._last: Answer | None = None
@@ -91,7 +101,13 @@ class LastWord:
             if self.refused.get(name) != why:
                 log.warning("this site refuses a service", service=name, reason=why)
         self.refused = dict(said.refused)
+        self._remember_refusals(told, said, word, now)
         return said.desired
+
+    @property
+    def turned_away(self) -> tuple[TurnedAway, ...]:
+        """What this site refuses, be it told so any more or not: who places services elsewhere must not try again."""
+        return tuple(TurnedAway(service=one.id, label=one.label, reason=why) for one, why in self._turned_away.values())
 
     def take_law(self, identity: Identity, signed: Signed) -> None:
         """Take a lawbook. Raises Denied where the owner did not sign it for this installation, or it is not later than
@@ -112,6 +128,18 @@ class LastWord:
 
     def _hold(self, lawbook: Lawbook, signed: Signed) -> None:
         self._law, self._lawbook = Admissions(law=law_of(lawbook.packs)), (lawbook, signed)
+        self._stricter = _stricter(lawbook.packs, self.pinned)
+
+    def _remember_refusals(self, told: DesiredState, said: Accepted, word: Word, now: datetime) -> None:
+        """Those of this desired state, and those of before that would be the same now. Before it holds the law that it
+        is told of, and the facts about itself, a refusal says only that it has yet to come."""
+        if word.law is None or self.law_version < told.lawbook or told.site not in word.charters:
+            return
+        here = {one.id: one for one in told.services}
+        gone = [one for service, (one, _) in self._turned_away.items() if service not in here]
+        still = still_refused((*gone, *(one for one in told.services if one.name in said.refused)), told, word, now)
+        known = {one.id: one for one in gone} | here
+        self._turned_away = {service: (known[service], why) for service, why in [*still.items()][-MOST_TURNED_AWAY:]}
 
     def _take(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState) -> None:
         """Take the charters that are later than those held, and remember the labels."""
@@ -140,6 +168,7 @@ class LastWord:
         return Word(
             charters=charters,
             law=self._law,
+            pinned=self._stricter,
             home=(lawbook.home if lawbook is not None else None) or (None if first is None else first.value),
             grants=in_force(ours, self._clock.now()),
             floors=self._floors,
@@ -174,6 +203,11 @@ class LastWord:
             "lawbook": asdict(self._lawbook[1]) if self._lawbook is not None else None,
         }
         replace_whole(self._file, json.dumps(kept))
+
+
+def _stricter(law: Iterable[Pack], pinned: tuple[Pack, ...]) -> Admissions | None:
+    """The law with the packs of the site's own owner; None where he pinned none."""
+    return Admissions(law=beside(law, pinned)) if pinned else None
 
 
 def _grant(owner: Ed25519PublicKey, kind: GrantKind, signed: Signed) -> Grant | None:

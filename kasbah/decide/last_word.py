@@ -30,10 +30,12 @@ from kasbah.domain.service import Service
 class Word:
     """What a site holds that the owner signed: charters of sites, the law with its country, grants in force. `floors`
     are the highest labels that it has seen of services; `stale_after` by level how long the last word from the control
-    plane, at `heard_at`, is good for."""
+    plane, at `heard_at`, is good for. `pinned` is the law with the packs that the site's own owner added: what it
+    refuses is refused here, public data too."""
 
     charters: Mapping[SiteId, Charter] = field(default_factory=dict)
     law: Admissions | None = None
+    pinned: Admissions | None = None
     home: str | None = None
     grants: Grants = Grants()
     floors: Mapping[ServiceId, Label] = field(default_factory=dict)
@@ -78,6 +80,13 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
         ),
         refused=refused,
     )
+
+
+def still_refused(services: Iterable[Service], told: DesiredState, word: Word, now: datetime) -> dict[ServiceId, str]:
+    """Of services that are told here no more, those that would be refused as before, and why."""
+    judge = _Judge(told, word, now)
+    asked = ((one.id, judge.unlawful(one, judge.label(one.id, one.label), Purpose.PLACE)) for one in services)
+    return {service: why for service, why in asked if why is not None}
 
 
 def changes_at(word: Word, now: datetime) -> datetime | None:
@@ -126,8 +135,15 @@ class _Judge:
         heard = self._word.heard_at
         if limit is not None and (heard is None or self._now - heard > limit):
             return f"nothing was heard of the control plane for longer than the law allows for level {int(label.level)}"
-        answer = self._ask(service, label, self._told.site, purpose)
-        return None if answer.allowed else _why(answer)
+        return self.unlawful(service, label, purpose)
+
+    def unlawful(self, service: Service | Forwarded, label: Label, purpose: Purpose) -> str | None:
+        """Why this service may not be here, however lately the control plane was heard; None where it may."""
+        asked = (service, label, self._told.site, purpose)
+        if not (answer := self._law(*asked)).allowed:
+            return _why("the law that the owner signed", answer)
+        answer = self._pins(*asked)
+        return None if answer.allowed else _why("a pack that this site's own owner pinned", answer)
 
     def lane(self, lane: Lane, services: Iterable[Service | Forwarded]) -> Lane:
         """The lane with the sites that may have these requests; the strictest label of those in it counts."""
@@ -149,15 +165,30 @@ class _Judge:
         return replace(peer, key=charter.gateway_key) if charter is not None and charter.gateway_key else peer
 
     def _ask(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+        answer = self._law(service, label, site, purpose)
+        return self._pins(service, label, site, purpose) if answer.allowed else answer
+
+    def _law(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+        """What the law says that the owner signed. Public data needs none."""
         if label.level is Level.PUBLIC and not label.categories and not label.regimes:
             return Admission(allowed=True)
-        law, place = self._word.law, self._places.get(site)
+        return self._admit(self._word.law, service, label, site, purpose)
+
+    def _pins(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+        """What the packs say that the site's own owner pinned, where there are any; of public data too."""
+        pinned = self._word.pinned
+        return Admission(allowed=True) if pinned is None else self._admit(pinned, service, label, site, purpose)
+
+    def _admit(
+        self, law: Admissions | None, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose
+    ) -> Admission:
+        place = self._places.get(site)
         if law is None or place is None:
             return NOBODY_SAID
         approvals = frozenset(self._word.grants.approved(service.id, service.project, site))
         return law.admit(Data(label=label), place, purpose, approvals=approvals)
 
 
-def _why(answer: Admission) -> str:
+def _why(who: str, answer: Admission) -> str:
     rules = ", ".join(rule.id for rule in (answer.rules or answer.unmet))
-    return f"the law that the owner signed refuses it here: {rules}" if rules else answer.problem
+    return f"{who} refuses it here: {rules}" if rules else answer.problem

@@ -7,7 +7,7 @@ An estate is the sites at one moment, looked at once however many services are a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -20,9 +20,9 @@ from kasbah.decide.needs import Current, Needs, SiteFacts
 from kasbah.decide.placer import Placer
 from kasbah.decide.standing import Standing
 from kasbah.domain.charter import value_of
-from kasbah.domain.ids import RevisionId, SiteId
+from kasbah.domain.ids import RevisionId, ServiceId, SiteId
 from kasbah.domain.law import Place
-from kasbah.domain.observed import BuildState
+from kasbah.domain.observed import BuildState, TurnedAway
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
 from kasbah.domain.site import ENFORCED, SiteState
@@ -34,13 +34,14 @@ FAILOVER = timedelta(seconds=30)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estate:
     """The sites at one moment, and the law at them. `places` are the sites as the law sees them, `until` when that
-    changes by itself."""
+    changes by itself. `turned_away` is by service what sites refused of it themselves."""
 
     law: LawNow
     sites: tuple[SiteRecord, ...]
     places: Mapping[SiteId, Place]
     placer: Placer
     until: datetime | None
+    turned_away: Mapping[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]]
 
     @property
     def facts(self) -> tuple[SiteFacts, ...]:
@@ -67,6 +68,7 @@ def survey(work: Work, *, room: bool = True) -> Estate:
             sites=tuple(facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now) for site in sites)
         ),
         until=min((one.until for one in standing.values() if one.until is not None), default=None),
+        turned_away=_turned_away(sites),
     )
 
 
@@ -79,8 +81,20 @@ def placed(work: Work, estate: Estate, service: ServiceRecord, revision: Revisio
         lambda: admissions(law.of(service), service.label, estate.places),
         _current(work, estate, service),
         alone=bool(law.grants.approvals or law.coming),
+        turned_away={
+            site: one.reason for site, one in estate.turned_away.get(service.id, ()) if one.label == service.label
+        },
     )
     return dated_placement(estate, replace(service, placement=found))
+
+
+def _turned_away(sites: Sequence[SiteRecord]) -> dict[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]]:
+    """What sites refuse of themselves, by service: good as long as that is labelled as it was then."""
+    found: dict[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]] = {}
+    for site in sites:
+        for one in site.report.turned_away if site.report is not None else ():
+            found[one.service] = (*found.get(one.service, ()), (site.id, one))
+    return found
 
 
 def dated_placement(estate: Estate, service: ServiceRecord) -> Placement:
