@@ -1,6 +1,7 @@
 """The site's own word on a desired state: what the owner signed, as this site has seen it, kept beside the ledger.
 
-DATA/agent/ledger/word.json   charters by site, the newest lawbook, and the highest label seen of each service
+DATA/agent/ledger/word.json   charters by site, the newest lawbook, the highest label seen of each service and host,
+                              and what was taken as a deployer signed it
 
 Versions only grow: an older charter or lawbook is not taken, however well it is signed. What the owner did not sign is
 not there. A site that pins no owner (one that was made before there were owners) has no word of its own, and says so.
@@ -20,17 +21,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import TypeAdapter
 
 from kasbah.agent.files import replace_whole
+from kasbah.agent.signatures import KnownSignatures
 from kasbah.api.agent import Identity
 from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, verify_document
 from kasbah.api.signing import parse_public
 from kasbah.clock import Clock
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import in_force
+from kasbah.decide.hosts import seen
 from kasbah.decide.last_word import Accepted, Word, accept, changes_at, floors, still_refused
+from kasbah.decide.signed import Signatures
 from kasbah.domain.charter import Charter, Lawbook, Signed
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
-from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.ids import RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import Pack
 from kasbah.domain.observed import TurnedAway
@@ -43,6 +47,9 @@ from kasbah.packs.own import beside
 log = structlog.get_logger()
 
 MOST_TURNED_AWAY = 1_000
+SIGNATURES = "signatures"
+DESIRED_FILE = "desired.json"
+"""The ledger's, which lies beside."""
 FLOORS = TypeAdapter(dict[ServiceId, Label])
 NO_OWNER = "this site pins no owner's key: it cannot hold what it is told against what the owner signed"
 
@@ -64,6 +71,8 @@ class LastWord:
         self.refused: dict[str, str] = {}
         self.pinned = pinned
         self._turned_away: dict[ServiceId, tuple[Service, str]] = {}
+        self._unsigned: dict[tuple[ServiceId, RevisionId], TurnedAway] = {}
+        self._signatures = KnownSignatures()
         self._file = file
         self._clock = clock
         self._heard_at: datetime | None = None
@@ -74,6 +83,7 @@ class LastWord:
         self._floors: dict[ServiceId, Label] = {}
         self._read = False
         self._last: Answer | None = None
+        self._older = (file.parent / DESIRED_FILE).exists() and not _keeps_signatures(file)
 
     @property
     def law_version(self) -> int:
@@ -87,6 +97,8 @@ class LastWord:
     def judge(self, identity: Identity, told: DesiredState) -> DesiredState:
         """What of it this site acts on now."""
         now = self._clock.now()
+        if self._older:
+            self._take_over(identity, told)
         if not identity.owner_key:
             return told
         if (last := self._last) is not None and last.told is told and (last.until is None or now < last.until):
@@ -94,8 +106,14 @@ class LastWord:
         owner = parse_public(identity.owner_key)
         self._load(owner)
         self._take(owner, identity, told)
-        word = self._word(owner, identity, told)
+        known = self._signatures.look(owner, identity, told, now)
+        self._signatures.see(seen(told, self._signatures.memory.hosts, known))
+        word = self._word(owner, identity, told, known)
         said = accept(told, word, now)
+        self._signatures.remember(said.taken)
+        if self._signatures.news:
+            self._write()
+        self._remember_unsigned(told, said)
         self._last = Answer(told=told, accepted=said.desired, until=changes_at(word, now))
         for name, why in said.refused.items():
             if self.refused.get(name) != why:
@@ -107,7 +125,8 @@ class LastWord:
     @property
     def turned_away(self) -> tuple[TurnedAway, ...]:
         """What this site refuses, be it told so any more or not: who places services elsewhere must not try again."""
-        return tuple(TurnedAway(service=one.id, label=one.label, reason=why) for one, why in self._turned_away.values())
+        found = (TurnedAway(service=one.id, label=one.label, reason=why) for one, why in self._turned_away.values())
+        return (*found, *self._unsigned.values())
 
     def take_law(self, identity: Identity, signed: Signed) -> None:
         """Take a lawbook. Raises Denied where the owner did not sign it for this installation, or it is not later than
@@ -141,6 +160,32 @@ class LastWord:
         known = {one.id: one for one in gone} | here
         self._turned_away = {service: (known[service], why) for service, why in [*still.items()][-MOST_TURNED_AWAY:]}
 
+    def _remember_unsigned(self, told: DesiredState, said: Accepted) -> None:
+        """The revisions that no deployer signed who may, until the owner names others or they are told again."""
+        if self._last is not None and self._last.told.deployers != told.deployers:
+            self._unsigned.clear()
+        signatures = {(one.service, one.revision): one.attested.signed.signature for one in told.attestations}
+        for service in told.services:
+            refused = said.unsigned.get(service.id, {})
+            for revision in service.in_use:
+                self._unsigned.pop((service.id, revision), None)
+                if revision in refused:
+                    self._unsigned[service.id, revision] = TurnedAway(
+                        service=service.id,
+                        label=service.label,
+                        reason=f"of its revision {revision}: {refused[revision]}",
+                        revisions=((revision, signatures.get((service.id, revision), "")),),
+                    )
+        self._unsigned = dict([*self._unsigned.items()][-MOST_TURNED_AWAY:])
+
+    def _take_over(self, identity: Identity, told: DesiredState) -> None:
+        """This site was here before signatures were asked for: what it holds already stays."""
+        self._older = False
+        if identity.owner_key:
+            self._load(parse_public(identity.owner_key))
+        self._signatures.take_over(told)
+        self._write()
+
     def _take(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState) -> None:
         """Take the charters that are later than those held, and remember the labels."""
         changed = False
@@ -154,12 +199,12 @@ class LastWord:
             if charter.installation == identity.installation and (held is None or charter.version > held[0].version):
                 self._charters[charter.site] = (charter, signed)
                 changed = True
-        seen = floors(told, self._floors)
-        if changed or seen != self._floors:
-            self._floors = seen
+        highest = floors(told, self._floors)
+        if changed or highest != self._floors:
+            self._floors = highest
             self._write()
 
-    def _word(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState) -> Word:
+    def _word(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState, known: Signatures) -> Word:
         charters = {site: charter for site, (charter, _) in self._charters.items()}
         lawbook = self._lawbook[0] if self._lawbook is not None else None
         first = next((one.facts.country for one in charters.values() if one.name == FIRST_SITE), None)
@@ -174,6 +219,8 @@ class LastWord:
             floors=self._floors,
             stale_after=lawbook.stale_after if lawbook is not None else {},
             heard_at=told.issued_at if self._heard_at is None else max(self._heard_at, told.issued_at),
+            hosts=self._signatures.memory.hosts,
+            signatures=known,
         )
 
     def _load(self, owner: Ed25519PublicKey) -> None:
@@ -184,6 +231,8 @@ class LastWord:
         try:
             kept: dict[str, Any] = json.loads(self._file.read_text())
             self._floors = FLOORS.validate_python(kept["floors"])
+            if SIGNATURES in kept:
+                self._signatures.load(kept[SIGNATURES])
             for one in kept["charters"]:
                 signed = Signed(**one)
                 charter = verify_document(owner, CHARTER, signed, Charter)
@@ -201,8 +250,20 @@ class LastWord:
             "floors": FLOORS.dump_python(self._floors, mode="json"),
             "charters": [asdict(signed) for _, signed in self._charters.values()],
             "lawbook": asdict(self._lawbook[1]) if self._lawbook is not None else None,
+            SIGNATURES: self._signatures.kept(),
         }
+        self._signatures.news = False
         replace_whole(self._file, json.dumps(kept))
+
+
+def _keeps_signatures(file: Path) -> bool:
+    """Whether the word that is kept knows of signatures."""
+    try:
+        return SIGNATURES in json.loads(file.read_text())
+    except FileNotFoundError:
+        return False
+    except (ValueError, TypeError):
+        return True  # what is damaged is no older version's
 
 
 def _stricter(law: Iterable[Pack], pinned: tuple[Pack, ...]) -> Admissions | None:
@@ -215,6 +276,8 @@ def _grant(owner: Ed25519PublicKey, kind: GrantKind, signed: Signed) -> Grant | 
     try:
         if kind is GrantKind.APPROVAL:
             return verify_document(owner, APPROVAL, signed, Approval)
-        return verify_document(owner, DECLASSIFICATION, signed, Declassification)
+        if kind is GrantKind.DECLASSIFICATION:
+            return verify_document(owner, DECLASSIFICATION, signed, Declassification)
+        return None
     except KasbahError:
         return None

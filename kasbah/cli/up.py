@@ -178,7 +178,8 @@ def _tell_of_the_owner(folder: DataFolder) -> None:
     """Said once: the key was made just now."""
     render.say(
         f"The owner's key was made: {folder.owner_key}. It signs what is law here, and is in no backup: keep a copy of "
-        "it elsewhere. You may take it away from this machine; commands that sign then take --owner-key."
+        "it elsewhere. You may take it away from this machine; commands that sign then take --owner-key. What is "
+        "deployed from here is signed with another key, deployer.key beside it."
     )
     sys.stdout.flush()
 

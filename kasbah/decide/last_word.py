@@ -14,13 +14,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from kasbah.decide import signed
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import Grants, lowers
+from kasbah.decide.hosts import Hosts, at_hosts
+from kasbah.decide.signed import Signatures, Taken
 from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.ids import RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level, combine
 from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
 from kasbah.domain.service import Service
@@ -30,7 +33,8 @@ from kasbah.domain.service import Service
 class Word:
     """What a site holds that the owner signed: charters of sites, the law with its country, grants in force. `floors`
     are the highest labels that it has seen of services; `stale_after` by level how long the last word from the control
-    plane, at `heard_at`, is good for. `pinned` is the law with the packs that the site's own owner added: what it
+    plane, at `heard_at`, is good for; `hosts` what came to hosts before; `signatures` who deployed what (None: nothing
+    is known of that, and nothing asked). `pinned` is the law with the packs that the site's own owner added: what it
     refuses is refused here, public data too."""
 
     charters: Mapping[SiteId, Charter] = field(default_factory=dict)
@@ -41,63 +45,82 @@ class Word:
     floors: Mapping[ServiceId, Label] = field(default_factory=dict)
     stale_after: Mapping[int, timedelta] = field(default_factory=dict)
     heard_at: datetime | None = None
+    hosts: Hosts = field(default_factory=dict)
+    signatures: Signatures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """What the site acts on, and by service, by name, why others were refused."""
+    """What the site acts on, and by service, by name, why others were refused; the revisions that no deployer signed
+    who may, and what was taken of those that one did."""
 
     desired: DesiredState
     refused: Mapping[str, str]
+    unsigned: Mapping[ServiceId, Mapping[RevisionId, str]] = field(default_factory=dict)
+    taken: Taken = field(default_factory=dict)
 
 
 def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     """What of it the site acts on at this moment."""
     judge = _Judge(told, word, now)
-    services, forwarded, refused = [], [], {}
+    services, forwarded, refused, unsigned = [], [], {}, {}
+    taken = {} if word.signatures is None else dict(word.signatures.taken)
     for service in told.services:
-        label = judge.label(service.id, service.label)
-        if (why := judge.refusal(service, label, Purpose.PLACE)) is None:
-            services.append(service if label is service.label else replace(service, label=label))
-        else:
+        label = judge.label(service, service.label)
+        if (why := judge.refusal(service, label, Purpose.PLACE)) is not None:
             refused[service.name] = why
+            continue
+        kept: Service | None = service
+        if word.signatures is not None:
+            if left_out := signed.unsigned(service, label, word.signatures):
+                unsigned[service.id] = left_out
+                kept = signed.without(service, left_out)
+            taken[service.id] = signed.taken(service, label, word.signatures, left_out)
+        if kept is None:
+            refused[service.name] = _unsigned(unsigned[service.id])
+        else:
+            services.append(kept if label is kept.label else replace(kept, label=label))
     lanes = {lane.id: lane for lane in told.lanes}
     for one in told.forwarded:
-        label = judge.label(one.id, lanes[one.lane].label) if one.lane in lanes else Label(declared=False)
+        label = judge.label(one, lanes[one.lane].label) if one.lane in lanes else Label(declared=False)
         if (why := judge.refusal(one, label, Purpose.FORWARD)) is None:
             forwarded.append(one)
         else:
             refused[one.name] = why
-    kept = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes)
-    named = {site for lane in kept for site in (*lane.to, *lane.entries)}
+    open_to = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes)
+    named = {site for lane in open_to for site in (*lane.to, *lane.entries)}
     return Accepted(
         desired=replace(
             told,
             services=tuple(services),
             forwarded=tuple(forwarded),
-            lanes=kept,
+            lanes=open_to,
             peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
         ),
         refused=refused,
+        unsigned=unsigned,
+        taken=taken,
     )
 
 
 def still_refused(services: Iterable[Service], told: DesiredState, word: Word, now: datetime) -> dict[ServiceId, str]:
     """Of services that are told here no more, those that would be refused as before, and why."""
     judge = _Judge(told, word, now)
-    asked = ((one.id, judge.unlawful(one, judge.label(one.id, one.label), Purpose.PLACE)) for one in services)
+    asked = ((one.id, judge.unlawful(one, judge.label(one, one.label), Purpose.PLACE)) for one in services)
     return {service: why for service, why in asked if why is not None}
 
 
 def changes_at(word: Word, now: datetime) -> datetime | None:
-    """When the answer may be another although nothing new is said: the next moment at which a fact begins or ends, or a
-    grant ends. None: never. Where data may go stale, that is at once."""
+    """When the answer may be another although nothing new is said: the next moment at which a fact begins or ends, a
+    grant ends, or a deployer is named (once he is named no more, what was taken stays). None: never. Where data may go
+    stale, that is at once."""
     if word.stale_after:
         return now
     facts = (standing(charter, word.home, now).until for charter in word.charters.values())
     approvals = (one.expires_at for one in word.grants.approvals)
     lowered = (one.expires_at for one in word.grants.declassifications)
-    return min((one for one in (*facts, *approvals, *lowered) if one is not None), default=None)
+    named = None if word.signatures is None else word.signatures.next_begins_at
+    return min((one for one in (*facts, *approvals, *lowered, named) if one is not None), default=None)
 
 
 def floors(told: DesiredState, before: Mapping[ServiceId, Label]) -> dict[ServiceId, Label]:
@@ -121,13 +144,14 @@ class _Judge:
             site: standing(charter, word.home, now).place for site, charter in word.charters.items()
         }
 
-    def label(self, service: ServiceId, said: Label) -> Label:
+    def label(self, service: Service | Forwarded, said: Label) -> Label:
         """The label of a service's data: what is said of it, but no less than was ever said, unless the owner lowered
-        it."""
-        floor = self._word.floors.get(service)
-        if floor is None or not lowers(floor, said) or self._word.grants.lowered(service, said) is not None:
-            return said
-        return combine(floor, said)
+        it; and no less than came to its hosts, unless a deployer signed it."""
+        floor = self._word.floors.get(service.id)
+        if floor is not None and lowers(floor, said):
+            return said if self._word.grants.lowered(service.id, said) is not None else combine(floor, said)
+        known = self._word.signatures
+        return said if known is None else at_hosts(service, said, self._word.hosts, known)
 
     def refusal(self, service: Service | Forwarded, label: Label, purpose: Purpose) -> str | None:
         """Why this service is refused here; None where it is not."""
@@ -148,7 +172,7 @@ class _Judge:
     def lane(self, lane: Lane, services: Iterable[Service | Forwarded]) -> Lane:
         """The lane with the sites that may have these requests; the strictest label of those in it counts."""
         inside = [one for one in services if one.lane == lane.id]
-        asked = [(one, self.label(one.id, lane.label)) for one in inside]
+        asked = [(one, self.label(one, lane.label)) for one in inside]
 
         def lawful(site: SiteId, purpose: Purpose) -> bool:
             return all(self._ask(one, label, site, purpose).allowed for one, label in asked)
@@ -187,6 +211,15 @@ class _Judge:
             return NOBODY_SAID
         approvals = frozenset(self._word.grants.approved(service.id, service.project, site))
         return law.admit(Data(label=label), place, purpose, approvals=approvals)
+
+
+def _unsigned(revisions: Mapping[RevisionId, str]) -> str:
+    """Why a service of which no revision may run is refused, by the newest; and the next step."""
+    revision, why = list(revisions.items())[-1]
+    return (
+        f"its data is sensitive, and of its revision {revision}: {why}. Deploy it again with a key whose holder the "
+        "owner has named (kasbah deployers add)"
+    )
 
 
 def _why(who: str, answer: Admission) -> str:

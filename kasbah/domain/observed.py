@@ -105,11 +105,13 @@ class PinnedPack:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnedAway:
     """A service that the site does not run although it was told to, and why: as long as the service is labelled as it
-    was told (`label`)."""
+    was told (`label`). `revisions` names those that it is about, each with the signature that it came with ("": none);
+    none named: all."""
 
     service: ServiceId
     label: Label
     reason: str
+    revisions: tuple[tuple[RevisionId, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

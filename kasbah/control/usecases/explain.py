@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.lawful import opens
 from kasbah.control.usecases.placing import placed, survey
+from kasbah.control.usecases.vouching import deployer_of, problem_with
 from kasbah.control.usecases.work import Work, service_named
 from kasbah.domain.ids import SiteId
 from kasbah.domain.placement import Placement
@@ -14,12 +15,15 @@ from kasbah.domain.placement import Placement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """What is decided about every site, and what single change would open each that the law refuses."""
+    """What is decided about every site, and what single change would open each that the law refuses; who signed the
+    revision, and what is wrong with that."""
 
     service: ServiceRecord
     sites: tuple[SiteRecord, ...]
     placement: Placement
     opens: dict[SiteId, tuple[str, ...]]
+    deployer: str
+    unsigned: str
 
 
 def explain(work: Work, project: str, name: str) -> Explained:
@@ -33,4 +37,6 @@ def explain(work: Work, project: str, name: str) -> Explained:
         sites=estate.sites,
         placement=placed(work, estate, service, serving.contents),
         opens=opens(estate.law.of(service), service.label, estate.places),
+        deployer=deployer_of(work, serving.attested),
+        unsigned=problem_with(work, service, serving),
     )

@@ -82,10 +82,21 @@ def placed(work: Work, estate: Estate, service: ServiceRecord, revision: Revisio
         _current(work, estate, service),
         alone=bool(law.grants.approvals or law.coming),
         turned_away={
-            site: one.reason for site, one in estate.turned_away.get(service.id, ()) if one.label == service.label
+            site: one.reason
+            for site, one in estate.turned_away.get(service.id, ())
+            if one.label == service.label and _is_about(work, one, service, revision)
         },
     )
     return dated_placement(estate, replace(service, placement=found))
+
+
+def _is_about(work: Work, refusal: TurnedAway, service: ServiceRecord, revision: Revision) -> bool:
+    """Whether a site refuses this revision, as it is signed now."""
+    if not refusal.revisions:
+        return True
+    known = work.tx.revisions.get(service.id, revision.id)
+    signature = known.attested.signed.signature if known is not None and known.attested is not None else ""
+    return (revision.id, signature) in refusal.revisions
 
 
 def _turned_away(sites: Sequence[SiteRecord]) -> dict[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]]:
