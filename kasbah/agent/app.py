@@ -104,9 +104,7 @@ class Agent:
         self._acted_on: tuple[object, str] | None = None
         self._prober = NetworkProber()
         self._ports = Ports()
-        self._word = LastWord(
-            paths.ledger / "word.json", self._clock, pinned(settings.packs) if settings.packs is not None else ()
-        )
+        self._word = LastWord(paths.ledger / "word.json", self._clock, pinned(settings.packs))
         self._ledger = Ledger(paths.ledger, self._word.judge)
         self._meter = Meter(paths.envoy / "access.log", paths.usage)
         self._blobs = BlobStore(paths, settings.limits)
@@ -156,6 +154,8 @@ class Agent:
         driver = process_driver(self._paths, self._settings.limits)
         driver.on_ending = lambda replica: self._reconciler.ending(replica)
         closing.push_async_callback(driver.close)
+        self._word.keeps((await driver.isolation()).egress)
+        self._ledger.rejudge()
         self._gateway = GatewayController(
             self._paths,
             listen=self._settings.gateway,
@@ -168,6 +168,7 @@ class Agent:
             memory=self._settings.gateway_memory,
             connections=self._settings.gateway_connections,
         )
+        self._gateway.inside = await driver.network()
         self._gateway_for_replicas = loopback(self._gateway.listen)
         if self._settings.tls is not None:
             await self._renew_certificates()
@@ -266,7 +267,7 @@ class Agent:
         await self._start_loops(driver)
 
     async def _start_loops(self, driver: ProcessDriver) -> None:
-        reporter = Reporter(
+        self._reporter = reporter = Reporter(
             clock=self._clock,
             ledger=self._ledger,
             gateway=self._gateway,
@@ -280,7 +281,6 @@ class Agent:
             isolation=await driver.isolation(),
             driver=driver.name,
         )
-        self._reporter = reporter
         listening = bound(self._settings.status)
         self._spawn(serve_tcp(reporter.app(), listening))
         self._spawn(self._reconciling.run())

@@ -39,7 +39,7 @@ from kasbah.domain.label import Label
 from kasbah.domain.law import Pack
 from kasbah.domain.observed import TurnedAway
 from kasbah.domain.service import Service
-from kasbah.domain.site import FIRST_SITE
+from kasbah.domain.site import ENFORCED, FIRST_SITE
 from kasbah.errors import Denied, Invalid, KasbahError
 from kasbah.packs import law_of, shipped
 from kasbah.packs.own import beside
@@ -64,11 +64,13 @@ class Answer:
 
 
 class LastWord:
-    """See the module. `refused` is by service, by name, why this site does not serve it; `pinned` are the packs of the
-    site's own owner."""
+    """See the module. `refused` is by service, by name, why this site does not serve it; `closed` what of its file it
+    may not call, and why; `pinned` are the packs of the site's own owner."""
 
     def __init__(self, file: Path, clock: Clock, pinned: tuple[Pack, ...] = ()) -> None:
         self.refused: dict[str, str] = {}
+        self.closed: dict[str, str] = {}
+        self._egress = ENFORCED  # until it is measured, and before that nothing runs by what is said here
         self.pinned = pinned
         self._turned_away: dict[ServiceId, tuple[Service, str]] = {}
         self._unsigned: dict[tuple[ServiceId, RevisionId], TurnedAway] = {}
@@ -94,6 +96,10 @@ class LastWord:
         """The control plane has answered just now."""
         self._heard_at = self._clock.now()
 
+    def keeps(self, egress: str) -> None:
+        """What this site can keep replicas from calling, as it was measured."""
+        self._egress, self._last = egress, None
+
     def judge(self, identity: Identity, told: DesiredState) -> DesiredState:
         """What of it this site acts on now."""
         now = self._clock.now()
@@ -118,7 +124,10 @@ class LastWord:
         for name, why in said.refused.items():
             if self.refused.get(name) != why:
                 log.warning("this site refuses a service", service=name, reason=why)
-        self.refused = dict(said.refused)
+        for name, why in said.closed.items():
+            if self.closed.get(name) != why:
+                log.warning("this site keeps a service from calling what its file names", service=name, reason=why)
+        self.refused, self.closed = dict(said.refused), dict(said.closed)
         self._remember_refusals(told, said, word, now)
         return said.desired
 
@@ -143,7 +152,11 @@ class LastWord:
     def notes(self, identity: Identity | None) -> tuple[str, ...]:
         """What the site's owner should look after."""
         own = () if identity is None or identity.owner_key else (NO_OWNER,)
-        return (*own, *(f"{name} is refused here: {why}" for name, why in sorted(self.refused.items())))
+        return (
+            *own,
+            *(f"{name} is refused here: {why}" for name, why in sorted(self.refused.items())),
+            *(f"{name} may not call {why}" for name, why in sorted(self.closed.items())),
+        )
 
     def _hold(self, lawbook: Lawbook, signed: Signed) -> None:
         self._law, self._lawbook = Admissions(law=law_of(lawbook.packs)), (lawbook, signed)
@@ -205,7 +218,11 @@ class LastWord:
             self._write()
 
     def _word(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState, known: Signatures) -> Word:
-        charters = {site: charter for site, (charter, _) in self._charters.items()}
+        charters = {
+            site: charter
+            for site, (charter, signed) in self._charters.items()
+            if not charter.hosts or signed in told.charters  # a place outside that is gone is declared by nobody
+        }
         lawbook = self._lawbook[0] if self._lawbook is not None else None
         first = next((one.facts.country for one in charters.values() if one.name == FIRST_SITE), None)
         granted = [found for one in told.grants if (found := _grant(owner, one.kind, one.signed)) is not None]
@@ -219,6 +236,7 @@ class LastWord:
             floors=self._floors,
             stale_after=lawbook.stale_after if lawbook is not None else {},
             heard_at=told.issued_at if self._heard_at is None else max(self._heard_at, told.issued_at),
+            egress=self._egress,
             hosts=self._signatures.memory.hosts,
             signatures=known,
         )

@@ -257,6 +257,25 @@ class AttestationText(Shape):
         return Attested(key=self.key, signed=Signed(document=self.document, signature=self.signature))
 
 
+class CallView(Shape):
+    """Something that a service's file names, and whether it may be called."""
+
+    to: str
+    allowed: bool
+    places: list[str] = Field(default=[], description="The declared places that it is at.")
+    reason: str = ""
+    hint: str = ""
+    rules: list[RuleView] = Field(default=[], description="The rules of the law that refuse it.")
+    unmet: list[RuleView] = Field(default=[], description="The rules that could allow it, where none does.")
+
+
+class EgressView(Shape):
+    """What a service may call."""
+
+    anywhere: bool = Field(description="Whether it may call anything outside; else only what is allowed below.")
+    calls: list[CallView]
+
+
 class DeployRequest(Shape):
     """A service to run: its resolved configuration and the digest of its source, which is sent to the site apart. From
     level 3 on its deployer signs it: `attested`."""
@@ -295,6 +314,7 @@ class PlanAnswer(Shape):
     action: str = Field(description="create, update or none")
     changes: list[str]
     sites: list[SiteVerdictView]
+    egress: EgressView
     refused: list[QuotaRefusal] = Field(default=[])
 
 
@@ -305,6 +325,7 @@ class ExplainAnswer(Shape):
     data: DataSection
     data_declared: bool
     sites: list[SiteVerdictView]
+    egress: EgressView
     deployer: str = Field(default="", description="Who signed the revision, where he is named by the owner now.")
     unsigned: str = Field(default="", description="Why sites that do not run it yet would refuse it for its signature.")
 

@@ -2,8 +2,8 @@
 
 A control plane that somebody captured signs desired states as before. It cannot sign facts about sites, law, grants, or
 a lower label. So each site asks again, with what it holds of these: whether a service's data may be here, whether its
-requests may pass here, and to which other sites they may go or from which they may come. What is refused is left out,
-with the reason; stopping services is all that is left to who cannot sign.
+requests may pass here, to which other sites they may go or from which they may come, and what it may call. What is
+refused is left out, with the reason; stopping services is all that is left to who cannot sign.
 
 No law, no charter, or an error in an answer is a no. Public data needs none of these.
 """
@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import is_
 
 from kasbah.decide import signed
 from kasbah.decide.admission import Admissions
+from kasbah.decide.egress import UNKNOWN, Called, Exits, Outside, exits, kept, limited
 from kasbah.decide.grants import Grants, lowers
 from kasbah.decide.hosts import Hosts, at_hosts
 from kasbah.decide.signed import Signatures, Taken
@@ -23,19 +25,22 @@ from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import RevisionId, ServiceId, SiteId
+from kasbah.domain.egress import destination
+from kasbah.domain.ids import ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level, combine
 from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
-from kasbah.domain.service import Service
+from kasbah.domain.service import Key, Service, own_key
+from kasbah.domain.site import OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
     """What a site holds that the owner signed: charters of sites, the law with its country, grants in force. `floors`
     are the highest labels that it has seen of services; `stale_after` by level how long the last word from the control
-    plane, at `heard_at`, is good for; `hosts` what came to hosts before; `signatures` who deployed what (None: nothing
-    is known of that, and nothing asked). `pinned` is the law with the packs that the site's own owner added: what it
-    refuses is refused here, public data too."""
+    plane, at `heard_at`, is good for; `egress` what this site can keep replicas from calling
+    (`domain.site.Isolation`); `hosts` what came to hosts before; `signatures` who deployed what (None: nothing is known
+    of that, and nothing asked). `pinned` is the law with the packs that the site's own owner added: what it refuses is
+    refused here, public data too."""
 
     charters: Mapping[SiteId, Charter] = field(default_factory=dict)
     law: Admissions | None = None
@@ -45,6 +50,7 @@ class Word:
     floors: Mapping[ServiceId, Label] = field(default_factory=dict)
     stale_after: Mapping[int, timedelta] = field(default_factory=dict)
     heard_at: datetime | None = None
+    egress: str = OPEN
     hosts: Hosts = field(default_factory=dict)
     signatures: Signatures | None = None
 
@@ -52,10 +58,12 @@ class Word:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """What the site acts on, and by service, by name, why others were refused; the revisions that no deployer signed
-    who may, and what was taken of those that one did."""
+    who may, and what was taken of those that one did. `closed` is by service, by name, what its file names and it may
+    not call, with the reason."""
 
     desired: DesiredState
     refused: Mapping[str, str]
+    closed: Mapping[str, str] = field(default_factory=dict)
     unsigned: Mapping[ServiceId, Mapping[RevisionId, str]] = field(default_factory=dict)
     taken: Taken = field(default_factory=dict)
 
@@ -63,23 +71,31 @@ class Accepted:
 def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     """What of it the site acts on at this moment."""
     judge = _Judge(told, word, now)
-    services, forwarded, refused, unsigned = [], [], {}, {}
+    services, forwarded, refused, closed = [], [], {}, {}
+    unsigned: dict[ServiceId, Mapping[RevisionId, str]] = {}
     taken = {} if word.signatures is None else dict(word.signatures.taken)
-    for service in told.services:
-        label = judge.label(service, service.label)
-        if (why := judge.refusal(service, label, Purpose.PLACE)) is not None:
+    for told_of in told.services:
+        label = judge.label(told_of, told_of.label)
+        if (why := judge.refusal(told_of, label, Purpose.PLACE)) is not None:
+            refused[told_of.name] = why
+            continue
+        service: Service | None = told_of
+        if word.signatures is not None:
+            if left_out := signed.unsigned(told_of, label, word.signatures):
+                unsigned[told_of.id] = left_out
+                service = signed.without(told_of, left_out)
+            taken[told_of.id] = signed.taken(told_of, label, word.signatures, left_out)
+        if service is None:
+            refused[told_of.name] = _unsigned(unsigned[told_of.id])
+            continue
+        reaches = judge.reaches(service, label)
+        if (why := judge.cannot_keep(service, reaches)) is not None:
             refused[service.name] = why
             continue
-        kept: Service | None = service
-        if word.signatures is not None:
-            if left_out := signed.unsigned(service, label, word.signatures):
-                unsigned[service.id] = left_out
-                kept = signed.without(service, left_out)
-            taken[service.id] = signed.taken(service, label, word.signatures, left_out)
-        if kept is None:
-            refused[service.name] = _unsigned(unsigned[service.id])
-        else:
-            services.append(kept if label is kept.label else replace(kept, label=label))
+        services.append(judge.confined(service, label, reaches))
+        if shut := {way.entry: _because(way.admission) for reach in reaches for way in reach.refused}:
+            closed[service.name] = "; ".join(f"{entry} ({reason})" for entry, reason in shut.items())
+    opened = {own_key(one.id): judge.calls(one) for one in services}
     lanes = {lane.id: lane for lane in told.lanes}
     for one in told.forwarded:
         label = judge.label(one, lanes[one.lane].label) if one.lane in lanes else Label(declared=False)
@@ -94,10 +110,12 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
             told,
             services=tuple(services),
             forwarded=tuple(forwarded),
+            keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
             lanes=open_to,
             peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
         ),
         refused=refused,
+        closed=closed,
         unsigned=unsigned,
         taken=taken,
     )
@@ -143,6 +161,18 @@ class _Judge:
         self._places: dict[SiteId, Place] = {
             site: standing(charter, word.home, now).place for site, charter in word.charters.items()
         }
+        self._outside = [
+            Outside(
+                site=site,
+                name=charter.name,
+                place=self._places[site],
+                hosts=tuple(destination(host) for host in charter.hosts),
+            )
+            for site, charter in word.charters.items()
+            if charter.hosts
+        ]
+        self._lanes = {lane.id: lane for lane in told.lanes}
+        self._called: dict[tuple[ProjectId, str], Called] | None = None
 
     def label(self, service: Service | Forwarded, said: Label) -> Label:
         """The label of a service's data: what is said of it, but no less than was ever said, unless the owner lowered
@@ -163,7 +193,7 @@ class _Judge:
 
     def unlawful(self, service: Service | Forwarded, label: Label, purpose: Purpose) -> str | None:
         """Why this service may not be here, however lately the control plane was heard; None where it may."""
-        asked = (service, label, self._told.site, purpose)
+        asked = (service, label, self._told.site, self._places.get(self._told.site), purpose)
         if not (answer := self._law(*asked)).allowed:
             return _why("the law that the owner signed", answer)
         answer = self._pins(*asked)
@@ -174,13 +204,13 @@ class _Judge:
         inside = [one for one in services if one.lane == lane.id]
         asked = [(one, self.label(one, lane.label)) for one in inside]
 
-        def lawful(site: SiteId, purpose: Purpose) -> bool:
-            return all(self._ask(one, label, site, purpose).allowed for one, label in asked)
+        def passes(one: Service | Forwarded, label: Label, site: SiteId) -> bool:
+            return self._ask(one, label, site, Purpose.FORWARD).allowed
 
         return replace(
             lane,
-            to=tuple(site for site in lane.to if lawful(site, Purpose.PLACE) and lawful(site, Purpose.FORWARD)),
-            entries=tuple(site for site in lane.entries if lawful(site, Purpose.FORWARD)),
+            to=tuple(site for site in lane.to if all(self._may_go(one, label, site) for one, label in asked)),
+            entries=tuple(site for site in lane.entries if all(passes(one, label, site) for one, label in asked)),
         )
 
     def known(self, peer: Peer) -> Peer:
@@ -188,29 +218,108 @@ class _Judge:
         charter = self._word.charters.get(peer.site)
         return replace(peer, key=charter.gateway_key) if charter is not None and charter.gateway_key else peer
 
-    def _ask(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
-        answer = self._law(service, label, site, purpose)
-        return self._pins(service, label, site, purpose) if answer.allowed else answer
+    def reaches(self, service: Service, label: Label) -> tuple[Exits, ...]:
+        """What each of a service's revisions may call."""
 
-    def _law(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+        def ask(site: SiteId, place: Place) -> Admission:
+            return self._admit(service, label, site, place, Purpose.EGRESS)
+
+        def called(name: str) -> Called | None:
+            return self._known_services().get((service.project, name))
+
+        return tuple(exits(label, one, ask, outside=self._outside, called=called) for one in service.revisions)
+
+    def cannot_keep(self, service: Service, reaches: tuple[Exits, ...]) -> str | None:
+        """Why this site, which cannot keep some revision's replicas from calling what they may not, does not run it;
+        None where it can, or need not."""
+        if all(kept(self._word.egress, one.reach) for one in reaches if one.insists):
+            return None
+        return f"what it calls cannot be limited here (egress: {self._word.egress}), as its label or its file asks"
+
+    def confined(self, service: Service, label: Label, reaches: tuple[Exits, ...]) -> Service:
+        """The service with the label that counts here, and with what its replicas may call."""
+        pairs = zip(service.revisions, reaches, strict=True)
+        revisions = tuple(limited(one, reach, self._word.egress) for one, reach in pairs)
+        same = label is service.label and all(map(is_, revisions, service.revisions))
+        return service if same else replace(service, label=label, revisions=revisions)
+
+    def calls(self, service: Service) -> frozenset[ServiceId]:
+        """The services that its replicas may call."""
+        names = {name for one in service.revisions for name in one.calls}
+        there: tuple[Service | Forwarded, ...] = (*self._told.services, *self._told.forwarded)
+        return frozenset(one.id for one in there if one.name in names and one.project == service.project)
+
+    def _known_services(self) -> dict[tuple[ProjectId, str], Called]:
+        """By project and name, the label of each service that can be called from here and the sites that serve it."""
+        if self._called is None:
+            found: list[tuple[Service | Forwarded, Label, tuple[SiteId, ...]]] = [
+                (one, self.label(one, one.label), (self._told.site,)) for one in self._told.services
+            ]
+            for one in self._told.forwarded:
+                if (lane := self._lanes.get(one.lane)) is not None:
+                    found.append((one, self.label(one, lane.label), ()))
+            self._called = {
+                (one.project, one.name): Called(label=label, sites=self._sites((*sites, *self._sent_to(one, label))))
+                for one, label, sites in found
+            }
+        return self._called
+
+    def _sent_to(self, service: Service | Forwarded, label: Label) -> tuple[SiteId, ...]:
+        """The other sites that its requests go to from here."""
+        lane = self._lanes.get(service.lane)
+        return () if lane is None else tuple(site for site in lane.to if self._may_go(service, label, site))
+
+    def _may_go(self, service: Service | Forwarded, label: Label, site: SiteId) -> bool:
+        return all(self._ask(service, label, site, one).allowed for one in (Purpose.PLACE, Purpose.FORWARD))
+
+    def _sites(self, sites: Iterable[SiteId]) -> tuple[tuple[SiteId, Place], ...]:
+        """These with what is known of them."""
+        return tuple((site, self._places.get(site, UNKNOWN)) for site in sites)
+
+    def _ask(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+        return self._admit(service, label, site, self._places.get(site), purpose)
+
+    def _admit(
+        self, service: Service | Forwarded, label: Label, site: SiteId, place: Place | None, purpose: Purpose
+    ) -> Admission:
+        answer = self._law(service, label, site, place, purpose)
+        return self._pins(service, label, site, place, purpose) if answer.allowed else answer
+
+    def _law(
+        self, service: Service | Forwarded, label: Label, site: SiteId, place: Place | None, purpose: Purpose
+    ) -> Admission:
         """What the law says that the owner signed. Public data needs none."""
         if label.level is Level.PUBLIC and not label.categories and not label.regimes:
             return Admission(allowed=True)
-        return self._admit(self._word.law, service, label, site, purpose)
+        return self._says(self._word.law, service, label, site, place, purpose)
 
-    def _pins(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+    def _pins(
+        self, service: Service | Forwarded, label: Label, site: SiteId, place: Place | None, purpose: Purpose
+    ) -> Admission:
         """What the packs say that the site's own owner pinned, where there are any; of public data too."""
         pinned = self._word.pinned
-        return Admission(allowed=True) if pinned is None else self._admit(pinned, service, label, site, purpose)
+        return Admission(allowed=True) if pinned is None else self._says(pinned, service, label, site, place, purpose)
 
-    def _admit(
-        self, law: Admissions | None, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose
+    def _says(
+        self,
+        law: Admissions | None,
+        service: Service | Forwarded,
+        label: Label,
+        site: SiteId,
+        place: Place | None,
+        purpose: Purpose,
     ) -> Admission:
-        place = self._places.get(site)
         if law is None or place is None:
             return NOBODY_SAID
         approvals = frozenset(self._word.grants.approved(service.id, service.project, site))
         return law.admit(Data(label=label), place, purpose, approvals=approvals)
+
+
+def _opening(key: Key, called: frozenset[ServiceId] | None) -> Key:
+    """A service's own key opens what the service may call, and no more; other keys are their callers' business."""
+    if called is None or key.services is None or called.issuperset(key.services):
+        return key
+    return replace(key, services=tuple(one for one in key.services if one in called))
 
 
 def _unsigned(revisions: Mapping[RevisionId, str]) -> str:
@@ -223,5 +332,9 @@ def _unsigned(revisions: Mapping[RevisionId, str]) -> str:
 
 
 def _why(who: str, answer: Admission) -> str:
-    rules = ", ".join(rule.id for rule in (answer.rules or answer.unmet))
-    return f"{who} refuses it here: {rules}" if rules else answer.problem
+    named = answer.rules or answer.unmet
+    return f"{who} refuses it here: {_because(answer)}" if named else answer.problem
+
+
+def _because(answer: Admission) -> str:
+    return ", ".join(rule.id for rule in (answer.rules or answer.unmet)) or answer.problem

@@ -42,8 +42,11 @@ def read_own(folder: Path) -> Own:
     return Own(pack=pack, file=file, table=table)
 
 
-def pinned(folder: Path) -> tuple[Pack, ...]:
-    """The packs that a site's owner pins: all that are in `folder`, sound, and with tests that hold. Raises Invalid."""
+def pinned(folder: Path | None) -> tuple[Pack, ...]:
+    """The packs that a site's owner pins: all that are in `folder`, sound, and with tests that hold. None: he pins
+    none. Raises Invalid."""
+    if folder is None:
+        return ()
     found = [read_own(one) for one in _folders(folder)]
     names = [one.pack.name for one in found]
     twice = sorted({name for name in names if names.count(name) > 1})

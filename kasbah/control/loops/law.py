@@ -13,6 +13,7 @@ from kasbah.control.usecases.placing import Estate, survey
 from kasbah.control.usecases.roll_law import carry_on, step_of, under_way
 from kasbah.control.usecases.uphold import due, uphold
 from kasbah.control.usecases.work import Office, Work
+from kasbah.decide.egress import Outside
 from kasbah.decide.grants import Grants
 from kasbah.decide.law_rollout import Act
 from kasbah.domain.ids import SiteId
@@ -27,6 +28,7 @@ class Known:
 
     sites: dict[SiteId, Place]
     turned_away: tuple[tuple[TurnedAway, ...], ...]
+    outside: tuple[Outside, ...]
     able: tuple[tuple[object, ...], ...]
     lawbooks: tuple[tuple[int, tuple[Arrival, ...]], ...]
     grants: Grants
@@ -75,9 +77,8 @@ def _known(work: Work, estate: Estate) -> Known:
     return Known(
         sites=dict(estate.places),
         turned_away=tuple(site.report.turned_away if site.report else () for site in estate.sites),
-        able=tuple(
-            (one.site, one.seen, one.draining, one.lost, one.runtimes, one.keeps_egress) for one in estate.facts
-        ),
+        outside=estate.outside,
+        able=tuple((one.site, one.seen, one.draining, one.lost, one.runtimes, one.egress) for one in estate.facts),
         lawbooks=tuple((one.version, one.arrivals) for one in work.tx.lawbooks.live()),
         grants=estate.law.grants,
     )

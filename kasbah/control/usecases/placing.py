@@ -14,8 +14,10 @@ from datetime import datetime, timedelta
 from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import admissions, dated, standings
+from kasbah.control.usecases.outbound import exits_now, outside
 from kasbah.control.usecases.sites import connected
 from kasbah.control.usecases.work import Work
+from kasbah.decide.egress import Exits, Outside
 from kasbah.decide.needs import Current, Needs, SiteFacts
 from kasbah.decide.placer import Placer
 from kasbah.decide.standing import Standing
@@ -25,7 +27,7 @@ from kasbah.domain.law import Place
 from kasbah.domain.observed import BuildState, TurnedAway
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
-from kasbah.domain.site import ENFORCED, SiteState
+from kasbah.domain.site import OPEN, SiteState
 
 FAILOVER = timedelta(seconds=30)
 """A site that has been silent for longer is lost: others take what it ran."""
@@ -34,11 +36,13 @@ FAILOVER = timedelta(seconds=30)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estate:
     """The sites at one moment, and the law at them. `places` are the sites as the law sees them, `until` when that
-    changes by itself. `turned_away` is by service what sites refused of it themselves."""
+    changes by itself; `outside` are the places that are only called. `turned_away` is by service what sites refused of
+    it themselves."""
 
     law: LawNow
     sites: tuple[SiteRecord, ...]
     places: Mapping[SiteId, Place]
+    outside: tuple[Outside, ...]
     placer: Placer
     until: datetime | None
     turned_away: Mapping[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]]
@@ -64,6 +68,7 @@ def survey(work: Work, *, room: bool = True) -> Estate:
         law=work.law,
         sites=sites,
         places={site: one.place for site, one in standing.items()},
+        outside=outside(work, sites),
         placer=Placer(
             sites=tuple(facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now) for site in sites)
         ),
@@ -77,7 +82,7 @@ def placed(work: Work, estate: Estate, service: ServiceRecord, revision: Revisio
     law = estate.law
     found = estate.placer.place(
         service.id,
-        needs_of(service, revision),
+        needs_of(service, revision, exits_of(work, estate, service, revision)),
         lambda: admissions(law.of(service), service.label, estate.places),
         _current(work, estate, service),
         alone=bool(law.grants.approvals or law.coming),
@@ -115,13 +120,19 @@ def dated_placement(estate: Estate, service: ServiceRecord) -> Placement:
     return found
 
 
-def needs_of(service: ServiceRecord, revision: Revision) -> Needs:
+def exits_of(work: Work, estate: Estate, service: ServiceRecord, revision: Revision) -> Exits:
+    """What the service may call with this revision, as the law is now."""
+    return exits_now(work, estate.law, estate.outside, estate.places, service, revision)
+
+
+def needs_of(service: ServiceRecord, revision: Revision, may_call: Exits) -> Needs:
     """What a service asks of a site for this revision."""
     return Needs(
         label=service.label,
         runtime=revision.runtime,
         resources=revision.resources,
-        limits_egress=revision.egress is not None,
+        reach=may_call.reach,
+        insists=may_call.insists,
         constraints=service.constraints,
         replicas=service.scaling.min,
     )
@@ -144,7 +155,7 @@ def facts(site: SiteRecord, standing: Standing, used: tuple[float, int], now: da
         memory=memory if most.memory is None else min(memory, most.memory) or most.memory,
         used_cpus=used[0],
         used_memory=used[1],
-        keeps_egress=report is not None and report.isolation.egress == ENFORCED,
+        egress=report.isolation.egress if report else OPEN,
         country=standing.place.country,
         operator=value_of(said.operator),
         cpu_hour=standing.prices.cpu_hour if standing.prices else None,

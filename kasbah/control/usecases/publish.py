@@ -37,6 +37,7 @@ from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane
 from kasbah.domain.desired import DesiredState, SignedGrant
+from kasbah.domain.egress import met
 from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
@@ -165,6 +166,7 @@ class _Scene:
     law: LawNow
     base_domain: str
     sites: tuple[SiteRecord, ...]
+    outside: tuple[SiteRecord, ...]
     standings: Mapping[SiteId, Standing]
     services: tuple[ServiceRecord, ...]
     revisions: Mapping[ServiceId, Sequence[RevisionRecord]]
@@ -187,13 +189,14 @@ def _scene(
         revisions[revision.service].append(revision)
     live = tx.grants.live(now)
     sites, services = tx.sites.all(), tuple(_labelled(law, one) for one in tx.services.all())
-    here = standings(sites, now)
+    here, outside = standings(sites, now), tx.sites.outside()
     callers = callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()})
     return _Scene(
         installation=installation,
         law=law,
         base_domain=base_domain,
         sites=sites,
+        outside=outside,
         standings=here,
         services=services,
         revisions=revisions,
@@ -229,7 +232,7 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         peers=peers,
         lanes=tuple({one.id: one for one in lanes.values()}.values()),
         forwarded=tuple(_forwarded(scene, one, lanes[one.id]) for one in elsewhere),
-        charters=_charters(scene.sites, site, {peer.site for peer in peers}),
+        charters=_charters(scene, site, {peer.site for peer in peers}, here),
         lawbook=law.version_at(site.id),
         grants=scene.grants,
         deployers=scene.deployers,
@@ -244,9 +247,15 @@ def _attested(scene: _Scene, record: ServiceRecord) -> Iterator[RevisionAttested
             yield RevisionAttested(service=record.id, revision=one.id, attested=one.attested)
 
 
-def _charters(sites: Sequence[SiteRecord], site: SiteRecord, peers: Collection[SiteId]) -> tuple[Signed, ...]:
-    """What the owner signed of this site, of those that it meets, and of the first one, which says where home is."""
-    named = [one for one in sites if one.id == site.id or one.id in peers or one.name == FIRST_SITE]
+def _charters(
+    scene: _Scene, site: SiteRecord, peers: Collection[SiteId], services: Sequence[ServiceRecord]
+) -> tuple[Signed, ...]:
+    """What the owner signed of this site, of those that it meets, of the first one, which says where home is, and of
+    the places outside that its services name."""
+    named = [one for one in scene.sites if one.id == site.id or one.id in peers or one.name == FIRST_SITE]
+    if scene.outside:
+        calls = {entry for one in services for kept in scene.revisions[one.id] for entry in kept.contents.egress or ()}
+        named += [one for one in scene.outside if met(one.charter.hosts, calls)]
     return tuple(one.signed for one in named if one.signed is not None)
 
 
