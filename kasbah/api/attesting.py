@@ -103,9 +103,10 @@ def read_attestation(attested: Attested) -> Attestation | None:
         public, signed = parse_public(attested.key), attested.signed
         if not verify(public, ATTESTATION, signed.document.encode(), signed.signature):
             return None
-        return read_document(signed.document, Attestation)
+        found = read_document(signed.document, Attestation)
     except (ValueError, Invalid):
         return None
+    return None if found.signed_at.tzinfo is None else found
 
 
 def _health(section: HealthSection) -> Health:

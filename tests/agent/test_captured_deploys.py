@@ -264,7 +264,10 @@ def test_what_nobody_labelled_is_not_called_public_without_a_signature(site: Dep
     assert site.serve(CODE, service=bare, attested=signed(label=UNLABELLED)) == ["claims"]
     evil = replace(CODE, id=RevisionId("rv-evil"), command=("send",))
     assert site.serve(evil, service=replace(CLAIMS, label=PUBLIC)) == []
-    assert site.serve(evil, service=replace(CLAIMS, label=PUBLIC), attested=signed(label=PUBLIC)) == ["claims"], (
+    once = signed(label=PUBLIC, signed_at=NOW - timedelta(days=1))
+    assert site.serve(evil, service=replace(CLAIMS, label=PUBLIC), attested=once) == [], "what was signed before that"
+    now = signed(label=PUBLIC, signed_at=NOW + timedelta(seconds=1))
+    assert site.serve(evil, service=replace(CLAIMS, label=PUBLIC), attested=now) == ["claims"], (
         "its deployer says that it is public: then any code may be"
     )
 

@@ -43,7 +43,9 @@ def told(*services: Service) -> DesiredState:
     )
 
 
-def signed(label: Label | None = None, name: str = "web", domains: tuple[str, ...] = ()) -> Signatures:
+def signed(
+    label: Label | None = None, name: str = "web", domains: tuple[str, ...] = (), at: datetime = NOW
+) -> Signatures:
     said = Attestation(
         installation=INSTALLATION,
         project=PROJECT,
@@ -51,7 +53,7 @@ def signed(label: Label | None = None, name: str = "web", domains: tuple[str, ..
         contents=Digest("sha256:x"),
         label=label or UNLABELLED,
         domains=domains,
-        signed_at=NOW,
+        signed_at=at,
     )
     return Signatures(
         installation=INSTALLATION,
@@ -74,7 +76,9 @@ def test_another_service_at_the_host_has_no_lower_label() -> None:
 def test_its_deployer_may_sign_a_lower_one() -> None:
     again = service(PUBLIC, id="sv-2")
     assert at_hosts(again, PUBLIC, HELD, signed(PUBLIC)) == PUBLIC
-    assert seen(told(again), HELD, signed(PUBLIC)) == {"web.x": Host(project=PROJECT, service="web", label=PUBLIC)}
+    assert seen(told(again), HELD, signed(PUBLIC)) == {
+        "web.x": Host(project=PROJECT, service="web", label=PUBLIC, signed_at=NOW)
+    }
     assert at_hosts(again, PUBLIC, HELD, signed(RESTRICTED)) != PUBLIC, "he signed another"
 
 
@@ -83,6 +87,23 @@ def test_the_signature_of_another_service_says_nothing_of_this_host() -> None:
     assert at_hosts(other, PUBLIC, HELD, signed(PUBLIC, name="shop")).level is Level.RESTRICTED
     own = signed(PUBLIC, name="shop", domains=("web.x",))
     assert at_hosts(other, PUBLIC, HELD, own) == PUBLIC, "but where the host is a domain of its own"
+
+
+def test_whose_a_host_is_changes_by_no_word_of_the_control_plane() -> None:
+    """Told first as sensitive, and refused, another service is not at home there when it is told as public."""
+    posing = seen(told(service(UNLABELLED, name="shop", id="sv-2")), HELD, signed())
+    assert (posing["web.x"].service, posing["web.x"].label.level) == ("web", Level.SENSITIVE)
+    shop = service(PUBLIC, name="shop", id="sv-2")
+    assert at_hosts(shop, PUBLIC, posing, signed(PUBLIC, name="shop")).level is Level.SENSITIVE
+
+
+def test_an_older_signature_lowers_nothing() -> None:
+    """It was public once: what its deployer signed then is not worth anything now."""
+    later = signed(RESTRICTED, at=NOW + timedelta(hours=1))
+    held = seen(told(service(RESTRICTED)), {}, later)
+    assert at_hosts(service(PUBLIC, id="sv-2"), PUBLIC, held, signed(PUBLIC)).level is Level.RESTRICTED
+    newer = signed(PUBLIC, at=NOW + timedelta(hours=2))
+    assert at_hosts(service(PUBLIC), PUBLIC, held, newer) == PUBLIC
 
 
 def test_the_first_label_of_what_nobody_labelled_is_signed() -> None:
