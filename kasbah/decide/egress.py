@@ -97,6 +97,9 @@ class Exits:
         return tuple(way for way in self.ways if not way.admission.allowed)
 
 
+CALLS_NOTHING = Exits(anywhere=False, ways=(), insists=False)
+
+
 def exits(
     label: Label,
     revision: Revision,
