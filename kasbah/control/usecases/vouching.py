@@ -36,9 +36,8 @@ def vouched(
     if problem is None:
         problem = "its deployer signed another label than it is deployed with"
     raise Denied(
-        f"data of {service.name} is of level {int(level)}, and sites run only what a deployer signed who was named by "
-        f"the owner: {problem}",
-        where="attested",
+        f"{service.name} has data of level {int(level)}, and sites run that only as a deployer signed it whom the "
+        f"owner named: {problem}",
         hint=_next_step(given),
         code="not_signed_by_deployer",
     )
