@@ -55,6 +55,7 @@ from kasbah.drivers.ports import Ports
 from kasbah.drivers.process import ProcessDriver
 from kasbah.errors import KasbahError, first_of
 from kasbah.loop import Loop
+from kasbah.packs.own import pinned
 from kasbah.settings import AgentSettings
 
 log = structlog.get_logger()
@@ -103,7 +104,7 @@ class Agent:
         self._acted_on: tuple[object, str] | None = None
         self._prober = NetworkProber()
         self._ports = Ports()
-        self._word = LastWord(paths.ledger / "word.json", self._clock)
+        self._word = LastWord(paths.ledger / "word.json", self._clock, pinned(settings.packs))
         self._ledger = Ledger(paths.ledger, self._word.judge)
         self._meter = Meter(paths.envoy / "access.log", paths.usage)
         self._blobs = BlobStore(paths, settings.limits)
@@ -266,7 +267,7 @@ class Agent:
         await self._start_loops(driver)
 
     async def _start_loops(self, driver: ProcessDriver) -> None:
-        reporter = Reporter(
+        self._reporter = reporter = Reporter(
             clock=self._clock,
             ledger=self._ledger,
             gateway=self._gateway,
@@ -280,7 +281,6 @@ class Agent:
             isolation=await driver.isolation(),
             driver=driver.name,
         )
-        self._reporter = reporter
         listening = bound(self._settings.status)
         self._spawn(serve_tcp(reporter.app(), listening))
         self._spawn(self._reconciling.run())

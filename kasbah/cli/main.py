@@ -70,6 +70,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "explain": Entry("explain:explain", "Show why a service is where it is, and nowhere else."),
         "where": Entry("where:where", "Show where a service is, who controls that place, and which laws reach it."),
         "policy": Entry("policy:app", "The rules that say where data may be."),
+        "deployers": Entry("deployers:app", "Who may sign what is deployed."),
         "declassify": Entry("grants:declassify", "Let a service's label be lowered, for a time, signed by the owner."),
         "audit": Entry("audit:app", "Who did what, and the proof of it."),
         "volumes": Entry(

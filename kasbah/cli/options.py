@@ -39,6 +39,16 @@ CertificatesOption = Annotated[
     ),
 ]
 
+PacksOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--packs",
+        metavar="FOLDER",
+        help="Packs of this machine's owner: they are asked here besides the law. [default: none]",
+        show_default=False,
+    ),
+]
+
 SitesOption = Annotated[
     str | None,
     typer.Option(

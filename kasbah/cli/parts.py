@@ -13,7 +13,7 @@ from kasbah import settings
 from kasbah.api.quantities import format_duration, parse_duration, parse_size
 from kasbah.cli import lifeline
 from kasbah.cli.addresses import parse_address, parse_country, parse_domain, parse_peers, parse_tls
-from kasbah.cli.options import CertificatesOption, DataDir, SitesOption, TlsOption
+from kasbah.cli.options import CertificatesOption, DataDir, PacksOption, SitesOption, TlsOption
 from kasbah.cli.record import data_folder
 from kasbah.errors import Invalid
 
@@ -61,6 +61,9 @@ HeldPerSite = Annotated[
 ]
 SourceBytes = Annotated[int, typer.Option("--source-bytes", help="The largest source taken, compressed.", min=1)]
 BuildSeconds = Annotated[int, typer.Option("--build-seconds", help="A build that takes longer has failed.", min=1)]
+AccessLogBytes = Annotated[
+    int, typer.Option("--access-log-bytes", help="The gateway's access log is rotated at this size.", min=4_096)
+]
 Lifeline = Annotated[int | None, typer.Option("--lifeline", hidden=True, help="End when this descriptor is closed.")]
 
 
@@ -76,6 +79,7 @@ HELD_PER_SERVICE = _default(settings.Holding, "per_service")
 HELD_PER_SITE = _default(settings.Holding, "per_site")
 SOURCE_BYTES = _default(settings.Limits, "source_bytes")
 BUILD_SECONDS = _default(settings.Limits, "build_seconds")
+ACCESS_LOG_BYTES = _default(settings.Limits, "access_log_bytes")
 
 
 def control(
@@ -126,6 +130,7 @@ def agent(
     ] = settings.DEFAULT_GATEWAY,
     tls: TlsOption = None,
     certificates: CertificatesOption = None,
+    packs: PacksOption = None,
     peers: Peers = None,
     peers_address: PeersAddress = None,
     tunnel: Tunnel = False,
@@ -149,9 +154,7 @@ def agent(
     ended_replicas: Annotated[
         int, typer.Option("--ended-replicas", help="Ended replicas whose logs are kept, per service.", min=0)
     ] = _default(settings.Limits, "ended_replicas"),
-    access_log_bytes: Annotated[
-        int, typer.Option("--access-log-bytes", help="The gateway's access log is rotated at this size.", min=4_096)
-    ] = _default(settings.Limits, "access_log_bytes"),
+    access_log_bytes: AccessLogBytes = ACCESS_LOG_BYTES,
     lifeline_fd: Lifeline = None,
 ) -> None:
     """Run a site's agent alone, for a service manager."""
@@ -166,6 +169,7 @@ def agent(
         gateway_workers=gateway_workers,
         tls=None if tls_address is None else str(tls_address),
         certificates=None if certificates is None else certificates.absolute(),
+        packs=None if packs is None else packs.absolute(),
         peers=parse_peers(peers, peers_address, tunnel=tunnel),
         peers_address=peers_address,
         tunnel=tunnel,

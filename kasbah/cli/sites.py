@@ -75,6 +75,7 @@ def describe(name: SiteName, output: OutputOption = Output.TABLE) -> None:
         "Missing": "; ".join(f"{name}: {why}" for name, why in site["isolation_missing"].items()),
         "Egress": "" if site["hosts"] else site["egress"],
         "Declared": f"version {site['version']}" + ("" if site["signed"] else ", not signed by the owner"),
+        "Own packs": ", ".join(f"{one['name']} {one['version']} ({one['digest'][:19]})" for one in site["packs"]),
         "Notes": "; ".join(site["notes"]),
         "Not known": ", ".join(sorted(set(DECLARED) - {fact["name"] for fact in site["facts"]})),
     })  # fmt: skip

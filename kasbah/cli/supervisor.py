@@ -55,6 +55,7 @@ class Plan:
     certificates: str | None = None
     country: str | None = None
     sites: str | None = None
+    packs: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +252,7 @@ class Supervisor:
             *("--control-url", f"http://{self._api.reachable}", "--token-file", str(self.folder.site_token)),
             *tls,
             *certificates,
+            *(["--packs", plan.packs] if plan.packs else []),
         ]
 
     def _rotate_log(self) -> int:

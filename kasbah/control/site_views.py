@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from kasbah.api.quantities import format_size
-from kasbah.api.sites import FactView, SiteView
+from kasbah.api.sites import FactView, PackPinned, SiteView
 from kasbah.control.store.records import SiteRecord
 from kasbah.control.usecases.describe import SiteSight, Surroundings
 from kasbah.control.usecases.send_source import gateway_of
@@ -34,6 +34,9 @@ def site(sight: SiteSight) -> SiteView:
         tls=report.tls_address if report else "",
         tls_names=list(report.tls_names) if report else [],
         notes=list(report.notes) if report else [],
+        packs=[PackPinned(name=one.name, version=one.version, digest=one.digest) for one in report.packs]
+        if report
+        else [],
         isolation=list(report.isolation.mechanisms) if report else [],
         isolation_missing=dict(report.isolation.missing) if report else {},
         egress=report.isolation.egress if report else "unknown",

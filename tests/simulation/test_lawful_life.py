@@ -19,6 +19,7 @@ from typing import Any
 import bent
 import pytest
 from charters import standing_in
+from deployers import signing
 
 from kasbah.api.owner import DECLASSIFICATION, LAWBOOK, load, read_document, sign_document
 from kasbah.control.usecases import advance, crossing, lawful, placing, plan, publish, send_source
@@ -228,7 +229,8 @@ class Life:
 def lived(folder: Path, seed: int) -> None:
     async def life() -> None:
         async with installation(folder, bent.LoopClock(), Random(seed)) as dev:
-            here = Life(dev=dev, chance=Random(seed))  # its own: what the site draws depends on what happens when
+            # Its own chance: what the site draws depends on what happens when.
+            here = Life(dev=signing(dev), chance=Random(seed))
             for name in NAMES:
                 await here.deploy(name)
             for _ in range(STEPS):

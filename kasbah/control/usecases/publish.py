@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -33,10 +33,12 @@ from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import Places, admissions, label_of, standings, until
 from kasbah.control.usecases.service_keys import callers_keys
 from kasbah.decide.standing import Standing
+from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane
 from kasbah.domain.desired import DesiredState, SignedGrant
 from kasbah.domain.egress import met
+from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import Admission, Purpose
@@ -46,6 +48,8 @@ from kasbah.domain.site import FIRST_SITE
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_LABEL = 63
+OLDER_KINDS = (GrantKind.APPROVAL, GrantKind.DECLASSIFICATION)
+"""What agents of the version before know among grants: they refuse a document with another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +173,7 @@ class _Scene:
     across: Crossings
     keys: tuple[Key, ...]
     grants: tuple[SignedGrant, ...]
+    deployers: tuple[Signed, ...]
 
     def there(self, site: SiteRecord) -> Places:
         """This site alone, as the law sees it."""
@@ -181,6 +186,7 @@ def _scene(
     revisions: dict[ServiceId, list[RevisionRecord]] = defaultdict(list)
     for revision in tx.revisions.all():
         revisions[revision.service].append(revision)
+    live = tx.grants.live(now)
     sites, services = tx.sites.all(), tuple(_labelled(law, one) for one in tx.services.all())
     here, outside = standings(sites, now), tx.sites.outside()
     callers = callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()})
@@ -196,7 +202,8 @@ def _scene(
         projects={project.id: project.name for project in tx.installations.projects()},
         across=crossings(installation.id, sites, services, law, {site: one.place for site, one in here.items()}),
         keys=(*(_key(one) for one in tx.keys.all() if one.opens(now)), *callers),
-        grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in tx.grants.live(now)),
+        grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in live if one.kind in OLDER_KINDS),
+        deployers=tuple(one.signed for one in live if one.kind is GrantKind.DEPLOYER),
     )
 
 
@@ -227,7 +234,16 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         charters=_charters(scene, site, {peer.site for peer in peers}, here),
         lawbook=law.version_at(site.id),
         grants=scene.grants,
+        deployers=scene.deployers,
+        attestations=tuple(found for one in known for found in _attested(scene, one)),
     )
+
+
+def _attested(scene: _Scene, record: ServiceRecord) -> Iterator[RevisionAttested]:
+    """What deployers signed of a service's revisions that sites are told of."""
+    for one in scene.revisions[record.id]:
+        if one.attested is not None and (one.proven or one.id in record.in_use):
+            yield RevisionAttested(service=record.id, revision=one.id, attested=one.attested)
 
 
 def _charters(
