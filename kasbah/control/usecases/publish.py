@@ -3,7 +3,8 @@
 A service that was placed and that the law does not allow there any more is left out: its replicas end.
 
 The document is signed over its exact bytes and stored in the transaction that changed what it says, so a site never
-sees half a change, and two changes never share a generation.
+sees half a change, and two changes never share a generation. All sites that one change concerns get the same one, so
+that "has acted on generation N" means the same at each.
 """
 
 from __future__ import annotations
@@ -86,18 +87,20 @@ def publish(
     now: datetime,
     reached: Reached,
 ) -> tuple[Publication, ...]:
-    """Give every site whose desired state changed its next generation; those sites."""
+    """Give every site whose desired state changed the next generation; those sites."""
     installation = tx.installations.get()
     assert installation is not None, "the installation is made before anything is written"
     told = []
     scene = _scene(tx, installation, vault, law, base_domain, now)
+    held = {site.id: tx.sites.desired(site.id) for site in scene.sites}
+    generation = max((_next(one, installation.epoch) for one in held.values()), default=1)
     for site in scene.sites:
         blank = _render(scene, site)
         contents = _contents(blank)
-        last = tx.sites.desired(site.id)
+        last = held[site.id]
         if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
             continue
-        generation = _write(tx, key, blank, last, now)
+        _write(tx, key, blank, generation, now)
         labels, before = {one.id: one.label for one in blank.services}, reached.by(last)
         told.append(
             Publication(
@@ -126,15 +129,17 @@ def clear(tx: Transaction, key: Ed25519PrivateKey, site: SiteRecord, base_domain
         issued_at=NEVER,
         base_domain=base_domain,
     )
-    _write(tx, key, blank, tx.sites.desired(site.id), now)
+    _write(tx, key, blank, _next(tx.sites.desired(site.id), installation.epoch), now)
     return f"desired/{site.id}"
 
 
-def _write(
-    tx: Transaction, key: Ed25519PrivateKey, blank: DesiredState, last: DesiredDocument | None, now: datetime
-) -> int:
-    """Give a site its next generation."""
-    generation = last.generation + 1 if last is not None and last.epoch == blank.epoch else 1
+def _next(last: DesiredDocument | None, epoch: int) -> int:
+    """The generation after a document."""
+    return last.generation + 1 if last is not None and last.epoch == epoch else 1
+
+
+def _write(tx: Transaction, key: Ed25519PrivateKey, blank: DesiredState, generation: int, now: datetime) -> None:
+    """Give a site its desired state of this generation."""
     body = DESIRED_STATE.dump_json(replace(blank, generation=generation, issued_at=now))
     tx.sites.save_desired(
         DesiredDocument(
@@ -146,7 +151,6 @@ def _write(
             signature=sign(key, DESIRED, body),
         )
     )
-    return generation
 
 
 def _contents(blank: DesiredState) -> Digest:
