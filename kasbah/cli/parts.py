@@ -13,6 +13,7 @@ from kasbah import settings
 from kasbah.api.quantities import format_duration, parse_duration, parse_size
 from kasbah.cli import lifeline
 from kasbah.cli.addresses import parse_address, parse_country, parse_domain, parse_peers, parse_tls
+from kasbah.cli.loading import quick_imports
 from kasbah.cli.options import CertificatesOption, DataDir, SitesOption, TlsOption
 from kasbah.cli.record import data_folder
 from kasbah.errors import Invalid
@@ -112,7 +113,8 @@ def control(
         ticket_lifetime=_duration(ticket_lifetime, "--ticket-lifetime"),
     )
     _begin(lifeline_fd)
-    from kasbah.control.app import run
+    with quick_imports():
+        from kasbah.control.app import run
 
     run(chosen)
 
@@ -182,8 +184,9 @@ def agent(
         ),
     )
     _begin(lifeline_fd)
-    from kasbah import log
-    from kasbah.agent.app import run
+    with quick_imports():
+        from kasbah import log
+        from kasbah.agent.app import run
 
     log.configure()
     run(chosen)
