@@ -60,7 +60,7 @@ def start(home: Site, name: str, data_dir: Path, *options: str) -> OtherSite:
         agent = subprocess.Popen([str(KASBAH), *arguments, *options], stdout=log, stderr=log, env=home.env)
     site = OtherSite(home=home, name=name, data_dir=data_dir, agent=agent)
     eventually(
-        lambda: home.json("sites", "describe", name)["connected"],
+        lambda: home.site(name)["connected"],
         lambda: f"{name} does not report: {(data_dir / 'agent.log').read_text()[-2_000:]}",
     )
     return site
