@@ -22,6 +22,10 @@ app = typer.Typer(
     help="The places that run services.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+HEADERS = (
+    *("NAME", "KIND", "COUNTRY", "STATE", "CONNECTED", "GATEWAY", "FROM SITES"),
+    *("CPUS", "MEMORY", "ISOLATION", "EGRESS"),
+)
 SiteName = Annotated[str, typer.Argument(metavar="NAME", help="The site.")]
 
 
@@ -38,8 +42,7 @@ def list_(output: OutputOption = Output.TABLE) -> None:
     if output is not Output.TABLE:
         render.document(found, output)
         return
-    headers = ("NAME", "KIND", "COUNTRY", "STATE", "CONNECTED", "GATEWAY", "CPUS", "MEMORY", "ISOLATION", "EGRESS")
-    render.table(headers, [_row(site) for site in found], empty="no sites")
+    render.table(HEADERS, [_row(site) for site in found], empty="no sites")
 
 
 @app.command()
@@ -58,6 +61,7 @@ def describe(name: SiteName, output: OutputOption = Output.TABLE) -> None:
         "Called at": ", ".join(site["hosts"]),
         "State": "is only called" if site["hosts"] else _state(site),
         "Gateway": site["gateway_error"] or site["gateway"],
+        "From sites": _from_sites(site),
         "Machine": f"{site['cpus']:g} CPUs, {format_size(site['memory'])}" if site["seen_at"] else "",
         "Builds": ", ".join(site["runtimes"]),
         "Kept apart": ", ".join(site["isolation"]),
@@ -190,11 +194,17 @@ def _row(site: Document) -> tuple[object, ...]:
         site["state"],
         "yes" if site["connected"] else "no",
         site["gateway_error"] or site["gateway"],
+        _from_sites(site),
         f"{site['cpus']:g}",
         format_size(site["memory"]),
         _isolation(site),
         site["egress"],
     )
+
+
+def _from_sites(site: Document) -> str:
+    """Where a site takes what other sites' gateways send."""
+    return str(site.get("peers_address") or ("by tunnels" if site.get("tunnel") else "nothing"))
 
 
 def _isolation(site: Document) -> str:

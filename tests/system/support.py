@@ -172,9 +172,7 @@ class Site:
 
     def _call(self, method: str, path: str, body: Document | None = None) -> Document:
         headers = {"authorization": f"Bearer {self.token}"}
-        answer = httpx.request(
-            method, f"{self.api}/api/v1/{path}", headers=headers, json=body, timeout=WAIT_SECONDS
-        )
+        answer = httpx.request(method, f"{self.api}/api/v1/{path}", headers=headers, json=body, timeout=WAIT_SECONDS)
         assert answer.is_success, answer.text
         document: Document = answer.json()
         return document
