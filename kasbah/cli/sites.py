@@ -186,7 +186,7 @@ def _until(fact: Document) -> str:
 def _row(site: Document) -> tuple[object, ...]:
     if site["hosts"]:
         country = site["country"] or "not declared"
-        return (site["name"], site["kind"], country, "is called", "", ", ".join(site["hosts"]), "", "", "", "")
+        return (site["name"], site["kind"], country, "is called", "", ", ".join(site["hosts"]), *[""] * 5)
     return (
         site["name"],
         site["kind"],
