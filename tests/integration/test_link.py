@@ -151,7 +151,7 @@ async def test_the_control_plane_is_pinned_and_followed(agent: Agent) -> None:
         for generation in (2, 3):
             agent.control.change()
             await until(lambda generation=generation: agent.generation == generation)  # type: ignore[misc]
-        assert agent.heard == 3
+        await until(lambda: agent.heard == 3)
         assert link.connected
         following.cancel()
     assert {one["x-kasbah-protocol"] for one in agent.control.asked} == {"1"}
