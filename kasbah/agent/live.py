@@ -266,8 +266,7 @@ class Replicas:
         self._revision = revision
         for live in self.alive:
             if live.state is not ReplicaState.STOPPING and live.egress != may_call(revision):
-                live.state, live.wanted_gone = ReplicaState.STOPPING, True
-                live.why_gone = "what it may call has changed"
+                live.state, live.wanted_gone, live.why_gone = ReplicaState.STOPPING, True, "egress changed"
                 self._spawn(self._or_end(live, self._end(live, EXPELLED_DRAIN)))
 
     def assign(self, replica: ReplicaId) -> None:

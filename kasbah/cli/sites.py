@@ -61,7 +61,7 @@ def describe(name: SiteName, output: OutputOption = Output.TABLE) -> None:
         "Called at": ", ".join(site["hosts"]),
         "State": "is only called" if site["hosts"] else _state(site),
         "Gateway": site["gateway_error"] or site["gateway"],
-        "From sites": _from_sites(site),
+        "From sites": "" if site["hosts"] else _from_sites(site),
         "Machine": f"{site['cpus']:g} CPUs, {format_size(site['memory'])}" if site["seen_at"] else "",
         "Builds": ", ".join(site["runtimes"]),
         "Kept apart": ", ".join(site["isolation"]),
