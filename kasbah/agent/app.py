@@ -20,6 +20,7 @@ import uvloop
 
 from kasbah.agent.activator import open_gate
 from kasbah.agent.audit.log import SiteLog
+from kasbah.agent.audit.replicas import ReplicaDiary
 from kasbah.agent.audit.requests import Requests
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder
@@ -59,13 +60,11 @@ from kasbah.packs.own import pinned
 from kasbah.settings import AgentSettings
 
 log = structlog.get_logger()
-
 ADOPTION_PROBE = 0.5
 PERIOD = timedelta(seconds=5)
 CERTIFICATES_PERIOD = timedelta(seconds=2)
 EGRESS_PERIOD = timedelta(seconds=30)
 """How often the names in what services may call are looked up again."""
-
 AUDIT_PERIOD = timedelta(seconds=10)
 METER_PERIOD = timedelta(seconds=1)
 STATUS_PERIOD = timedelta(seconds=2)
@@ -214,6 +213,8 @@ class Agent:
             holding_per_site=self._settings.holding.per_site,
             new_wake_id=lambda: WakeId(make_id("wake", secrets.token_bytes(10))),
             changed=self._changed,
+            started=self._diary.started,
+            ended=self._diary.ended,
         )
         return Reconciler(
             Parts(
@@ -231,12 +232,12 @@ class Agent:
 
     def _open_audit(self, closing: contextlib.AsyncExitStack) -> None:
         """The site's audit log, before anything that it tells of."""
-        identity = self._ledger.identity
-        assert identity is not None
-        self._link.audit = self._audit = SiteLog(
-            self._paths.audit, identity.installation, identity.site, self._clock.now
-        )
+        who = self._ledger.identity
+        assert who is not None
+        self._link.audit = self._audit = SiteLog(self._paths.audit, who.installation, who.site, self._clock.now)
         closing.callback(self._audit.close)
+        self._diary = ReplicaDiary(self._audit)
+        closing.push_async_callback(self._diary.write)
         self._meter.tell = Requests(self._audit, self._paths.audit / "requests").tell
 
     async def _first_desired(self) -> None:
@@ -321,10 +322,8 @@ class Agent:
 
     async def _hear_endings(self, driver: Driver) -> None:
         async for replica in await driver.events():
-            for running in await driver.list():
-                if running.replica == replica:
-                    self._reconciler.ended(running)
-                    await asyncio.to_thread(self._audit.end, running)
+            for running in [one for one in await driver.list() if one.replica == replica]:
+                self._reconciler.ended(running)
             self._reconciling.nudge()
 
     async def _tell_status(self) -> None:
@@ -342,6 +341,7 @@ class Agent:
             await asyncio.sleep(STATUS_PAUSE)
 
     async def _count(self) -> None:
+        await self._diary.write()
         await asyncio.to_thread(self._meter.read)
         if self._meter.oversized(self._settings.limits.access_log_bytes):
             self._meter.set_aside()

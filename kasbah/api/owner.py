@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -96,13 +96,13 @@ def verify_document(key: Ed25519PublicKey, context: bytes, signed: Signed, shape
 
 def write_document(document: object) -> str:
     """The text that is signed."""
-    return TypeAdapter(type(document)).dump_json(document).decode()
+    return _adapter(type(document)).dump_json(document).decode()
 
 
 def read_document(text: str, shape: type[Document]) -> Document:
     """What a document says. Who signed it is not asked here. Raises Invalid where it cannot be read."""
     try:
-        return TypeAdapter(shape).validate_json(text)
+        return _adapter(shape).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise Invalid(
@@ -110,3 +110,13 @@ def read_document(text: str, shape: type[Document]) -> Document:
             where=".".join(map(str, first["loc"])),
             hint="write and sign it again with this version of Kasbah",
         ) from error
+
+
+def _adapter(shape: type[Document]) -> TypeAdapter[Document]:
+    """Made once per shape: making one takes longer than reading a document with it."""
+    if shape not in _ADAPTERS:
+        _ADAPTERS[shape] = TypeAdapter(shape)
+    return _ADAPTERS[shape]
+
+
+_ADAPTERS: dict[object, TypeAdapter[Any]] = {}

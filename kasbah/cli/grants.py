@@ -5,12 +5,11 @@ evidence, for a time.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 
-from kasbah.api.manifest import DataSection
 from kasbah.api.owner import APPROVAL, DECLASSIFICATION, sign_document
 from kasbah.api.quantities import parse_duration
 from kasbah.cli import context, render
@@ -24,6 +23,9 @@ from kasbah.domain.grant import Approval, Declassification, GrantKind
 from kasbah.domain.ids import InstallationId, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import LevelName
 from kasbah.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from kasbah.api.manifest import DataSection
 
 app = typer.Typer(
     add_completion=False,
@@ -133,6 +135,8 @@ def declassify(
 
 def _label(level: LevelName, categories: list[str], regimes: list[str]) -> DataSection:
     from pydantic import ValidationError
+
+    from kasbah.api.manifest import DataSection
 
     try:
         return DataSection(level=level, categories=tuple(categories), regimes=tuple(regimes))

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from kasbah.cli.exits import MEANINGS, ExitCode, exit_code, for_people, for_programs
+from kasbah.cli.loading import quick_imports
 from kasbah.cli.text import clean
 from kasbah.errors import Invalid, KasbahError
 
@@ -119,7 +120,8 @@ class Commands(TyperGroup):
 def load(name: str) -> Any:
     """The command `name`, imported now."""
     module, _, attribute = COMMANDS[name].at.partition(":")
-    found = getattr(importlib.import_module(f"kasbah.cli.{module}"), attribute)
+    with quick_imports():
+        found = getattr(importlib.import_module(f"kasbah.cli.{module}"), attribute)
     if isinstance(found, typer.Typer):
         found.info.name = name
         return typer.main.get_command(found)

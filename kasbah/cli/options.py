@@ -59,6 +59,20 @@ SitesOption = Annotated[
     ),
 ]
 
+PeersOption = Annotated[
+    str | None,
+    typer.Option("--peers", metavar="HOST:PORT", help="Where the gateway takes what other sites' gateways send."),
+]
+PeersAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--peers-address",
+        metavar="HOST:PORT",
+        help="Where other sites reach that. [default: what --peers says]",
+        show_default=False,
+    ),
+]
+
 MaxLevelOption = Annotated[
     LevelName | None,
     typer.Option("--max-level", help="The highest label of services that it may have to do with. [default: yours]"),

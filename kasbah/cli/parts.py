@@ -13,7 +13,16 @@ from kasbah import settings
 from kasbah.api.quantities import format_duration, parse_duration, parse_size
 from kasbah.cli import lifeline
 from kasbah.cli.addresses import parse_address, parse_country, parse_domain, parse_peers, parse_tls
-from kasbah.cli.options import CertificatesOption, DataDir, PacksOption, SitesOption, TlsOption
+from kasbah.cli.loading import quick_imports
+from kasbah.cli.options import (
+    CertificatesOption,
+    DataDir,
+    PacksOption,
+    PeersAddressOption,
+    PeersOption,
+    SitesOption,
+    TlsOption,
+)
 from kasbah.cli.record import data_folder
 from kasbah.errors import Invalid
 
@@ -32,19 +41,6 @@ GatewayMemory = Annotated[
 ]
 GatewayConnections = Annotated[
     int, typer.Option("--gateway-connections", help="Callers' connections at a time; the next are refused.", min=1)
-]
-Peers = Annotated[
-    str | None,
-    typer.Option("--peers", metavar="HOST:PORT", help="Where the gateway takes what other sites' gateways send."),
-]
-PeersAddress = Annotated[
-    str | None,
-    typer.Option(
-        "--peers-address",
-        metavar="HOST:PORT",
-        help="Where other sites reach that. [default: what --peers says]",
-        show_default=False,
-    ),
 ]
 Tunnel = Annotated[bool, typer.Option("--tunnel", help="Other sites cannot dial this one: hold tunnels to them.")]
 HeldPerService = Annotated[int, typer.Option("--held-per-service", help="Callers held while a service wakes.", min=1)]
@@ -116,7 +112,8 @@ def control(
         ticket_lifetime=_duration(ticket_lifetime, "--ticket-lifetime"),
     )
     _begin(lifeline_fd)
-    from kasbah.control.app import run
+    with quick_imports():
+        from kasbah.control.app import run
 
     run(chosen)
 
@@ -131,8 +128,8 @@ def agent(
     tls: TlsOption = None,
     certificates: CertificatesOption = None,
     packs: PacksOption = None,
-    peers: Peers = None,
-    peers_address: PeersAddress = None,
+    peers: PeersOption = None,
+    peers_address: PeersAddressOption = None,
     tunnel: Tunnel = False,
     status: Annotated[
         str, typer.Option("--status", metavar="HOST:PORT", help="Where /livez, /readyz and /metrics listen.")
@@ -186,8 +183,13 @@ def agent(
         ),
     )
     _begin(lifeline_fd)
-    from kasbah import log
-    from kasbah.agent.app import run
+    _run_agent(chosen)
+
+
+def _run_agent(chosen: settings.AgentSettings) -> None:
+    with quick_imports():
+        from kasbah import log
+        from kasbah.agent.app import run
 
     log.configure()
     run(chosen)

@@ -12,7 +12,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kasbah import packs
-from kasbah.api.owner import LAWBOOK, read_document, sign_document
+from kasbah.api.owner import LAWBOOK, read_document, sign_document, write_document
 from kasbah.cli import context, policy_file, render
 from kasbah.cli.client import Client, Document
 from kasbah.cli.options import OutputOption
@@ -48,9 +48,7 @@ class Draft:
     @property
     def text(self) -> str:
         """As it is planned."""
-        from pydantic import TypeAdapter
-
-        return TypeAdapter(Lawbook).dump_json(self.lawbook).decode()
+        return write_document(self.lawbook)
 
 
 def check(

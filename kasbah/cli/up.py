@@ -17,9 +17,18 @@ from typing import Annotated, Any
 import typer
 
 from kasbah.cli import context, render
-from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain, parse_tls
+from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain, parse_peers, parse_tls
 from kasbah.cli.exits import Failed
-from kasbah.cli.options import CertificatesOption, DataDir, OutputOption, PacksOption, SitesOption, TlsOption
+from kasbah.cli.options import (
+    CertificatesOption,
+    DataDir,
+    OutputOption,
+    PacksOption,
+    PeersAddressOption,
+    PeersOption,
+    SitesOption,
+    TlsOption,
+)
 from kasbah.cli.processes import last_lines
 from kasbah.cli.record import DataFolder, data_folder
 from kasbah.cli.render import Output
@@ -49,6 +58,8 @@ def up(
     ] = None,
     sites: SitesOption = None,
     packs: PacksOption = None,
+    peers: PeersOption = None,
+    peers_address: PeersAddressOption = None,
     base_domain: Annotated[
         str, typer.Option("--base-domain", help="Services answer at NAME.BASE_DOMAIN.")
     ] = DEFAULT_BASE_DOMAIN,
@@ -70,6 +81,8 @@ def up(
         tls=None if tls_address is None else (tls_address.host, tls_address.port),
         certificates=None if certificates is None else str(certificates.absolute()),
         sites=None if sites is None else str(parse_address(sites, option="--sites")),
+        peers=parse_peers(peers, peers_address),
+        peers_address=peers_address,
         base_domain=parse_domain(base_domain),
         country=None if country is None else parse_country(country),
         packs=None if packs is None else _pinned(packs),

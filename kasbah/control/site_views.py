@@ -33,6 +33,8 @@ def site(sight: SiteSight) -> SiteView:
         gateway_error=report.gateway_error if report else "",
         tls=report.tls_address if report else "",
         tls_names=list(report.tls_names) if report else [],
+        peers_address=report.peers_address if report else "",
+        tunnel=report is not None and report.tunnel,
         notes=list(report.notes) if report else [],
         packs=[PackPinned(name=one.name, version=one.version, digest=one.digest) for one in report.packs]
         if report

@@ -130,7 +130,7 @@ def test_down_after_the_supervisor_was_killed(cli: Cli, data: DataFolder) -> Non
     assert remains(data) == []
 
 
-@pytest.mark.parametrize("option", ["--api", "--gateway", "--tls"])
+@pytest.mark.parametrize("option", ["--api", "--gateway", "--tls", "--peers"])
 def test_a_port_that_is_taken(cli: Cli, data: DataFolder, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -378,7 +378,11 @@ FAULTS: list[Callable[[pytest.MonkeyPatch], None]] = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_each_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any) -> None:
     fault(monkeypatch)
-    assert any(sees(tmp_path / str(seed), seed) for seed in range(3 * SEEDS)), "nothing was seen of it"
+    assert any(sees(tmp_path / str(seed), seed) for seed in TELLING_FIRST), "nothing was seen of it"
+
+
+TELLING_FIRST = (6, 7, 8, 3, 4, 5, 0, 1, 2)
+"""Lives that a fault may be seen in; first those in which most faults are seen, and soon."""
 
 
 def sees(folder: Path, seed: int) -> bool:

@@ -3,7 +3,8 @@
 A service that was placed and that the law does not allow there any more is left out: its replicas end.
 
 The document is signed over its exact bytes and stored in the transaction that changed what it says, so a site never
-sees half a change, and two changes never share a generation.
+sees half a change, and two changes never share a generation. All sites that one change concerns get the same one, so
+that "has acted on generation N" means the same at each.
 """
 
 from __future__ import annotations
