@@ -24,16 +24,17 @@ from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
 from kasbah.agent.proof import SiteIdentity
 from kasbah.agent.reconciler import Reconciler
-from kasbah.clock import Clock
-from kasbah.domain.observed import SiteStatus
+from kasbah.agent.site_clock import SiteClock
+from kasbah.domain.observed import PinnedPack, SiteStatus
 from kasbah.domain.site import Isolation
+from kasbah.packs.own import digest_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reporter:
     """Looks at everything the agent is made of."""
 
-    clock: Clock
+    clock: SiteClock
     ledger: Ledger
     gateway: GatewayController
     reconciler: Reconciler
@@ -61,6 +62,10 @@ class Reporter:
             peers_address=(self.peers_address or crossing.listen) if crossing and crossing.listen else "",
             tunnel=bool(crossing and crossing.tunnel),
             notes=self._notes(),
+            packs=tuple(
+                PinnedPack(name=one.name, version=one.version, digest=digest_of(one)) for one in self.word.pinned
+            ),
+            turned_away=self.word.turned_away,
             isolation=self.isolation,
             cpus=float(len(os.sched_getaffinity(0))),
             memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -71,7 +76,8 @@ class Reporter:
 
     def _notes(self) -> tuple[str, ...]:
         own = filter(None, [self.identity.problem])
-        return (*self.certificates.notes, *self.gateway.notes, *own, *self.word.notes(self.ledger.identity))
+        refused = self.word.notes(self.ledger.identity)
+        return (*self.certificates.notes, *self.gateway.notes, *own, *self.clock.notes(), *refused)
 
     def problems(self) -> list[str]:
         """Why this site is not ready, empty where it is."""

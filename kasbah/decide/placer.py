@@ -30,11 +30,18 @@ class Placer:
     _refused: dict[Label, dict[SiteId, SiteVerdict]] = field(default_factory=dict)
 
     def place(
-        self, service: ServiceId, needs: Needs, lawful: Lawful, now: Current = NOWHERE, *, alone: bool = False
+        self,
+        service: ServiceId,
+        needs: Needs,
+        lawful: Lawful,
+        now: Current = NOWHERE,
+        *,
+        alone: bool = False,
+        turned_away: Mapping[SiteId, str] | None = None,
     ) -> Placement:
         """Where it runs, as `place` says. `alone`: the law may say something else of it than of others like it."""
-        if alone:
-            return place(service, needs, self.sites, lawful(), now)
+        if alone or turned_away:
+            return place(service, needs, self.sites, lawful(), now, turned_away)
         verdicts = self._known.get((needs, now))
         if verdicts is None:
             refused = self._refused.get(needs.label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.grant import GrantKind
@@ -46,7 +47,8 @@ class DesiredState:
     the lanes name, and no others may send anything here.
 
     `charters` (of this site, of its peers and of the first site), `grants` and the `lawbook` with this version are the
-    owner's: the site holds everything else against them.
+    owner's: the site holds everything else against them. `deployers` are those that he named, `attestations` what they
+    signed of the services' revisions.
     """
 
     protocol: int = PROTOCOL
@@ -67,6 +69,8 @@ class DesiredState:
     charters: tuple[Signed, ...] = ()
     lawbook: int = 0
     grants: tuple[SignedGrant, ...] = ()
+    deployers: tuple[Signed, ...] = ()
+    attestations: tuple[RevisionAttested, ...] = ()
 
     @property
     def version(self) -> tuple[int, int]:

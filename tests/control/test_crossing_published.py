@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -71,6 +72,21 @@ def become(installed: Installed, *, kind: SiteKind, country: str) -> None:
     with installed.control.office.write() as work:
         record = standing_in(next(one for one in work.tx.sites.all() if one.id == RABAT), country)
         work.tx.sites.save(replace(record, charter=replace(record.charter, kind=kind)))
+
+
+async def test_traffic_that_moved_at_one_site_waits_for_no_change_that_is_another_s(
+    installed: Installed, rabat: FakeAgent
+) -> None:
+    with installed.control.office.write() as work:
+        held = work.tx.sites.desired(local(installed))
+        assert held is not None
+        work.tx.sites.save_desired(replace(held, generation=held.generation + 40))
+    made = await installed.deploy("web")
+    await rabat.prove("web")
+    async with asyncio.timeout(30):
+        assert (await installed.ended(made["rollout"]))["state"] == "done"
+    generations = {(await told(agent)).generation for agent in (installed.agent, rabat)}
+    assert len(generations) == 1, "what one change told both sites has one number"
 
 
 async def test_a_site_alone_is_told_of_nobody(installed: Installed) -> None:
@@ -200,3 +216,17 @@ async def test_agents_and_control_planes_a_version_apart_understand_each_other(i
     before = DESIRED_STATE.validate_json(json.dumps(said))
     assert (before.services[0].id, before.services[0].lane) == (known.services[0].id, "")
     assert (before.peers, before.lanes, before.forwarded) == ((), (), ())
+
+
+async def test_what_changes_at_several_sites_has_one_number(installed: Installed, rabat: FakeAgent) -> None:
+    """A rollout waits until every site acts on what it changed, by its number: it would wait in vain at a site whose
+    numbers had not come as far as another's."""
+    await installed.serving(data=INTERNAL, access="public")
+    for number in range(3):  # what concerns the second site alone
+        installed.agent.more = {"peers_address": f"192.0.2.1:{9443 + number}"}
+        await installed.agent.report()
+    before = {(await told(one)).version for one in (installed.agent, rabat)}
+    assert len(before) == 2
+    await installed.post("/keys", {"name": "everybody"}, status=201)
+    ((epoch, after),) = {(await told(one)).version for one in (installed.agent, rabat)}
+    assert (epoch, after) > max(before)

@@ -21,7 +21,7 @@ from lawful_oracle import Mark
 
 from kasbah.agent import last_word as site_word
 from kasbah.agent.last_word import LastWord
-from kasbah.agent.link import Link
+from kasbah.agent.site_clock import SiteClock
 from kasbah.api import manifest
 from kasbah.control.loops import law as law_loop
 from kasbah.control.store.sql_law import SqlGrants
@@ -470,22 +470,6 @@ def a_site_keeps_its_first_law(patch: Patch) -> None:
     patch.setattr(LastWord, "_hold", first)
 
 
-def a_law_that_did_not_come_is_forgotten(patch: Patch) -> None:
-    """It is asked for with the desired state that names it, and not again."""
-    learn = Link._learn_law
-
-    async def once(self: Any, version: int) -> None:
-        if self not in ASKED.setdefault(version, []):
-            ASKED[version].append(self)
-            await learn(self, version)
-
-    ASKED.clear()
-    patch.setattr(Link, "_learn_law", once)
-
-
-ASKED: dict[int, list[Any]] = {}
-
-
 def a_site_remembers_its_answer(patch: Patch) -> None:
     """What it made of a desired state holds for as long as that does."""
     patch.setattr(site_word, "changes_at", lambda word, now: None)
@@ -497,7 +481,7 @@ def a_site_goes_on_without_a_word(patch: Patch) -> None:
 
 
 def a_site_believes_its_own_clock(patch: Patch) -> None:
-    patch.setattr(LastWord, "_now", lambda self, told: self._clock.now())
+    patch.setattr(SiteClock, "now", lambda self: self.own.now())
 
 
 def a_site_s_grants_never_end(patch: Patch) -> None:
@@ -592,9 +576,6 @@ HONEST: Faults = {
     the_heir_of_what_is_lost_is_anyone: replace(LOSSES, first=3),
     a_law_comes_to_all_at_once: LAWS,
     a_law_stays_at_the_first_site: LAWS,
-    a_law_that_did_not_come_is_forgotten: Theme(
-        marks=(_marks(1),), often={"legislate": 12, "cut": 12, "mend": 12}, most_sites=5
-    ),
 }
 UNGUARDED: Faults = {
     a_site_takes_all_it_is_told: FACTS,

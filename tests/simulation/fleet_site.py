@@ -21,6 +21,7 @@ from kasbah.agent.gateway import across, names
 from kasbah.agent.last_word import LastWord
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.link import SIGNED, Link
+from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import IDENTITY, SIGNATURE_HEADER, SITE_STATUS, STATUS_HEADER
 from kasbah.clock import ManualClock
 from kasbah.control.usecases.change_law import lawbook_numbered
@@ -39,7 +40,7 @@ from kasbah.errors import KasbahError
 START = datetime(2026, 3, 1, 23, 55, tzinfo=UTC)
 
 
-class SiteClock:
+class WrongClock:
     """The site's own clock: it may be wrong by `wrong`."""
 
     def __init__(self, world: ManualClock) -> None:
@@ -116,7 +117,7 @@ class FleetSite:
         self, folder: Path, office: Office, world: ManualClock, *, name: str, id: SiteId, key: str, dialled: bool
     ) -> None:
         self.name, self.id, self.key = name, id, key
-        self.clock = SiteClock(world)
+        self.clock = WrongClock(world)
         self.line = Line(office, id)
         self.up = False
         self.sources: set[Digest] = set()
@@ -139,7 +140,8 @@ class FleetSite:
 
     def start(self) -> None:
         """The agent begins, with what is on its disk."""
-        self.word = LastWord(self._folder / "word.json", self.clock)
+        self.time = SiteClock(self._folder / "time.json", self.clock)
+        self.word = LastWord(self._folder / "word.json", self.time)
         self.ledger = Ledger(self._folder, self.word.judge)
         self.link = Link("http://control", None, self.ledger, None, lambda: None, self.line, word=self.word)  # type: ignore[arg-type]
         self.word.keeps(ENFORCED)
@@ -163,7 +165,7 @@ class FleetSite:
         was, self._news = self._news, news
         if news is None or news != was:
             return False
-        self.word.heard()
+        self.time.heard()
         return True
 
     async def tell(self) -> None:
@@ -187,6 +189,7 @@ class FleetSite:
     def act(self) -> None:
         """A pass of its reconciler: what it acts on is asked about again; what is not wanted any more goes."""
         self.ledger.rejudge()
+        self.time.keep()
         desired = self.ledger.desired
         services = desired.services if desired is not None else ()
         revisions = [one for service in services for one in service.revisions]

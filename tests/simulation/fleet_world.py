@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from deployers import signature
 from fleet_draw import SHIPPED, Theme, approvals, charter, label, lawbook, mark_of, owner_of, request, statute
 from fleet_site import START, FleetSite
 from fleet_watch import FIRST, Asked, Seen, Truth, Watch
@@ -27,7 +28,9 @@ from lawful_oracle import Land, Leave, Mark, Said, Statute, mark_now
 
 from kasbah.agent import last_word
 from kasbah.api.agent import DESIRED_STATE
+from kasbah.api.attesting import revision_of
 from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, load, sign_document
+from kasbah.api.public import AttestationText, DeployRequest
 from kasbah.clock import ManualClock
 from kasbah.control import app
 from kasbah.control.changes import MOVES
@@ -129,6 +132,7 @@ class Fleet:
         self.changes = Heralds()
         self.office = replace(self.control.office, changes=self.changes)
         self.owner: Ed25519PrivateKey = load(self.control.folder.owner_key)
+        self.deployer = load(self.control.folder.deployer_key)
         with self.office.read() as found:
             installation = found.tx.installations.get()
             assert installation is not None
@@ -321,6 +325,7 @@ class Fleet:
         """Deploy a service, and send its source through every door that opens; whether that was allowed."""
         there = [one for id, one in self.truth.names.items() if id not in self.truth.removed]
         asked, place = request(self.draw, name, mark, there)
+        asked = self._signed(name, asked)
         known = self.truth.services.get(name)
         wanted = mark_of(mark)
         most = known.most if known is not None else None
@@ -350,6 +355,21 @@ class Fleet:
         )
         self._send(doors, asked.source)
         return True
+
+    def _signed(self, name: str, asked: DeployRequest) -> DeployRequest:
+        """The deploy with its deployer's signature."""
+        with self.office.read() as found:
+            (project,) = found.tx.installations.projects()
+        signed = signature(
+            self.deployer,
+            revision_of(asked.config, asked.source, asked.source_size),
+            installation=self.installation,
+            project=project.id,
+            service=name,
+            at=self.clock.now(),
+            label=asked.config.label,
+        )
+        return asked.model_copy(update={"attested": AttestationText.model_validate(signed)})
 
     def failed(self) -> tuple[str, ...]:
         """The services whose last rollout failed: their deployers are told to deploy them again."""

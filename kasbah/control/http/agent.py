@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -17,12 +17,15 @@ from kasbah.api.agent import (
     SIGNATURE_HEADER,
     SITE_STATUS,
     STATUS_HEADER,
+    TIME_HEADER,
     USAGE_BATCH,
     AuditAnswer,
 )
+from kasbah.api.signing import sign_time
 from kasbah.control.access.authenticate import authenticate_site, belongs
 from kasbah.control.http.acts import CALLER, act_of, object_of, of_site
 from kasbah.control.http.call import office_of
+from kasbah.control.http.routers import for_agents
 from kasbah.control.http.waiting import Wait, until
 from kasbah.control.sites_door import CERTIFIED
 from kasbah.control.store.records import DesiredDocument, SiteRecord
@@ -38,7 +41,7 @@ from kasbah.domain.desired import PROTOCOL
 from kasbah.errors import Invalid
 
 SIGNED = TypeAdapter(Signed)
-router = APIRouter(prefix="/agent/v1", include_in_schema=False)
+router = for_agents()
 
 SPOKEN = frozenset({str(PROTOCOL), str(PROTOCOL - 1)})
 
@@ -83,9 +86,10 @@ async def desired(
             return fetch_desired(work, site, (epoch, generation))
 
     document = await until(office.changes, (desired_topic(site),), look, lambda found: found is not None, wait)
+    headers = {TIME_HEADER: sign_time(office.key, site.charter.installation, office.clock.now())}
     if document is None:
-        return Response(status_code=204)
-    headers = {SIGNATURE_HEADER: document.signature}
+        return Response(status_code=204, headers=headers)
+    headers[SIGNATURE_HEADER] = document.signature
     return Response(document.body, media_type="application/json", headers=headers)
 
 

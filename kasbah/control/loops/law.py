@@ -18,14 +18,16 @@ from kasbah.decide.grants import Grants
 from kasbah.decide.law_rollout import Act
 from kasbah.domain.ids import SiteId
 from kasbah.domain.law import Place
+from kasbah.domain.observed import TurnedAway
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What placements rest on, but for what changes all the time: the sites and what they can, the lawbooks that live
-    and where they have arrived, the grants in force."""
+    and where they have arrived, the grants in force, and what sites refuse of themselves."""
 
     sites: dict[SiteId, Place]
+    turned_away: tuple[tuple[TurnedAway, ...], ...]
     outside: tuple[Outside, ...]
     able: tuple[tuple[object, ...], ...]
     lawbooks: tuple[tuple[int, tuple[Arrival, ...]], ...]
@@ -74,6 +76,7 @@ class Law:
 def _known(work: Work, estate: Estate) -> Known:
     return Known(
         sites=dict(estate.places),
+        turned_away=tuple(site.report.turned_away if site.report else () for site in estate.sites),
         outside=estate.outside,
         able=tuple(
             (one.site, one.seen, one.connected, one.draining, one.lost, one.runtimes, one.egress)

@@ -97,6 +97,10 @@ class SqlSites(Rows):
     def save_desired(self, document: DesiredDocument) -> None:
         self._put(desired_table, document)
 
+    def generation(self, epoch: int) -> int:
+        newest = select(func.max(desired_table.c.generation)).where(desired_table.c.epoch == epoch)
+        return self._connection.execute(newest).scalar() or 0
+
 
 class SqlJoinings(Rows):
     """Sites that join; see `interface.Joinings`."""

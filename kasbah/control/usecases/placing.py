@@ -7,7 +7,7 @@ An estate is the sites at one moment, looked at once however many services are a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -22,9 +22,9 @@ from kasbah.decide.needs import Current, Needs, SiteFacts
 from kasbah.decide.placer import Placer
 from kasbah.decide.standing import Standing
 from kasbah.domain.charter import value_of
-from kasbah.domain.ids import RevisionId, SiteId
+from kasbah.domain.ids import RevisionId, ServiceId, SiteId
 from kasbah.domain.law import Place
-from kasbah.domain.observed import BuildState
+from kasbah.domain.observed import BuildState, TurnedAway
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
 from kasbah.domain.site import OPEN, SiteState
@@ -36,7 +36,8 @@ FAILOVER = timedelta(seconds=30)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estate:
     """The sites at one moment, and the law at them. `places` are the sites as the law sees them, `until` when that
-    changes by itself; `outside` are the places that are only called."""
+    changes by itself; `outside` are the places that are only called. `turned_away` is by service what sites refused of
+    it themselves."""
 
     law: LawNow
     sites: tuple[SiteRecord, ...]
@@ -44,6 +45,7 @@ class Estate:
     outside: tuple[Outside, ...]
     placer: Placer
     until: datetime | None
+    turned_away: Mapping[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]]
 
     @property
     def facts(self) -> tuple[SiteFacts, ...]:
@@ -71,6 +73,7 @@ def survey(work: Work, *, room: bool = True) -> Estate:
             sites=tuple(facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now) for site in sites)
         ),
         until=min((one.until for one in standing.values() if one.until is not None), default=None),
+        turned_away=_turned_away(sites),
     )
 
 
@@ -83,8 +86,31 @@ def placed(work: Work, estate: Estate, service: ServiceRecord, revision: Revisio
         lambda: admissions(law.of(service), service.label, estate.places),
         _current(work, estate, service),
         alone=bool(law.grants.approvals or law.coming),
+        turned_away={
+            site: one.reason
+            for site, one in estate.turned_away.get(service.id, ())
+            if one.label == service.label and _is_about(work, one, service, revision)
+        },
     )
     return dated_placement(estate, replace(service, placement=found))
+
+
+def _is_about(work: Work, refusal: TurnedAway, service: ServiceRecord, revision: Revision) -> bool:
+    """Whether a site refuses this revision, as it is signed now."""
+    if not refusal.revisions:
+        return True
+    known = work.tx.revisions.get(service.id, revision.id)
+    signature = known.attested.signed.signature if known is not None and known.attested is not None else ""
+    return (revision.id, signature) in refusal.revisions
+
+
+def _turned_away(sites: Sequence[SiteRecord]) -> dict[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]]:
+    """What sites refuse of themselves, by service: good as long as that is labelled as it was then."""
+    found: dict[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]] = {}
+    for site in sites:
+        for one in site.report.turned_away if site.report is not None else ():
+            found[one.service] = (*found.get(one.service, ()), (site.id, one))
+    return found
 
 
 def dated_placement(estate: Estate, service: ServiceRecord) -> Placement:

@@ -3,14 +3,15 @@
 A service that was placed and that the law does not allow there any more is left out: its replicas end.
 
 The document is signed over its exact bytes and stored in the transaction that changed what it says, so a site never
-sees half a change, and two changes never share a generation.
+sees half a change, and two changes never share a generation. All sites that one change concerns get the same one, so
+that "has acted on generation N" means the same at each.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -33,10 +34,12 @@ from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import Places, admissions, label_of, standings, until
 from kasbah.control.usecases.service_keys import callers_keys
 from kasbah.decide.standing import Standing
+from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane
 from kasbah.domain.desired import DesiredState, SignedGrant, Standby
 from kasbah.domain.egress import met
+from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import Admission, Purpose
@@ -46,6 +49,8 @@ from kasbah.domain.site import FIRST_SITE
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_LABEL = 63
+OLDER_KINDS = (GrantKind.APPROVAL, GrantKind.DECLASSIFICATION)
+"""What agents of the version before know among grants: they refuse a document with another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +91,11 @@ def publish(
     now: datetime,
     reached: Reached,
 ) -> tuple[Publication, ...]:
-    """Give every site whose desired state changed its next generation; those sites."""
+    """Give every site whose desired state changed its next generation, all of them the same: who waits until several
+    sites have taken a change waits for one number. Those sites."""
     installation = tx.installations.get()
     assert installation is not None, "the installation is made before anything is written"
-    told = []
+    told, generation = [], tx.sites.generation(installation.epoch) + 1
     scene = _scene(tx, installation, vault, law, base_domain, now)
     for site in scene.sites:
         blank = _render(scene, site)
@@ -97,7 +103,7 @@ def publish(
         last = tx.sites.desired(site.id)
         if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
             continue
-        generation = _write(tx, key, blank, last, now)
+        _write(tx, key, replace(blank, generation=generation, issued_at=now), contents)
         labels, before = {one.id: one.label for one in blank.services}, reached.by(last)
         told.append(
             Publication(
@@ -126,30 +132,28 @@ def clear(tx: Transaction, key: Ed25519PrivateKey, site: SiteRecord, base_domain
         issued_at=NEVER,
         base_domain=base_domain,
     )
-    _write(tx, key, blank, tx.sites.desired(site.id), now)
+    generation = tx.sites.generation(installation.epoch) + 1
+    _write(tx, key, replace(blank, generation=generation, issued_at=now), _contents(blank))
     return f"desired/{site.id}"
 
 
-def _write(
-    tx: Transaction, key: Ed25519PrivateKey, blank: DesiredState, last: DesiredDocument | None, now: datetime
-) -> int:
-    """Give a site its next generation."""
-    generation = last.generation + 1 if last is not None and last.epoch == blank.epoch else 1
-    body = DESIRED_STATE.dump_json(replace(blank, generation=generation, issued_at=now))
+def _write(tx: Transaction, key: Ed25519PrivateKey, state: DesiredState, contents: Digest) -> None:
+    """Give a site its next desired state."""
+    body = DESIRED_STATE.dump_json(state)
     tx.sites.save_desired(
         DesiredDocument(
-            site=blank.site,
-            epoch=blank.epoch,
-            generation=generation,
-            contents=_contents(blank),
+            site=state.site,
+            epoch=state.epoch,
+            generation=state.generation,
+            contents=contents,
             body=body,
             signature=sign(key, DESIRED, body),
         )
     )
-    return generation
 
 
 def _contents(blank: DesiredState) -> Digest:
+    """What is said, but for its place in history."""
     return Digest("sha256:" + hashlib.sha256(DESIRED_STATE.dump_json(blank)).hexdigest())
 
 
@@ -170,6 +174,7 @@ class _Scene:
     across: Crossings
     keys: tuple[Key, ...]
     grants: tuple[SignedGrant, ...]
+    deployers: tuple[Signed, ...]
 
     def there(self, site: SiteRecord) -> Places:
         """This site alone, as the law sees it."""
@@ -182,6 +187,7 @@ def _scene(
     revisions: dict[ServiceId, list[RevisionRecord]] = defaultdict(list)
     for revision in tx.revisions.all():
         revisions[revision.service].append(revision)
+    live = tx.grants.live(now)
     sites, services = tx.sites.all(), tuple(_labelled(law, one) for one in tx.services.all())
     here, outside = standings(sites, now), tx.sites.outside()
     callers = callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()})
@@ -197,7 +203,8 @@ def _scene(
         projects={project.id: project.name for project in tx.installations.projects()},
         across=crossings(installation.id, sites, services, law, {site: one.place for site, one in here.items()}),
         keys=(*(_key(one) for one in tx.keys.all() if one.opens(now)), *callers),
-        grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in tx.grants.live(now)),
+        grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in live if one.kind in OLDER_KINDS),
+        deployers=tuple(one.signed for one in live if one.kind is GrantKind.DEPLOYER),
     )
 
 
@@ -228,7 +235,16 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         charters=_charters(scene, site, {peer.site for peer in peers}, here),
         lawbook=law.version_at(site.id),
         grants=scene.grants,
+        deployers=scene.deployers,
+        attestations=tuple(found for one in known for found in _attested(scene, one)),
     )
+
+
+def _attested(scene: _Scene, record: ServiceRecord) -> Iterator[RevisionAttested]:
+    """What deployers signed of a service's revisions that sites are told of."""
+    for one in scene.revisions[record.id]:
+        if one.attested is not None and (one.proven or one.id in record.in_use):
+            yield RevisionAttested(service=record.id, revision=one.id, attested=one.attested)
 
 
 def _charters(
