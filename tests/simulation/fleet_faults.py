@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +37,7 @@ from kasbah.control.usecases import (
     send_source,
 )
 from kasbah.decide import admission, conclusions, last_word, law_rollout, placement, placer, policies, standing
-from kasbah.decide.grants import Grants
+from kasbah.decide.grants import Grants, in_force
 from kasbah.domain.charter import end_of
 from kasbah.domain.label import Label, Level
 from kasbah.domain.law import Admission
@@ -289,11 +289,7 @@ def approvals_never_end(patch: Patch) -> None:
 
 
 def _without_end(grants: Any, now: Any) -> Grants:
-    found = list(grants)
-    return Grants(
-        approvals=tuple(one for one in found if hasattr(one, "name")),
-        declassifications=tuple(one for one in found if hasattr(one, "to")),
-    )
+    return in_force([replace(one, expires_at=datetime.max.replace(tzinfo=UTC)) for one in grants], now)
 
 
 def labels_fall_freely(patch: Patch) -> None:
