@@ -50,6 +50,16 @@ class Needs:
     constraints: Constraints = ANYWHERE
     replicas: int = 0
 
+    @property
+    def room(self) -> tuple[float, int]:
+        """The CPUs and the memory that it always has at each of its sites."""
+        return (self.resources.cpu or 0.0) * self.replicas, (self.resources.memory or 0) * self.replicas
+
+    @property
+    def takes_room(self) -> bool:
+        """Whether others have less room where it is."""
+        return any(self.room)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Current:

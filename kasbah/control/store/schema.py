@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-from kasbah.control.store.columns import Instant, Shaped, one_of
+from kasbah.control.store.columns import Instant, Placed, Shaped, one_of
 from kasbah.control.store.lawbooks import Arrival, LawbookState
 from kasbah.domain.access import Grant, PrincipalKind
 from kasbah.domain.charter import Charter, Signed
@@ -29,7 +29,7 @@ from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import ServiceId
 from kasbah.domain.label import Label, Level
 from kasbah.domain.observed import ServiceStatus, SiteStatus, Wake
-from kasbah.domain.placement import Constraints, Placement
+from kasbah.domain.placement import Constraints
 from kasbah.domain.project import Quota
 from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
@@ -118,7 +118,7 @@ service = Table(
     Column("rollout_rules", Shaped(RolloutRules), nullable=False),
     Column("constraints", Shaped(Constraints), nullable=False),
     Column("created_at", Instant, nullable=False),
-    Column("placement", Shaped(Placement)),
+    Column("placement", Placed),
     Column("shares", Shaped(tuple[Share, ...]), nullable=False),
     Column("trial", Shaped(Trial)),
     Column("order", Shaped(Order)),

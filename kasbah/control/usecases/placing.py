@@ -7,7 +7,7 @@ An estate is the sites at one moment, looked at once however many services are a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -19,8 +19,9 @@ from kasbah.control.usecases.work import Work
 from kasbah.decide.needs import Current, Needs, SiteFacts
 from kasbah.decide.placer import Placer
 from kasbah.decide.standing import Standing
+from kasbah.decide.together import Asked, place_together
 from kasbah.domain.charter import value_of
-from kasbah.domain.ids import RevisionId, SiteId
+from kasbah.domain.ids import RevisionId, ServiceId, SiteId
 from kasbah.domain.law import Place
 from kasbah.domain.observed import BuildState
 from kasbah.domain.placement import Placement
@@ -72,15 +73,28 @@ def survey(work: Work, *, room: bool = True) -> Estate:
 
 def placed(work: Work, estate: Estate, service: ServiceRecord, revision: Revision) -> Placement:
     """Where the service would run with this revision, if that were decided now."""
+    one = _asked(work, estate, service, revision)
+    found = estate.placer.place(one.service, one.needs, one.lawful, one.now, alone=one.alone)
+    return dated_placement(estate, replace(service, placement=found))
+
+
+def placed_together(
+    work: Work, estate: Estate, services: Sequence[tuple[ServiceRecord, Revision]]
+) -> dict[ServiceId, Placement]:
+    """The same of several, none of which is given room that another is given. The estate has less room afterwards."""
+    found = place_together([_asked(work, estate, *one) for one in services], estate.placer)
+    return {one.id: dated_placement(estate, replace(one, placement=found[one.id])) for one, _ in services}
+
+
+def _asked(work: Work, estate: Estate, service: ServiceRecord, revision: Revision) -> Asked:
     law = estate.law
-    found = estate.placer.place(
-        service.id,
-        needs_of(service, revision),
-        lambda: admissions(law.of(service), service.label, estate.places),
-        _current(work, estate, service),
+    return Asked(
+        service=service.id,
+        needs=needs_of(service, revision),
+        lawful=lambda: admissions(law.of(service), service.label, estate.places),
+        now=_current(work, estate, service),
         alone=bool(law.grants.approvals or law.coming),
     )
-    return dated_placement(estate, replace(service, placement=found))
 
 
 def dated_placement(estate: Estate, service: ServiceRecord) -> Placement:
@@ -150,9 +164,10 @@ def _used(work: Work) -> dict[SiteId, tuple[float, int]]:
     """By site, the CPUs and the memory of what always runs there."""
     used: dict[SiteId, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
     for service in work.tx.services.all():
-        if not service.scaling.min or service.placement is None or service.serving is None:
+        runs = service.serving or (service.trial.revision if service.trial is not None else None)
+        if not service.scaling.min or service.placement is None or runs is None:
             continue
-        revision = work.tx.revisions.get(service.id, service.serving)
+        revision = work.tx.revisions.get(service.id, runs)
         if revision is None:
             continue
         asked, count = revision.contents.resources, service.scaling.min

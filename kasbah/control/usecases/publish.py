@@ -30,16 +30,16 @@ from kasbah.control.store.records import (
 )
 from kasbah.control.usecases.crossing import Crossings, crossings
 from kasbah.control.usecases.law_now import LawNow
-from kasbah.control.usecases.lawful import Places, admissions, label_of, standings, until
+from kasbah.control.usecases.lawful import Lawful, Places, admissions, label_of, standings, until
 from kasbah.control.usecases.service_keys import callers_keys
+from kasbah.control.usecases.standbys import standbys
 from kasbah.decide.standing import Standing
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane
 from kasbah.domain.desired import DesiredState, SignedGrant
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
-from kasbah.domain.law import Admission, Purpose
-from kasbah.domain.placement import Verdict
+from kasbah.domain.law import Admission
 from kasbah.domain.service import Key, Service
 from kasbah.domain.site import FIRST_SITE
 
@@ -166,6 +166,7 @@ class _Scene:
     revisions: Mapping[ServiceId, Sequence[RevisionRecord]]
     projects: Mapping[ProjectId, str]
     across: Crossings
+    standbys: Mapping[SiteId, tuple[Digest, ...]]
     keys: tuple[Key, ...]
     grants: tuple[SignedGrant, ...]
 
@@ -182,6 +183,7 @@ def _scene(
         revisions[revision.service].append(revision)
     sites, services = tx.sites.all(), tuple(_labelled(law, one) for one in tx.services.all())
     here = standings(sites, now)
+    lawful = Lawful(law=law, places={site: one.place for site, one in here.items()})
     callers = callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()})
     return _Scene(
         installation=installation,
@@ -192,7 +194,8 @@ def _scene(
         services=services,
         revisions=revisions,
         projects={project.id: project.name for project in tx.installations.projects()},
-        across=crossings(installation.id, sites, services, law, {site: one.place for site, one in here.items()}),
+        across=crossings(installation.id, sites, services, lawful),
+        standbys=standbys(services, revisions, lawful),
         keys=(*(_key(one) for one in tx.keys.all() if one.opens(now)), *callers),
         grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in tx.grants.live(now)),
     )
@@ -217,7 +220,7 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         base_domain=scene.base_domain,
         services=tuple(_service(scene, one, lanes[one.id]) for one in here),
         keys=scene.keys,
-        standby=_standby(scene, [one for one in scene.services if _may_follow(one, site, law, there)]),
+        standby=scene.standbys.get(site.id, ()),
         site_name=site.name,
         peers=peers,
         lanes=tuple({one.id: one for one in lanes.values()}.values()),
@@ -232,19 +235,6 @@ def _charters(sites: Sequence[SiteRecord], site: SiteRecord, peers: Collection[S
     """What the owner signed of this site, of those that it meets, and of the first one, which says where home is."""
     named = [one for one in sites if one.id == site.id or one.id in peers or one.name == FIRST_SITE]
     return tuple(one.signed for one in named if one.signed is not None)
-
-
-def _standby(scene: _Scene, services: Sequence[ServiceRecord]) -> tuple[Digest, ...]:
-    """What these services are built from."""
-    used = (one for kept in services for one in scene.revisions[kept.id] if one.id in kept.in_use)
-    return tuple(sorted({one.contents.source for one in used}))
-
-
-def _may_follow(service: ServiceRecord, site: SiteRecord, law: LawNow, there: Places) -> bool:
-    """Whether the site may have to take the service over, and so keeps what it is built from."""
-    verdicts = service.placement.verdicts if service.placement is not None else ()
-    possible = any(one.site == site.id and one.verdict is Verdict.POSSIBLE for one in verdicts)
-    return possible and admissions(law.of(service), label_of(law, service), there, Purpose.BUILD)[site.id].allowed
 
 
 def _key(record: KeyRecord) -> Key:
