@@ -273,6 +273,7 @@ class Agent:
             certificates=self._certificates,
             identity=self._identity,
             word=self._word,
+            nearness=self._nearness,
             peers_address=self._settings.peers_address,
             isolation=await driver.isolation(),
             driver=driver.name,
@@ -361,7 +362,7 @@ class Agent:
 
     async def _measure(self) -> None:
         desired = self._ledger.desired
-        if desired is not None and await self._nearness.measure(desired.peers):
+        if desired is not None and await self._nearness.measure(desired.peers, desired.neighbours):
             self._gateway.near = self._nearness.order
             self._reconciling.nudge()
 

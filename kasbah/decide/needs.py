@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kasbah.domain.ids import SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.placement import ANYWHERE, Constraints
 from kasbah.domain.revision import Resources, Runtime
+
+Callers = tuple[tuple[SiteId, float], ...]
+"""The sites where a service's requests enter, by id, each with its part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +19,8 @@ class SiteFacts:
     """A site, as it said of itself and as its owner declares it. `seen` is false until it has reported once; 0 cpus or
     memory: it did not say. `keeps_egress`: it can keep replicas from calling what their service's file does not name.
     `lost`: it has been silent for so long that others take what it ran. `used_cpus` and `used_memory`: what the
-    services that are placed there ask for.
+    services that are placed there ask for. `near`: the milliseconds of a round trip to other sites, where it was
+    measured.
     """
 
     site: SiteId
@@ -36,12 +41,13 @@ class SiteFacts:
     gib_hour: float | None = None
     energy_price: float | None = None
     carbon: float | None = None
+    near: Mapping[SiteId, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What a service asks of a site. `limits_egress`: its file says what its replicas may call. `replicas`: how many
-    it always has; room is kept for those."""
+    it always has; room is kept for those. `callers`: where its requests enter, if that counts for it."""
 
     label: Label
     runtime: Runtime
@@ -49,6 +55,7 @@ class Needs:
     limits_egress: bool = False
     constraints: Constraints = ANYWHERE
     replicas: int = 0
+    callers: Callers = ()
 
     @property
     def room(self) -> tuple[float, int]:

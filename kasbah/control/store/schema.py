@@ -281,6 +281,15 @@ usage_total = Table(
     Column("milliseconds", BigInteger, nullable=False),
 )
 
+entry_hour = Table(
+    "entry_hour",
+    metadata,
+    Column("service", ForeignKey("service.id"), primary_key=True),
+    Column("site", ForeignKey("site.id"), primary_key=True),
+    Column("hour", Instant, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+)
+
 audit_entry = Table(
     "audit_entry",
     metadata,

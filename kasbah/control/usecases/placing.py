@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kasbah.control.store.records import ServiceRecord, SiteRecord
+from kasbah.control.usecases.callers import callers, distances
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import admissions, dated, standings
 from kasbah.control.usecases.sites import connected
 from kasbah.control.usecases.work import Work
-from kasbah.decide.needs import Current, Needs, SiteFacts
+from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
 from kasbah.decide.placer import Placer
 from kasbah.decide.standing import Standing
 from kasbah.decide.together import Asked, place_together
@@ -59,13 +60,18 @@ def survey(work: Work, *, room: bool = True) -> Estate:
     matters only to services that always run."""
     sites = work.tx.sites.all()
     standing = standings(sites, work.now)
-    used = _used(work) if room else {}
+    used, far = _used(work) if room else {}, distances(sites)
     return Estate(
         law=work.law,
         sites=sites,
         places={site: one.place for site, one in standing.items()},
         placer=Placer(
-            sites=tuple(facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now) for site in sites)
+            sites=tuple(
+                replace(
+                    facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now), near=far.get(site.id, {})
+                )
+                for site in sites
+            )
         ),
         until=min((one.until for one in standing.values() if one.until is not None), default=None),
     )
@@ -90,7 +96,7 @@ def _asked(work: Work, estate: Estate, service: ServiceRecord, revision: Revisio
     law = estate.law
     return Asked(
         service=service.id,
-        needs=needs_of(service, revision),
+        needs=replace(needs_of(service, revision), callers=callers(work.tx, work.now, estate.sites, service)),
         lawful=lambda: admissions(law.of(service), service.label, estate.places),
         now=_current(work, estate, service),
         alone=bool(law.grants.approvals or law.coming),
@@ -145,9 +151,12 @@ def facts(site: SiteRecord, standing: Standing, used: tuple[float, int], now: da
 
 def _current(work: Work, estate: Estate, service: ServiceRecord) -> Current:
     """Where it is. Who could serve it now is looked up only where it is about to leave a site."""
-    at = service.placement.chosen if service.placement else ()
-    leaving = {site.site for site in estate.facts if site.draining or site.lost}
-    ready = _ready(work, service, service.serving) if leaving.intersection(at) else frozenset[SiteId]()
+    placement = service.placement
+    if placement is None:
+        return NOWHERE
+    at, leaving = placement.chosen, {site.site for site in estate.facts if site.draining or site.lost}
+    leaves = leaving.intersection(at) or placement.moving or len(at) > service.constraints.sites
+    ready = _ready(work, service, service.serving) if leaves else frozenset[SiteId]()
     return Current(at=at, ready=ready - leaving)
 
 

@@ -28,6 +28,7 @@ from kasbah.control.store.records import (
     ServiceRecord,
     SiteRecord,
 )
+from kasbah.control.usecases.callers import neighbours
 from kasbah.control.usecases.crossing import Crossings, crossings
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import Lawful, Places, admissions, label_of, standings, until
@@ -35,7 +36,7 @@ from kasbah.control.usecases.service_keys import callers_keys
 from kasbah.control.usecases.standbys import standbys
 from kasbah.decide.standing import Standing
 from kasbah.domain.charter import Signed
-from kasbah.domain.crossing import Forwarded, Lane
+from kasbah.domain.crossing import Forwarded, Lane, Neighbour
 from kasbah.domain.desired import DesiredState, SignedGrant
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
@@ -167,6 +168,7 @@ class _Scene:
     projects: Mapping[ProjectId, str]
     across: Crossings
     standbys: Mapping[SiteId, tuple[Digest, ...]]
+    neighbours: tuple[Neighbour, ...]
     keys: tuple[Key, ...]
     grants: tuple[SignedGrant, ...]
 
@@ -196,6 +198,7 @@ def _scene(
         projects={project.id: project.name for project in tx.installations.projects()},
         across=crossings(installation.id, sites, services, lawful),
         standbys=standbys(services, revisions, lawful),
+        neighbours=neighbours(sites, services),
         keys=(*(_key(one) for one in tx.keys.all() if one.opens(now)), *callers),
         grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in tx.grants.live(now)),
     )
@@ -228,6 +231,7 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         charters=_charters(scene.sites, site, {peer.site for peer in peers}),
         lawbook=law.version_at(site.id),
         grants=scene.grants,
+        neighbours=tuple(one for one in scene.neighbours if one.site != site.id),
     )
 
 
