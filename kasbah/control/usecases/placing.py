@@ -155,7 +155,7 @@ def _current(work: Work, estate: Estate, service: ServiceRecord) -> Current:
     if placement is None:
         return NOWHERE
     at, leaving = placement.chosen, {site.site for site in estate.facts if site.draining or site.lost}
-    leaves = leaving.intersection(at) or placement.moving or len(at) > service.constraints.sites
+    leaves = leaving.intersection(at) or len(at) > service.constraints.sites
     ready = _ready(work, service, service.serving) if leaves else frozenset[SiteId]()
     return Current(at=at, ready=ready - leaving)
 
