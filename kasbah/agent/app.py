@@ -42,12 +42,12 @@ from kasbah.agent.revisions import Revisions
 from kasbah.agent.runner.launch import ensure_runner, process_driver
 from kasbah.agent.serving import announce, bound, loopback, serve_tcp, serve_unix
 from kasbah.agent.shelf import Shelf
+from kasbah.agent.site_clock import SiteClock
 from kasbah.agent.space import Housekeeper
 from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
 from kasbah.agent.tools import Tools
 from kasbah.agent.visits import Visits
-from kasbah.clock import SystemClock
 from kasbah.decide.keeping import AtWork
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
@@ -96,7 +96,7 @@ class Agent:
     def __init__(self, settings: AgentSettings, paths: Paths) -> None:
         self._settings = settings
         self._paths = paths
-        self._clock = SystemClock()
+        self._clock = SiteClock(paths.ledger / "time.json")
         self._tasks: asyncio.TaskGroup | None = None
         self._ending = asyncio.Event()
         self._status_due = asyncio.Event()
@@ -153,6 +153,8 @@ class Agent:
         driver = process_driver(self._paths, self._settings.limits)
         driver.on_ending = lambda replica: self._reconciler.ending(replica)
         closing.push_async_callback(driver.close)
+        self._word.keeps((await driver.isolation()).egress)
+        self._ledger.rejudge()
         self._gateway = GatewayController(
             self._paths,
             listen=self._settings.gateway,
@@ -165,6 +167,7 @@ class Agent:
             memory=self._settings.gateway_memory,
             connections=self._settings.gateway_connections,
         )
+        self._gateway.inside = await driver.network()
         self._gateway_for_replicas = loopback(self._gateway.listen)
         if self._settings.tls is not None:
             await self._renew_certificates()
@@ -186,7 +189,7 @@ class Agent:
             self._paths,
             self._settings.limits,
             self._revisions,
-            self._clock,
+            self._clock.own,
             desired=lambda: self._ledger.desired,
             at_work=self._at_work,
         )
@@ -293,9 +296,9 @@ class Agent:
         self._spawn(Loop("identity", self._follow_identity, period=CERTIFICATES_PERIOD).run())
         self._spawn(Loop("nearness", self._measure, period=NEARNESS_PERIOD).run())
         self._spawn(ColdLog(self._paths.envoy / "cold.log", self._note_first_byte).follow())
-        self._spawn(self._link.follow())
         self._spawn(Loop("renewal", lambda: self._link.renew(self._clock.now()), period=timedelta(minutes=1)).run())
-        self._spawn(self._gateway.keep_running())
+        for lasting in (self._link.follow(), self._clock.keep_up(), self._gateway.keep_running()):
+            self._spawn(lasting)
         tls = self._gateway.tls
         announce(self._paths.endpoint, self._gateway.listen, tls.listen if tls else None, listening)
 

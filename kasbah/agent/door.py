@@ -11,7 +11,6 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
 from functools import wraps
 
 from starlette.applications import Starlette
@@ -152,16 +151,10 @@ class Door:
             raise Unauthenticated("this door needs a ticket", hint="kasbah asks the control plane for one")
         if identity is None:
             raise Unavailable("this site does not know its control plane yet")
-        ticket = read_ticket(parse_public(identity.public_key), text, now=self._latest())
+        ticket = read_ticket(parse_public(identity.public_key), text, now=self._clock.now())
         if (ticket.act, ticket.object, ticket.site) != (act, wanted, identity.site):
             raise Denied("this ticket is for something else")
         return ticket
-
-    def _latest(self) -> datetime:
-        """The later of our own time and the newest that the control plane signed: a clock that is set back revives no
-        ticket."""
-        desired = self._ledger.desired
-        return self._clock.now() if desired is None else max(self._clock.now(), desired.issued_at)
 
 
 def _answering(work: Handler) -> Handler:

@@ -19,19 +19,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import TypeAdapter
 
 from kasbah.agent.files import replace_whole
+from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import Identity
 from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, verify_document
 from kasbah.api.signing import parse_public
-from kasbah.clock import Clock
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import in_force
 from kasbah.decide.last_word import Word, accept, changes_at, floors
+from kasbah.decide.open_keys import with_open_keys
 from kasbah.domain.charter import Charter, Lawbook, Signed
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.label import Label
-from kasbah.domain.site import FIRST_SITE
+from kasbah.domain.site import ENFORCED, FIRST_SITE
 from kasbah.errors import Denied, Invalid, KasbahError
 from kasbah.packs import law_of
 
@@ -43,21 +44,29 @@ NO_OWNER = "this site pins no owner's key: it cannot hold what it is told agains
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What was accepted of a desired state, which holds `until` then (None: until something new is said)."""
+    """What was accepted of a desired state, which holds `since` then `until` then (None: until something new is said);
+    a clock that was ahead for a moment is asked again."""
 
     told: DesiredState
     accepted: DesiredState
+    since: datetime
     until: datetime | None
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it still does."""
+        return self.since <= now and (self.until is None or now < self.until)
 
 
 class LastWord:
-    """See the module. `refused` is by service, by name, why this site does not serve it."""
+    """See the module. `refused` is by service, by name, why this site does not serve it; `closed` what of its file it
+    may not call, and why; `clock` is the site's."""
 
-    def __init__(self, file: Path, clock: Clock) -> None:
+    def __init__(self, file: Path, clock: SiteClock) -> None:
         self.refused: dict[str, str] = {}
+        self.closed: dict[str, str] = {}
+        self._egress = ENFORCED  # until it is measured, and before that nothing runs by what is said here
         self._file = file
-        self._clock = clock
-        self._heard_at: datetime | None = None
+        self.clock = clock
         self._charters: dict[SiteId, tuple[Charter, Signed]] = {}
         self._lawbook: tuple[Lawbook, Signed] | None = None
         self._law: Admissions | None = None
@@ -70,27 +79,34 @@ class LastWord:
         """That of the lawbook it holds; 0: none."""
         return self._lawbook[0].version if self._lawbook is not None else 0
 
-    def heard(self) -> None:
-        """The control plane has answered just now."""
-        self._heard_at = self._clock.now()
+    def keeps(self, egress: str) -> None:
+        """What this site can keep replicas from calling, as it was measured."""
+        self._egress, self._last = egress, None
 
     def judge(self, identity: Identity, told: DesiredState) -> DesiredState:
         """What of it this site acts on now."""
-        now = self._clock.now()
+        self.clock.take(told.issued_at)
+        now = self.clock.now()
+        return with_open_keys(self._accepted(identity, told, now), now)
+
+    def _accepted(self, identity: Identity, told: DesiredState, now: datetime) -> DesiredState:
         if not identity.owner_key:
             return told
-        if (last := self._last) is not None and last.told is told and (last.until is None or now < last.until):
+        if (last := self._last) is not None and last.told is told and last.holds(now):
             return last.accepted
         owner = parse_public(identity.owner_key)
         self._load(owner)
         self._take(owner, identity, told)
         word = self._word(owner, identity, told)
         said = accept(told, word, now)
-        self._last = Answer(told=told, accepted=said.desired, until=changes_at(word, now))
+        self._last = Answer(told=told, accepted=said.desired, since=now, until=changes_at(word, now))
         for name, why in said.refused.items():
             if self.refused.get(name) != why:
                 log.warning("this site refuses a service", service=name, reason=why)
-        self.refused = dict(said.refused)
+        for name, why in said.closed.items():
+            if self.closed.get(name) != why:
+                log.warning("this site keeps a service from calling what its file names", service=name, reason=why)
+        self.refused, self.closed = dict(said.refused), dict(said.closed)
         return said.desired
 
     def take_law(self, identity: Identity, signed: Signed) -> None:
@@ -108,7 +124,11 @@ class LastWord:
     def notes(self, identity: Identity | None) -> tuple[str, ...]:
         """What the site's owner should look after."""
         own = () if identity is None or identity.owner_key else (NO_OWNER,)
-        return (*own, *(f"{name} is refused here: {why}" for name, why in sorted(self.refused.items())))
+        return (
+            *own,
+            *(f"{name} is refused here: {why}" for name, why in sorted(self.refused.items())),
+            *(f"{name} may not call {why}" for name, why in sorted(self.closed.items())),
+        )
 
     def _hold(self, lawbook: Lawbook, signed: Signed) -> None:
         self._law, self._lawbook = Admissions(law=law_of(lawbook.packs)), (lawbook, signed)
@@ -132,7 +152,11 @@ class LastWord:
             self._write()
 
     def _word(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState) -> Word:
-        charters = {site: charter for site, (charter, _) in self._charters.items()}
+        charters = {
+            site: charter
+            for site, (charter, signed) in self._charters.items()
+            if not charter.hosts or signed in told.charters  # a place outside that is gone is declared by nobody
+        }
         lawbook = self._lawbook[0] if self._lawbook is not None else None
         first = next((one.facts.country for one in charters.values() if one.name == FIRST_SITE), None)
         granted = [found for one in told.grants if (found := _grant(owner, one.kind, one.signed)) is not None]
@@ -141,10 +165,11 @@ class LastWord:
             charters=charters,
             law=self._law,
             home=(lawbook.home if lawbook is not None else None) or (None if first is None else first.value),
-            grants=in_force(ours, self._clock.now()),
+            grants=in_force(ours, self.clock.now()),
             floors=self._floors,
             stale_after=lawbook.stale_after if lawbook is not None else {},
-            heard_at=told.issued_at if self._heard_at is None else max(self._heard_at, told.issued_at),
+            heard_at=max(self.clock.heard_at or told.issued_at, told.issued_at),
+            egress=self._egress,
         )
 
     def _load(self, owner: Ed25519PublicKey) -> None:

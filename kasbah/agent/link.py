@@ -6,11 +6,13 @@ With the control plane away the agent goes on from its ledger; what it could not
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 import structlog
@@ -21,6 +23,7 @@ from kasbah.agent.identity import Identity
 from kasbah.agent.last_word import LastWord
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.meter import Meter
+from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import (
     AUDIT_ANSWER,
     AUDIT_WORD,
@@ -30,26 +33,34 @@ from kasbah.api.agent import (
     SIGNATURE_HEADER,
     SITE_STATUS,
     STATUS_HEADER,
+    TIME_HEADER,
     USAGE_BATCH,
 )
 from kasbah.api.joining import CONTROL_NAME, CertificateAnswer, CertificateRequest
+from kasbah.api.signing import parse_public, read_time
 from kasbah.domain.charter import Signed
 from kasbah.domain.desired import PROTOCOL
 from kasbah.domain.ids import SecretId
 from kasbah.domain.observed import ServiceStatus, SiteStatus
-from kasbah.errors import KasbahError, Unavailable
+from kasbah.errors import Denied, KasbahError, Unavailable
 
 log = structlog.get_logger()
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 CALL_DEADLINE = 10.0
+DIAL_DEADLINE = 3.0
+"""Who dials while a line is cut asks ever less often whether it is whole again; who dials anew finds out at once."""
+
 HEARTBEAT = timedelta(seconds=2)
+SOON = 1
+"""Seconds until what the desired state names is asked for again."""
 UNKNOWN_STATUS = (404, 409)
 """The answers to `still` that ask for the whole status."""
 SNI = {"sni_hostname": CONTROL_NAME}
 """Whatever address it is dialled at, a control plane has this name in its certificate."""
 
 SIGNED = TypeAdapter(Signed)
+Done = TypeVar("Done")
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -80,9 +91,11 @@ class Link:
         self._client = self._dialler()
         self.audit: SiteLog | None = None
         self._word = word
+        self._clock = None if word is None else word.clock
         self._sent: SiteStatus | None = None
         self._sent_at = NEVER
         self._mark = ""
+        self._back = asyncio.Event()
 
     async def introduce(self) -> None:
         """Learn who we are from the control plane, and pin its key, if that was not done before. Waits for it."""
@@ -105,23 +118,49 @@ class Link:
                 pause = FIRST_PAUSE
             except KasbahError as error:
                 self._note(error)
-                await asyncio.sleep(pause)
+                await self._unless_back(asyncio.sleep(pause))
                 pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _unless_back(self, work: Coroutine[Any, Any, Done]) -> Done | None:
+        """Do this, unless another call passes meanwhile after none did: what was asked before a line was cut may wait
+        for long for an answer that is lost. None: it is to be asked anew."""
+        self._back.clear()
+        doing, back = asyncio.ensure_future(work), asyncio.ensure_future(self._back.wait())
+        try:
+            await asyncio.wait((doing, back), return_when=asyncio.FIRST_COMPLETED)
+            return doing.result() if doing.done() else None
+        finally:
+            doing.cancel()
+            back.cancel()
+            await asyncio.gather(doing, back, return_exceptions=True)
 
     async def fetch(self, *, wait: int) -> None:
         """Ask once for a desired state newer than the ledger's."""
+        wait = wait if await self._learn_the_rest() else min(wait, SOON)
         known = self._ledger.desired
         epoch, generation = known.version if known else (0, 0)
         query = f"epoch={epoch}&generation={generation}&wait={wait}"
-        answer = await self._call("GET", f"/agent/v1/desired?{query}", patience=wait + CALL_DEADLINE)
-        if answer.status_code == 200:
+        asking = self._call("GET", f"/agent/v1/desired?{query}", patience=wait + CALL_DEADLINE)
+        answer = await self._unless_back(asking)
+        if answer is not None and answer.status_code == 200:
             desired = self._ledger.accept(answer.content, answer.headers.get(SIGNATURE_HEADER, ""))
-            await self._learn_owner()
-            await self._learn_law(desired.lawbook)
+            await self._learn_the_rest()
             if self.audit is not None and desired != known:
                 await asyncio.to_thread(self.audit.accept, known, desired, answer.content)
             log.info("desired state", epoch=desired.epoch, generation=desired.generation)
             self._on_desired()
+
+    async def _learn_the_rest(self) -> bool:
+        """What the desired state names and does not hold; whether nothing of it is missing. A line that is cut may keep
+        it from us, and a control plane that was restored may not have it any more, but for its next desired state."""
+        try:
+            if self._ledger.told is not None:
+                await self._learn_owner()
+                await self._learn_law(self._ledger.told.lawbook)
+        except KasbahError as error:
+            self._note(error)
+            return False
+        return True
 
     async def _learn_owner(self) -> None:
         """Pin the owner's key, once, where this site was made before there were owners. Nothing waits for it."""
@@ -229,7 +268,12 @@ class Link:
                 **({STATUS_HEADER: mark} if mark else {}),
             }
             answer = await self._client.request(
-                method, self._url + path, content=body, headers=headers, timeout=patience, extensions=SNI
+                method,
+                self._url + path,
+                content=body,
+                headers=headers,
+                timeout=httpx.Timeout(patience, connect=DIAL_DEADLINE),
+                extensions=SNI,
             )
         except (httpx.HTTPError, OSError) as error:
             self.connected = False
@@ -237,11 +281,21 @@ class Link:
         if answer.status_code >= 300 and answer.status_code not in expected:
             self.connected = False
             raise Unavailable(f"the control plane answered {answer.status_code} to {method} {path.partition('?')[0]}")
+        if not self.connected:
+            self._back.set()
         self.connected = True
         self.last_error = ""
-        if self._word is not None:
-            self._word.heard()
+        if self._clock is not None:
+            self._hear(self._clock, answer.headers.get(TIME_HEADER))
         return answer
+
+    def _hear(self, clock: SiteClock, time: str | None) -> None:
+        """It has answered, and may have said what time it is; what it did not sign is no time."""
+        identity = self._ledger.identity
+        if time and identity is not None:
+            with contextlib.suppress(Denied):
+                clock.take(read_time(parse_public(identity.public_key), identity.installation, time), just_now=True)
+        clock.heard()
 
     def _note(self, error: KasbahError) -> None:
         if str(error) != self.last_error:

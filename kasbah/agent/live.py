@@ -18,7 +18,7 @@ import structlog
 from kasbah.agent.gateway.load import LoadReport
 from kasbah.agent.live_replica import LiveReplica
 from kasbah.agent.ports import GatewayPort
-from kasbah.agent.starting import Starter
+from kasbah.agent.starting import Starter, may_call
 from kasbah.clock import Clock
 from kasbah.decide import routing
 from kasbah.decide.reconcile import AWAKE
@@ -36,6 +36,9 @@ log = structlog.get_logger()
 EMPTY_REPORTS = 2
 """Load reports in a row that must show nothing in flight: the first may have been on its way when the drain began."""
 KEPT_ENDED = 10
+EXPELLED_DRAIN = timedelta(seconds=5)
+"""How long one that may no longer call what it could has to finish: what became unlawful ends within ten seconds."""
+
 PROBED = (ReplicaState.READY, ReplicaState.UNREADY)
 CARRYING = (ReplicaState.READY, ReplicaState.UNREADY, ReplicaState.DRAINING)
 
@@ -169,6 +172,7 @@ class Replicas:
             since=running.started_at,
             pid=running.pid,
             exit=running.exit,
+            egress=running.egress,
         )
         self._all[live.id] = live
 
@@ -183,13 +187,15 @@ class Replicas:
 
     def start(self, service: Service) -> None:
         """Start one more."""
+        revision = self._revision
         live = LiveReplica(
             id=self._starter.new_id(),
             service=service.id,
-            revision=self._revision.id,
+            revision=revision.id,
             state=ReplicaState.STARTING,
             address="",
             since=self._clock.now(),
+            egress=may_call(revision),
             ordered_at=self._clock.steady(),
         )
         self._all[live.id] = live
@@ -197,7 +203,7 @@ class Replicas:
 
         async def begin() -> None:
             try:
-                order = self._starter.order(live.id, service, self._revision)
+                order = self._starter.order(live.id, service, revision)
                 live.address = self._starter.address(order)
                 async with live.turn:  # whoever stops it meanwhile waits until there is something to stop
                     running = await self._driver.start(order)
@@ -253,6 +259,14 @@ class Replicas:
             if live.closing is not None:
                 live.closing.cancel()
             live.closing = self._spawn(self._close(live, cluster, drain))
+
+    def confine(self, revision: Revision) -> None:
+        """The revision may call other things than before: those that were started by what it might then end."""
+        self._revision = revision
+        for live in self.alive:
+            if live.state is not ReplicaState.STOPPING and live.egress != may_call(revision):
+                live.state, live.wanted_gone = ReplicaState.STOPPING, True
+                self._spawn(self._or_end(live, self._end(live, EXPELLED_DRAIN)))
 
     def assign(self, replica: ReplicaId) -> None:
         """A request was sent to it that no report knows yet."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from kasbah.agent.gateway.clusters import HOST_KEPT
 from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
 from kasbah.domain.replica import Exit, Replica, ReplicaState
+from kasbah.drivers.interface import Running
 
 STEADY_SECONDS = 30.0
 """A replica that was ready for so long has not failed to start, whatever ends it later."""
@@ -21,7 +24,8 @@ FORGOTTEN_SECONDS = HOST_KEPT.total_seconds() / 2
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LiveReplica:
-    """One replica. Times ending in `_at` are the clock's steady seconds; `leases` are commands run in it."""
+    """One replica. Times ending in `_at` are the clock's steady seconds; `leases` are commands run in it, and `egress`
+    is what it may call."""
 
     id: ReplicaId
     service: ServiceId
@@ -31,6 +35,7 @@ class LiveReplica:
     since: datetime
     pid: int | None = None
     exit: Exit | None = None
+    egress: tuple[str, ...] | None = None
     in_flight: int = 0
     leases: int = 0
     assigned: int = 0
@@ -81,3 +86,12 @@ class LiveReplica:
             pid=self.pid,
             exit=self.exit,
         )
+
+
+async def state_of(running: Running, answers: Callable[[str], Coroutine[Any, Any, bool]]) -> ReplicaState:
+    """How a replica is that an earlier agent started. `answers` tells whether it accepts connections."""
+    if running.exit is not None:
+        return ReplicaState.ENDED
+    if running.frozen:
+        return ReplicaState.FROZEN
+    return ReplicaState.READY if await answers(running.address) else ReplicaState.STARTING

@@ -38,6 +38,7 @@ class SiteGateway(GatewayPort, Protocol):
     """The gateway, as the reconciler sees it."""
 
     listen: str
+    inside: str
 
     @property
     def tls(self) -> Tls | None:

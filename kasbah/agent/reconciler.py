@@ -18,6 +18,7 @@ from kasbah.agent.gateway.load import LoadReport
 from kasbah.agent.keyring import Keyring
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.live import Replicas
+from kasbah.agent.live_replica import state_of
 from kasbah.agent.ports import SiteGateway
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.starting import Starter
@@ -31,7 +32,6 @@ from kasbah.domain.desired import DesiredState
 from kasbah.domain.gateway import Endpoint, Gateway
 from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
 from kasbah.domain.observed import BuildState, RevisionStatus, ServiceStatus, TrialState
-from kasbah.domain.replica import ReplicaState
 from kasbah.domain.revision import Revision
 from kasbah.domain.service import Command, Service
 from kasbah.drivers.interface import Driver, Running
@@ -132,7 +132,7 @@ class Reconciler:
             unit = self._unit(service, revision, Role.RETIRED)
             if running.exit is None:
                 keep_port(int(running.address.rpartition(":")[2]))
-            unit.replicas.adopt(running, await _state_of(running, answers))
+            unit.replicas.adopt(running, await state_of(running, answers))
         for unit in self.units:
             unit.settle_rung()
 
@@ -176,6 +176,8 @@ class Reconciler:
                 wanted[service.id, revision.id] = (service, revision, role)
         for place, (service, revision, role) in wanted.items():
             unit = self._unit(service, revision, role)
+            if unit.revision is not revision and unit.revision != revision:
+                unit.confine(revision)
             ready = self._parts.revisions.ensure(service, revision, self._retry_of(service, revision))
             ready = self._parts.keyring.has(revision) and ready and self._holder(unit) is None
             changed = (unit.service, unit.role, unit.may_run) != (service, role, ready)
@@ -236,11 +238,17 @@ class Reconciler:
         """The same answer as before while nothing that it is made from changed: a pass over thousands costs little."""
         lingering = [(unit.service, unit.revision) for unit in self.units if unit.role is Role.RETIRED]
         protocols, gateway = dict(self._parts.ledger.memory.proven), self._parts.gateway
-        listen, tls, crossing = gateway.listen, gateway.tls, gateway.crossing
-        made_from = (desired.version, protocols, lingering, tls, crossing)
+        listen, tls, crossing, inside = gateway.listen, gateway.tls, gateway.crossing, gateway.inside
+        made_from = (desired, protocols, lingering, tls, crossing)
         if self._routed is None or self._routed[0] != made_from:
             routed = routing.route(
-                desired, protocols=protocols, lingering=lingering, listen=listen, tls=tls, crossing=crossing
+                desired,
+                protocols=protocols,
+                lingering=lingering,
+                listen=listen,
+                tls=tls,
+                crossing=crossing,
+                inside=inside,
             )
             self._routed = (made_from, routed)
         return self._routed[1]
@@ -390,11 +398,3 @@ class Reconciler:
             return status
         tail = unit.replicas.last_words if unit.trouble else status.tail
         return replace(status, ready=len(unit.replicas.ready), trouble=unit.trouble, tail=tail)
-
-
-async def _state_of(running: Running, answers: Callable[[str], Coroutine[Any, Any, bool]]) -> ReplicaState:
-    if running.exit is not None:
-        return ReplicaState.ENDED
-    if running.frozen:
-        return ReplicaState.FROZEN
-    return ReplicaState.READY if await answers(running.address) else ReplicaState.STARTING

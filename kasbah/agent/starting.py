@@ -17,8 +17,8 @@ from pathlib import Path
 from kasbah.agent.live_replica import LiveReplica
 from kasbah.agent.ports import NewReplicaId, Prober, Secrets
 from kasbah.api.quantities import format_duration
+from kasbah.decide.egress import named
 from kasbah.decide.probing import pause
-from kasbah.domain.egress import SERVICE
 from kasbah.domain.ids import ReplicaId
 from kasbah.domain.revision import Probe, Protocol, Revision
 from kasbah.domain.service import Service
@@ -100,7 +100,7 @@ class Starter:
             resources=revision.resources,
             files=self._secrets.files(revision),
             hosts={_host(service, name): self._gateway().rpartition(":")[0] for name in revision.calls},
-            egress=_egress(revision),
+            egress=may_call(revision),
             volumes=revision.volumes,
         )
 
@@ -197,10 +197,9 @@ def _host(service: Service, other: str) -> str:
     return other + service.hosts[0].removeprefix(service.name)
 
 
-def _egress(revision: Revision) -> tuple[str, ...] | None:
-    """What it may call, with the services that it says it calls."""
-    called = tuple(f"{SERVICE}{name}" for name in revision.calls)
-    return None if revision.egress is None else tuple(dict.fromkeys((*revision.egress, *called)))
+def may_call(revision: Revision) -> tuple[str, ...] | None:
+    """What its replicas may call, the services that it says it calls included; None: anything outside."""
+    return None if revision.egress is None else named(revision)
 
 
 def _is_its_own(port: int | None, pid: int | None) -> bool:

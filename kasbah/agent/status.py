@@ -25,7 +25,7 @@ from kasbah.agent.meter import Meter
 from kasbah.agent.nearness import Nearness
 from kasbah.agent.proof import SiteIdentity
 from kasbah.agent.reconciler import Reconciler
-from kasbah.clock import Clock
+from kasbah.agent.site_clock import SiteClock
 from kasbah.domain.observed import SiteStatus
 from kasbah.domain.site import Isolation
 
@@ -34,7 +34,7 @@ from kasbah.domain.site import Isolation
 class Reporter:
     """Looks at everything the agent is made of."""
 
-    clock: Clock
+    clock: SiteClock
     ledger: Ledger
     gateway: GatewayController
     reconciler: Reconciler
@@ -74,7 +74,8 @@ class Reporter:
 
     def _notes(self) -> tuple[str, ...]:
         own = filter(None, [self.identity.problem])
-        return (*self.certificates.notes, *self.gateway.notes, *own, *self.word.notes(self.ledger.identity))
+        refused = self.word.notes(self.ledger.identity)
+        return (*self.certificates.notes, *self.gateway.notes, *own, *self.clock.notes(), *refused)
 
     def problems(self) -> list[str]:
         """Why this site is not ready, empty where it is."""

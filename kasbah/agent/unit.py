@@ -131,6 +131,12 @@ class Unit:
         self.service, self.role = service, role
         self.look()
 
+    def confine(self, revision: Revision) -> None:
+        """What its replicas may call is something else now."""
+        self.revision = revision
+        self.replicas.confine(revision)
+        self.look()
+
     def make_way(self, wanted: bool) -> None:
         """Its fixed port is needed to try another revision: it stops, and holds its callers until that is decided."""
         if wanted is not self.makes_way:
@@ -277,8 +283,7 @@ class Unit:
         return target
 
     def _may_start(self, now: datetime) -> bool:
-        pause_ends = self.failed.pause_ends
-        return self.may_run and (pause_ends is None or now >= pause_ends)
+        return self.may_run and ((ends := self.failed.pause_ends) is None or now >= ends)
 
     def _carry_out(self, step: Step) -> None:
         if isinstance(step, Start | Thaw) and self._wake is not None and self._wake.ordered is None:
@@ -299,10 +304,8 @@ class Unit:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        looks = [target.look_again]
-        if target.rung is Rung.RUNNING and self.failed.count > 1:
-            looks.append(self.failed.pause_ends)
-        ahead = [at for at in looks if at is not None and at > now]
+        pause_ends = self.failed.pause_ends if target.rung is Rung.RUNNING and self.failed.count > 1 else None
+        ahead = [at for at in (target.look_again, pause_ends) if at is not None and at > now]
         if ahead:
             delay = (min(ahead) - now).total_seconds()
             self._timer = asyncio.get_running_loop().call_later(delay, self.look)

@@ -12,6 +12,9 @@ A status carries its mark, `x-kasbah-status`, and `still` names the mark of the 
 services that sleep are not told over and over. A control plane that has another status, or was started since, answers
 409; one that does not know the call answers 404. Either is sent the whole status.
 
+Each answer to `desired` carries `x-kasbah-time`, the control plane's time with its signature: a site's clock is the
+later of its own and the newest signed. A control plane of the version before sends none; the site does without.
+
 Each call carries `Authorization: Bearer SITE_TOKEN` and, as `x-kasbah-protocol`, the version it speaks. The desired
 state's signature covers the exact bytes of the body.
 """
@@ -32,6 +35,7 @@ from kasbah.domain.observed import SiteStatus, UsageBatch
 SIGNATURE_HEADER = "x-kasbah-signature"
 PROTOCOL_HEADER = "x-kasbah-protocol"
 STATUS_HEADER = "x-kasbah-status"
+TIME_HEADER = "x-kasbah-time"
 MAX_WAIT_SECONDS = 30
 
 

@@ -314,7 +314,7 @@ class ServiceSection(Section):
         default=None,
         max_length=100,
         description="What replicas may call: HOST:PORT, HOST, a network like 10.0.0.0/8, service:NAME; [] is nothing. "
-        "Without it, anything outside. It needs a site that can keep it.",
+        "Without it, anything outside where the data may be anywhere, else nothing.",
     )
     data: DataSection | None = Field(default=None, description="The label on the data; unlabelled counts as sensitive.")
 

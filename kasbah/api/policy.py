@@ -103,9 +103,19 @@ class PairView(Shape):
     site: str
 
 
+class CutView(Shape):
+    """Something that a service calls and could call no more."""
+
+    service: str
+    to: str = Field(description="What its file names; empty: anything outside, where it names nothing.")
+    reason: str
+    rules: list[RuleView]
+
+
 class LawPlan(Shape):
     """What a lawbook would do. `stranded`: services that run and could then be nowhere; `closes` and `opens`: where
-    services do not run, and no more may, or then may. `allowed` is how many services the limit lets lose a placement;
+    services do not run, and no more may, or then may; `bars` and `admits`: where requests of those that run may pass no
+    more, or then may. `allowed` is how many services the limit lets lose a placement or something that they call;
     beyond it, `too_far`, it must be applied with `even_so`."""
 
     based_on: int
@@ -116,6 +126,9 @@ class LawPlan(Shape):
     stranded: list[str]
     closes: list[PairView]
     opens: list[PairView]
+    cuts: list[CutView]
+    bars: list[PairView]
+    admits: list[PairView]
     loosens: bool
     allowed: int
     too_far: bool

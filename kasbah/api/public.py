@@ -243,6 +243,25 @@ class SiteVerdictView(Shape):
     opens: list[str] = Field(default=[], description="Each single change that would open it, as was tried.")
 
 
+class CallView(Shape):
+    """Something that a service's file names, and whether it may be called."""
+
+    to: str
+    allowed: bool
+    places: list[str] = Field(default=[], description="The declared places that it is at.")
+    reason: str = ""
+    hint: str = ""
+    rules: list[RuleView] = Field(default=[], description="The rules of the law that refuse it.")
+    unmet: list[RuleView] = Field(default=[], description="The rules that could allow it, where none does.")
+
+
+class EgressView(Shape):
+    """What a service may call."""
+
+    anywhere: bool = Field(description="Whether it may call anything outside; else only what is allowed below.")
+    calls: list[CallView]
+
+
 class DeployRequest(Shape):
     """A service to run: its resolved configuration and the digest of its source, which is sent to the site apart."""
 
@@ -279,6 +298,7 @@ class PlanAnswer(Shape):
     action: str = Field(description="create, update or none")
     changes: list[str]
     sites: list[SiteVerdictView]
+    egress: EgressView
     refused: list[QuotaRefusal] = Field(default=[])
 
 
@@ -289,6 +309,7 @@ class ExplainAnswer(Shape):
     data: DataSection
     data_declared: bool
     sites: list[SiteVerdictView]
+    egress: EgressView
 
 
 class ScaleRequest(Shape):

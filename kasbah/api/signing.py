@@ -1,4 +1,4 @@
-"""Signatures on what crosses between processes: desired states, and tickets for a site's own door.
+"""Signatures on what crosses between processes: desired states, the time, and tickets for a site's own door.
 
 Ed25519 over the exact bytes that travel, with a context string, so that a ticket never passes for a desired state.
 A ticket is `base64url(payload).base64url(signature)`: it names one act on one object at one site, and dies soon.
@@ -17,12 +17,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from kasbah.domain.ids import SiteId
+from kasbah.domain.ids import InstallationId, SiteId
 from kasbah.errors import Denied
 
 DESIRED = b"kasbah desired state v1\n"
 TICKET = b"kasbah ticket v1\n"
+TIME = b"kasbah time v1\n"
 
+ANEW = "ask the control plane for a new one; a site where that has expired too has a clock that is ahead: set it"
 FREE = "site.free"
 VOLUMES = "site.volumes"
 """The act of seeing what a site keeps and removing what it does not need; the object is the site."""
@@ -69,6 +71,26 @@ def verify(key: Ed25519PublicKey, context: bytes, body: bytes, signature: str) -
     except (InvalidSignature, binascii.Error, ValueError):
         return False
     return True
+
+
+def sign_time(key: Ed25519PrivateKey, installation: InstallationId, now: datetime) -> str:
+    """The control plane's word for what time it is: `TIME SIGNATURE`."""
+    said = now.isoformat()
+    return f"{said} {sign(key, TIME, f'{installation} {said}'.encode())}"
+
+
+def read_time(key: Ed25519PublicKey, installation: InstallationId, text: str) -> datetime:
+    """The time in what `sign_time` wrote. Raises Denied where it is not ours, or no time."""
+    said, _, signature = text.partition(" ")
+    if not verify(key, TIME, f"{installation} {said}".encode(), signature):
+        raise Denied("this time is not signed by the pinned key", code="bad_signature")
+    try:
+        found = datetime.fromisoformat(said)
+    except ValueError as error:
+        raise Denied("this is no time") from error
+    if found.tzinfo is None:
+        raise Denied("this time has no zone")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +141,7 @@ def read_ticket(key: Ed25519PublicKey, text: str, *, now: datetime) -> Ticket:
     except (InvalidSignature, binascii.Error, ValueError, KeyError, TypeError) as error:
         raise Denied("this ticket is not valid here", hint="ask the control plane for a new one") from error
     if now >= ticket.expires_at:
-        raise Denied("this ticket has expired", hint="ask the control plane for a new one", code="ticket_expired")
+        raise Denied("this ticket has expired", hint=ANEW, code="ticket_expired")
     return ticket
 
 

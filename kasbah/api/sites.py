@@ -33,6 +33,7 @@ class SiteView(Shape):
     version: int = Field(description="Of what its owner says of it.")
     signed: bool = Field(description="Whether the owner of the installation has signed it.")
     facts: list[FactView]
+    hosts: list[str] = Field(description="Where it is called, for a place that runs nothing of ours.")
     connected: bool
     seen_at: datetime | None
     gateway: str

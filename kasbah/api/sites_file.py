@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from kasbah.api.fields import Size
+from kasbah.api.fields import Egress, Size
 from kasbah.domain import charter
 from kasbah.domain.charter import Fact, Facts
 from kasbah.domain.country import country_error
+from kasbah.domain.egress import destination
 from kasbah.domain.service import name_error
 from kasbah.domain.site import SiteKind
 
@@ -39,9 +40,16 @@ def _name(text: str) -> str:
     return text
 
 
+def _host(entry: str) -> str:
+    if destination(entry).service is not None:
+        raise ValueError(f"{entry!r} is a service of ours; write where a place outside is called")
+    return entry
+
+
 NOTHING_SAID = Facts()
 Country = Annotated[str, BeforeValidator(_as_written), AfterValidator(_country)]
 SiteName = Annotated[str, AfterValidator(_name)]
+Host = Annotated[Egress, AfterValidator(_host)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 Money = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
@@ -120,6 +128,9 @@ class SiteSection(Section):
     """Whether memory is encrypted, and proved to be."""
     durable_logs: bool | None = None
     """Whether logs are kept for as long as the law asks."""
+    hosts: tuple[Host, ...] = Field(default=(), max_length=200)
+    """Where it is called, for a place that runs nothing of ours, such as a supplier's API or a database: HOST,
+    HOST:PORT, or a network like 10.0.0.0/8."""
     capacity: CapacitySection | None = None
     prices: PricesSection | None = None
     energy_price: Money | None = None
@@ -174,7 +185,7 @@ class SiteSection(Section):
 DECLARED = tuple(
     name
     for name in SiteSection.model_fields
-    if name not in {"kind", "source", "since", "until", "certificates", "evidence"}
+    if name not in {"kind", "source", "since", "until", "certificates", "evidence", "hosts"}
 )
 """The keys that are facts."""
 

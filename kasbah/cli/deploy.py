@@ -259,6 +259,7 @@ def _print_plan(plan: Document) -> None:
     for change in plan["changes"]:
         render.fields({"  change": change})
     explain.show_sites(plan["sites"])
+    explain.show_egress(plan["egress"])
     for one in plan.get("refused", ()):
         render.fields({f"  quota {one['quota']}": f"refused: {one['reason']}", "    hint": one["hint"]})
 

@@ -27,10 +27,15 @@ from kasbah.cli.options import DataDir, OutputOption
 from kasbah.cli.processes import bind_error, listener
 from kasbah.cli.record import DataFolder, data_folder
 from kasbah.cli.render import Output
-from kasbah.domain.site import ENFORCED, OPEN
+from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN
 from kasbah.errors import Denied, KasbahError
 from kasbah.settings import DEFAULT_API, DEFAULT_GATEWAY
 
+SHARED_NETWORK = "the machine's network, and call anything or nothing"
+EGRESS_MEANS = {
+    OPEN: "open: replicas may call out freely, so sensitive data and services with egress have no place here",
+    CLOSABLE: "closable: replicas can be kept from calling anything, and not from calling all but some",
+}
 NETWORK_PROGRAMS = (("ip", "iproute2"), ("nft", "nftables"))
 LITTLE_DISK = 2 * 2**30
 NO_DISK = 200 * 2**20
@@ -122,13 +127,13 @@ def _network_programs() -> Iterator[Check]:
     """What own networks for replicas are made with; only root can make them."""
     if os.getuid() != 0:
         yield Check(
-            "privileges", "warn", "not root: replicas share this user and the machine's network, and egress stays open",
+            "privileges", "warn", f"not root: replicas share this user and {SHARED_NETWORK}",
             "run Kasbah as root to keep replicas further apart, or give strangers a machine each",
         )  # fmt: skip
         return
     absent = [package for name, package in NETWORK_PROGRAMS if shutil.which(name) is None]
     if absent:
-        use = "replicas share the machine's network, and egress stays open"
+        use = f"replicas share {SHARED_NETWORK}"
         yield Check("networks", "warn", f"{' and '.join(absent)} not there: {use}", f"install {' and '.join(absent)}")
     else:
         yield Check("networks", "ok", "ip and nft are there")
@@ -212,8 +217,8 @@ def _site(site: Document) -> Iterator[Check]:
         yield Check(f"{name}: {mechanism}", "warn", f"not in force: {reason}", "replicas are kept apart without it")
     if site["egress"] == ENFORCED:
         yield Check(f"{name}: egress", "ok", "enforced: replicas call what the egress of their service names")
-    elif site["egress"] == OPEN:
+    elif site["egress"] in EGRESS_MEANS:
         yield Check(
-            f"{name}: egress", "warn", "open: replicas may call out freely, and a service with egress is refused",
+            f"{name}: egress", "warn", EGRESS_MEANS[site["egress"]],
             "run the agent as root with iproute2 and nftables to have it kept",
         )  # fmt: skip

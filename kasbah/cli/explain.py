@@ -29,16 +29,35 @@ def explain(
         return
     render.fields({found["service"]: _label(found)})
     show_sites(found["sites"])
+    show_egress(found["egress"])
+
+
+def show_egress(egress: Document) -> None:
+    """What a service may call: each thing that its file names, and whether it may call anything else."""
+    for one in egress["calls"]:
+        told = "allowed" + (f": it is at {', '.join(one['places'])}" if one["places"] else "")
+        render.fields({
+            f"  calls {one['to']}": told if one["allowed"] else f"refused: {one['reason']}",
+            "    hint": one["hint"],
+        })  # fmt: skip
+        _show_rules((*one["rules"], *one["unmet"]))
+    if not egress["anywhere"]:
+        nothing = "nothing else" if egress["calls"] else "nothing: list what it may call in kasbah.yaml (egress)"
+        render.fields({"  calls": nothing})
+
+
+def _show_rules(rules: Iterable[Document]) -> None:
+    for rule in rules:
+        verified = rule["verified"]
+        when = verified if verified.startswith("unverified") else f"verified {verified}"
+        render.fields({f"    {rule['id']}": f"{rule['citation']} ({when})"})
 
 
 def show_sites(sites: Iterable[Document]) -> None:
     """What is decided about each site."""
     for site in sites:
         render.fields({f"  site {site['site']}": f"{site['verdict']}: {site['reason']}", "    hint": site["hint"]})
-        for rule in (*site["rules"], *site["unmet"]):
-            verified = rule["verified"]
-            when = verified if verified.startswith("unverified") else f"verified {verified}"
-            render.fields({f"    {rule['id']}": f"{rule['citation']} ({when})"})
+        _show_rules((*site["rules"], *site["unmet"]))
         render.fields({"    would open": "; or ".join(site["opens"])})
 
 

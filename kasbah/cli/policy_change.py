@@ -29,6 +29,9 @@ FileOption = Annotated[
 AdoptOption = Annotated[
     bool, typer.Option("--adopt", help="No file: what is in force, with the newest packs that come with Kasbah.")
 ]
+CHANGES = ("closes", "opens", "bars", "admits")
+"""Of a site, for a service: whether it may run there that does not, and whether its requests may pass there."""
+
 EvenSo = Annotated[bool, typer.Option("--even-so", help="Even beyond the limit: you have seen what ends.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
 VersionArgument = Annotated[int, typer.Argument(metavar="VERSION", help="The lawbook, as `history` numbers it.", min=1)]
@@ -224,7 +227,7 @@ def _before(status: Document) -> int:
 def _show_plan(found: Document) -> None:
     render.say(
         f"Against version {found['based_on']}: {found['losing']} of {found['services']} services would lose a "
-        f"placement, and {len(found['stranded'])} would have nowhere to go; the limit is {found['allowed']}."
+        f"placement or a call, and {len(found['stranded'])} would have nowhere to go; the limit is {found['allowed']}."
     )
     ends = [
         (
@@ -238,8 +241,10 @@ def _show_plan(found: Document) -> None:
     ]
     if ends:
         render.table(("ENDS", "AT", "BECAUSE", "MAY GO TO", "WOULD REOPEN"), ends, empty="")
-    changed = [("closes", one["service"], one["site"]) for one in found["closes"]]
-    changed += [("opens", one["service"], one["site"]) for one in found["opens"]]
+    cuts = [(one["service"], one["to"] or "anything outside", one["reason"]) for one in found["cuts"]]
+    if cuts:
+        render.table(("CUTS", "CALLS TO", "BECAUSE"), cuts, empty="")
+    changed = [(what, one["service"], one["site"]) for what in CHANGES for one in found[what]]
     if changed:
         render.table(("CHANGE", "SERVICE", "SITE"), changed, empty="")
     if found["two_person"]:

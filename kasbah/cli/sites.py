@@ -66,13 +66,14 @@ def describe(name: SiteName, output: OutputOption = Output.TABLE) -> None:
     render.fields({
         "Site": f"{site['name']} ({site['id']})",
         "Kind": site["kind"],
-        "State": site["state"] + ("" if site["connected"] else ", does not report"),
+        "Called at": ", ".join(site["hosts"]),
+        "State": "is only called" if site["hosts"] else _state(site),
         "Gateway": site["gateway_error"] or site["gateway"],
         "Machine": f"{site['cpus']:g} CPUs, {format_size(site['memory'])}" if site["seen_at"] else "",
         "Builds": ", ".join(site["runtimes"]),
         "Kept apart": ", ".join(site["isolation"]),
         "Missing": "; ".join(f"{name}: {why}" for name, why in site["isolation_missing"].items()),
-        "Egress": site["egress"],
+        "Egress": "" if site["hosts"] else site["egress"],
         "Declared": f"version {site['version']}" + ("" if site["signed"] else ", not signed by the owner"),
         "Notes": "; ".join(site["notes"]),
         "Not known": ", ".join(sorted(set(DECLARED) - {fact["name"] for fact in site["facts"]})),
@@ -190,9 +191,17 @@ def _charter(client: Client, installation: InstallationId, name: str, section: S
     if known is None:
         site = SiteId(make_id("site", secrets.token_bytes(10)))
         facts = section.facts(today)
-        return Charter(installation=installation, site=site, name=name, version=1, kind=section.kind, facts=facts)
+        return Charter(
+            installation=installation,
+            site=site,
+            name=name,
+            version=1,
+            kind=section.kind,
+            facts=facts,
+            hosts=section.hosts,
+        )
     facts = section.facts(today, known.facts)
-    news = (section.kind, facts) != (known.kind, known.facts)
+    news = (section.kind, facts, section.hosts) != (known.kind, known.facts, known.hosts)
     return Charter(
         installation=installation,
         site=known.site,
@@ -201,6 +210,7 @@ def _charter(client: Client, installation: InstallationId, name: str, section: S
         kind=section.kind,
         facts=facts,
         gateway_key=known.gateway_key,
+        hosts=section.hosts,
     )
 
 
@@ -219,12 +229,19 @@ def _known(client: Client, name: str) -> Charter | None:
         return None
 
 
+def _state(site: Document) -> str:
+    return str(site["state"]) + ("" if site["connected"] else ", does not report")
+
+
 def _until(fact: Document) -> str:
     text = str(fact["until"] or "")
     return text if fact["holds"] else f"{text} (does not hold)".strip()
 
 
 def _row(site: Document) -> tuple[object, ...]:
+    if site["hosts"]:
+        country = site["country"] or "not declared"
+        return (site["name"], site["kind"], country, "is called", "", ", ".join(site["hosts"]), "", "", "", "")
     return (
         site["name"],
         site["kind"],

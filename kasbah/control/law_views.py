@@ -13,7 +13,7 @@ from kasbah.control.usecases.coverage import Coverage
 from kasbah.control.usecases.describe import installation_of
 from kasbah.control.usecases.grants import Granted
 from kasbah.control.usecases.work import Work
-from kasbah.decide.blast import Ending
+from kasbah.decide.blast import Cut, Ending
 from kasbah.domain.grant import Approval
 from kasbah.domain.ids import SiteId
 from kasbah.domain.label import Label, LevelName
@@ -84,8 +84,11 @@ def plan(planned: Planned, names: Mapping[SiteId, str]) -> shapes.LawPlan:
         losing=found.losing,
         ends=[_ending(one, names) for one in found.ends],
         stranded=list(found.stranded),
-        closes=[shapes.PairView(service=service, site=names[site]) for service, site in found.closes],
-        opens=[shapes.PairView(service=service, site=names[site]) for service, site in found.opens],
+        closes=_pairs(found.closes, names),
+        opens=_pairs(found.opens, names),
+        cuts=[_cut(one) for one in found.cuts],
+        bars=_pairs(found.bars, names),
+        admits=_pairs(found.admits, names),
         loosens=found.loosens,
         allowed=planned.allowed,
         too_far=planned.too_far,
@@ -101,6 +104,19 @@ def _ending(one: Ending, names: Mapping[SiteId, str]) -> shapes.EndingView:
         rules=[rule_view(rule) for rule in (*one.why.rules, *one.why.unmet)],
         others=[names[site] for site in one.others],
         reopens=list(one.reopens),
+    )
+
+
+def _pairs(found: Iterable[tuple[str, SiteId]], names: Mapping[SiteId, str]) -> list[shapes.PairView]:
+    return [shapes.PairView(service=service, site=names[site]) for service, site in found]
+
+
+def _cut(one: Cut) -> shapes.CutView:
+    return shapes.CutView(
+        service=one.service,
+        to=one.entry,
+        reason=_reason(one.why),
+        rules=[rule_view(rule) for rule in (*one.why.rules, *one.why.unmet)],
     )
 
 

@@ -9,7 +9,10 @@ from kasbah.api.rules import rule_view
 from kasbah.control.usecases.explain import Explained
 from kasbah.control.usecases.plan import Plan
 from kasbah.control.views import data
+from kasbah.decide.egress import Exits, Way
+from kasbah.decide.refusals import may_not_call
 from kasbah.domain.ids import SiteId
+from kasbah.domain.label import Label
 from kasbah.domain.placement import Placement
 
 
@@ -21,6 +24,7 @@ def plan(made: Plan, sites: Mapping[SiteId, str], refused: list[public.QuotaRefu
         action=made.action,
         changes=list(made.changes),
         sites=_verdicts(made.placement, sites, made.opens),
+        egress=_egress(made.service.label, made.exits),
         refused=refused,
     )
 
@@ -33,6 +37,24 @@ def explained(found: Explained) -> public.ExplainAnswer:
         data=data(label),
         data_declared=label.declared,
         sites=_verdicts(found.placement, {site.id: site.name for site in found.sites}, found.opens),
+        egress=_egress(label, found.exits),
+    )
+
+
+def _egress(label: Label, found: Exits) -> public.EgressView:
+    return public.EgressView(anywhere=found.anywhere, calls=[_call(label, way) for way in found.ways])
+
+
+def _call(label: Label, way: Way) -> public.CallView:
+    reason, hint = ("", "") if way.admission.allowed else may_not_call(label, way)
+    return public.CallView(
+        to=way.entry,
+        allowed=way.admission.allowed,
+        places=list(way.places),
+        reason=reason,
+        hint=hint,
+        rules=[rule_view(rule) for rule in way.admission.rules],
+        unmet=[rule_view(rule) for rule in way.admission.unmet],
     )
 
 

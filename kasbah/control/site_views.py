@@ -26,6 +26,7 @@ def site(sight: SiteSight) -> SiteView:
         version=record.charter.version,
         signed=record.signed is not None,
         facts=[fact(name, one, sight.around.now) for name, one in record.charter.facts.said()],
+        hosts=list(record.charter.hosts),
         connected=connected(record, sight.around.now),
         seen_at=record.seen_at,
         gateway=gateway_of(record),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from kasbah.domain.charter import Charter, Facts, value_of
+from kasbah.domain.egress import destination
+from kasbah.domain.site import FIRST_SITE
 
 MAJORITY = 50.0
 WHOLE = 100.0
@@ -27,7 +29,13 @@ class Fault:
 def faults(charter: Charter, today: date, certificates: Iterable[str]) -> tuple[Fault, ...]:
     """Everything about a charter that cannot be, or holds no more. `certificates` are those that policies speak of."""
     facts = charter.facts
-    return (*_days(facts, today), *_owners(facts), *_reach(facts), *_names(facts, tuple(certificates)))
+    return (
+        *_days(facts, today),
+        *_owners(facts),
+        *_reach(facts),
+        *_names(facts, tuple(certificates)),
+        *_hosts(charter),
+    )
 
 
 def _days(facts: Facts, today: date) -> Iterator[Fault]:
@@ -74,6 +82,21 @@ def _names(facts: Facts, known: tuple[str, ...]) -> Iterator[Fault]:
         for one in known:
             if name != one and _plain(name) == _plain(one):
                 yield Fault(fact="certificates", why=f"policies write {one}, not {name}")
+
+
+def _hosts(charter: Charter) -> Iterator[Fault]:
+    for entry in charter.hosts:
+        try:
+            known = destination(entry)
+        except ValueError as error:
+            yield Fault(fact="hosts", why=str(error))
+            continue
+        if known.service is not None:
+            yield Fault(fact="hosts", why=f"{entry!r} is a service of ours, and no place outside")
+    if charter.hosts and charter.gateway_key:
+        yield Fault(fact="hosts", why="an agent has joined as it, so it is no place that is only called")
+    if charter.hosts and charter.name == FIRST_SITE:
+        yield Fault(fact="hosts", why=f"{FIRST_SITE} is the control plane's own machine")
 
 
 def _plain(name: str) -> str:

@@ -2,8 +2,8 @@
 
 A control plane that somebody captured signs desired states as before. It cannot sign facts about sites, law, grants, or
 a lower label. So each site asks again, with what it holds of these: whether a service's data may be here, whether its
-requests may pass here, and to which other sites they may go or from which they may come. What is refused is left out,
-with the reason; stopping services is all that is left to who cannot sign.
+requests may pass here, to which other sites they may go or from which they may come, and what it may call. What is
+refused is left out, with the reason; stopping services is all that is left to who cannot sign.
 
 No law, no charter, or an error in an answer is a no. Public data needs none of these.
 """
@@ -13,24 +13,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import is_
 
 from kasbah.decide.admission import Admissions
+from kasbah.decide.egress import UNKNOWN, Called, Exits, Outside, exits, kept, limited
 from kasbah.decide.grants import Grants, lowers
 from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.egress import destination
+from kasbah.domain.ids import ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level, combine
 from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
-from kasbah.domain.service import Service
+from kasbah.domain.service import Key, Service, own_key
+from kasbah.domain.site import OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
     """What a site holds that the owner signed: charters of sites, the law with its country, grants in force. `floors`
     are the highest labels that it has seen of services; `stale_after` by level how long the last word from the control
-    plane, at `heard_at`, is good for."""
+    plane, at `heard_at`, is good for. `egress`: what this site can keep replicas from calling
+    (`domain.site.Isolation`)."""
 
     charters: Mapping[SiteId, Charter] = field(default_factory=dict)
     law: Admissions | None = None
@@ -39,26 +44,34 @@ class Word:
     floors: Mapping[ServiceId, Label] = field(default_factory=dict)
     stale_after: Mapping[int, timedelta] = field(default_factory=dict)
     heard_at: datetime | None = None
+    egress: str = OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """What the site acts on, and by service, by name, why others were refused."""
+    """What the site acts on, and by service, by name, why others were refused. `closed` is by service, by name, what
+    its file names and it may not call, with the reason."""
 
     desired: DesiredState
     refused: Mapping[str, str]
+    closed: Mapping[str, str] = field(default_factory=dict)
 
 
 def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     """What of it the site acts on at this moment."""
     judge = _Judge(told, word, now)
-    services, forwarded, refused = [], [], {}
+    services, forwarded, refused, closed = [], [], {}, {}
     for service in told.services:
         label = judge.label(service.id, service.label)
-        if (why := judge.refusal(service, label, Purpose.PLACE)) is None:
-            services.append(service if label is service.label else replace(service, label=label))
-        else:
+        reaches = judge.reaches(service, label)
+        why = judge.refusal(service, label, Purpose.PLACE) or judge.cannot_keep(service, reaches)
+        if why is not None:
             refused[service.name] = why
+            continue
+        services.append(judge.confined(service, label, reaches))
+        if shut := {way.entry: _because(way.admission) for reach in reaches for way in reach.refused}:
+            closed[service.name] = "; ".join(f"{entry} ({reason})" for entry, reason in shut.items())
+    opened = {own_key(one.id): judge.calls(one) for one in services}
     lanes = {lane.id: lane for lane in told.lanes}
     for one in told.forwarded:
         label = judge.label(one.id, lanes[one.lane].label) if one.lane in lanes else Label(declared=False)
@@ -73,10 +86,12 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
             told,
             services=tuple(services),
             forwarded=tuple(forwarded),
+            keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
             lanes=kept,
             peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
         ),
         refused=refused,
+        closed=closed,
     )
 
 
@@ -111,6 +126,18 @@ class _Judge:
         self._places: dict[SiteId, Place] = {
             site: standing(charter, word.home, now).place for site, charter in word.charters.items()
         }
+        self._outside = [
+            Outside(
+                site=site,
+                name=charter.name,
+                place=self._places[site],
+                hosts=tuple(destination(host) for host in charter.hosts),
+            )
+            for site, charter in word.charters.items()
+            if charter.hosts
+        ]
+        self._lanes = {lane.id: lane for lane in told.lanes}
+        self._called: dict[tuple[ProjectId, str], Called] | None = None
 
     def label(self, service: ServiceId, said: Label) -> Label:
         """The label of a service's data: what is said of it, but no less than was ever said, unless the owner lowered
@@ -134,13 +161,13 @@ class _Judge:
         inside = [one for one in services if one.lane == lane.id]
         asked = [(one, self.label(one.id, lane.label)) for one in inside]
 
-        def lawful(site: SiteId, purpose: Purpose) -> bool:
-            return all(self._ask(one, label, site, purpose).allowed for one, label in asked)
+        def passes(one: Service | Forwarded, label: Label, site: SiteId) -> bool:
+            return self._ask(one, label, site, Purpose.FORWARD).allowed
 
         return replace(
             lane,
-            to=tuple(site for site in lane.to if lawful(site, Purpose.PLACE) and lawful(site, Purpose.FORWARD)),
-            entries=tuple(site for site in lane.entries if lawful(site, Purpose.FORWARD)),
+            to=tuple(site for site in lane.to if all(self._may_go(one, label, site) for one, label in asked)),
+            entries=tuple(site for site in lane.entries if all(passes(one, label, site) for one, label in asked)),
         )
 
     def known(self, peer: Peer) -> Peer:
@@ -148,16 +175,90 @@ class _Judge:
         charter = self._word.charters.get(peer.site)
         return replace(peer, key=charter.gateway_key) if charter is not None and charter.gateway_key else peer
 
+    def reaches(self, service: Service, label: Label) -> tuple[Exits, ...]:
+        """What each of a service's revisions may call."""
+
+        def ask(site: SiteId, place: Place) -> Admission:
+            return self._admit(service, label, site, place, Purpose.EGRESS)
+
+        def called(name: str) -> Called | None:
+            return self._known_services().get((service.project, name))
+
+        return tuple(exits(label, one, ask, outside=self._outside, called=called) for one in service.revisions)
+
+    def cannot_keep(self, service: Service, reaches: tuple[Exits, ...]) -> str | None:
+        """Why this site, which cannot keep some revision's replicas from calling what they may not, does not run it;
+        None where it can, or need not."""
+        if all(kept(self._word.egress, one.reach) for one in reaches if one.insists):
+            return None
+        return f"what it calls cannot be limited here (egress: {self._word.egress}), as its label or its file asks"
+
+    def confined(self, service: Service, label: Label, reaches: tuple[Exits, ...]) -> Service:
+        """The service with the label that counts here, and with what its replicas may call."""
+        pairs = zip(service.revisions, reaches, strict=True)
+        revisions = tuple(limited(one, reach, self._word.egress) for one, reach in pairs)
+        same = label is service.label and all(map(is_, revisions, service.revisions))
+        return service if same else replace(service, label=label, revisions=revisions)
+
+    def calls(self, service: Service) -> frozenset[ServiceId]:
+        """The services that its replicas may call."""
+        names = {name for one in service.revisions for name in one.calls}
+        there: tuple[Service | Forwarded, ...] = (*self._told.services, *self._told.forwarded)
+        return frozenset(one.id for one in there if one.name in names and one.project == service.project)
+
+    def _known_services(self) -> dict[tuple[ProjectId, str], Called]:
+        """By project and name, the label of each service that can be called from here and the sites that serve it."""
+        if self._called is None:
+            found: list[tuple[Service | Forwarded, Label, tuple[SiteId, ...]]] = [
+                (one, self.label(one.id, one.label), (self._told.site,)) for one in self._told.services
+            ]
+            for one in self._told.forwarded:
+                if (lane := self._lanes.get(one.lane)) is not None:
+                    found.append((one, self.label(one.id, lane.label), ()))
+            self._called = {
+                (one.project, one.name): Called(label=label, sites=self._sites((*sites, *self._sent_to(one, label))))
+                for one, label, sites in found
+            }
+        return self._called
+
+    def _sent_to(self, service: Service | Forwarded, label: Label) -> tuple[SiteId, ...]:
+        """The other sites that its requests go to from here."""
+        lane = self._lanes.get(service.lane)
+        return () if lane is None else tuple(site for site in lane.to if self._may_go(service, label, site))
+
+    def _may_go(self, service: Service | Forwarded, label: Label, site: SiteId) -> bool:
+        return all(self._ask(service, label, site, one).allowed for one in (Purpose.PLACE, Purpose.FORWARD))
+
+    def _sites(self, sites: Iterable[SiteId]) -> tuple[tuple[SiteId, Place], ...]:
+        """These with what is known of them."""
+        return tuple((site, self._places.get(site, UNKNOWN)) for site in sites)
+
     def _ask(self, service: Service | Forwarded, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+        return self._admit(service, label, site, self._places.get(site), purpose)
+
+    def _admit(
+        self, service: Service | Forwarded, label: Label, site: SiteId, place: Place | None, purpose: Purpose
+    ) -> Admission:
         if label.level is Level.PUBLIC and not label.categories and not label.regimes:
             return Admission(allowed=True)
-        law, place = self._word.law, self._places.get(site)
+        law = self._word.law
         if law is None or place is None:
             return NOBODY_SAID
         approvals = frozenset(self._word.grants.approved(service.id, service.project, site))
         return law.admit(Data(label=label), place, purpose, approvals=approvals)
 
 
+def _opening(key: Key, called: frozenset[ServiceId] | None) -> Key:
+    """A service's own key opens what the service may call, and no more; other keys are their callers' business."""
+    if called is None or key.services is None or called.issuperset(key.services):
+        return key
+    return replace(key, services=tuple(one for one in key.services if one in called))
+
+
 def _why(answer: Admission) -> str:
-    rules = ", ".join(rule.id for rule in (answer.rules or answer.unmet))
-    return f"the law that the owner signed refuses it here: {rules}" if rules else answer.problem
+    named = answer.rules or answer.unmet
+    return f"the law that the owner signed refuses it here: {_because(answer)}" if named else answer.problem
+
+
+def _because(answer: Admission) -> str:
+    return ", ".join(rule.id for rule in (answer.rules or answer.unmet)) or answer.problem

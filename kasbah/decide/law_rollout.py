@@ -4,7 +4,8 @@ One site after the other, each only once the one before has taken it and goes on
 turns back when it goes wrong there; one that closes anything halts and stays where it is, strict, until a person
 decides: a site that was made strict is never made loose again by a machine.
 
-A site that cannot be reached holds up nobody: it is told last, and takes it when it is back.
+A site that cannot be reached holds up nobody: it is told last, and takes it when it is back; one that is lost once it
+was told is not late, whenever it is back.
 """
 
 from __future__ import annotations
@@ -64,9 +65,12 @@ def next_step(sites: Sequence[SiteProgress], *, loosens: bool, now: datetime) ->
     if wrong:
         return LawStep(act=Act.TURN_BACK if loosens else Act.HALT, reason=wrong)
     waits = next((one for one in told if one.connected and not _well(one, now)), None)
+    left = [one for one in sites if one.arrived_at is None]
+    lost = tuple(one.site for one in told if _lost(one, now))
+    if lost and (waits is not None or left):
+        return LawStep(act=Act.ARRIVE, sites=lost)
     if waits is not None:
         return LawStep(act=Act.WAIT, reason=f"site {waits.name} has it, and is watched")
-    left = [one for one in sites if one.arrived_at is None]
     reached = next((one.site for one in left if one.connected), None)
     if reached is not None:
         return LawStep(act=Act.ARRIVE, sites=(reached,))
@@ -87,6 +91,13 @@ def _wrong(one: SiteProgress, now: datetime) -> str:
     if not one.accepted and now - one.arrived_at > PATIENCE:
         return f"site {one.name} did not accept it within {int(PATIENCE.total_seconds())} s"
     return ""
+
+
+def _lost(one: SiteProgress, now: datetime) -> bool:
+    """Whether a site was cut off before it took it: it is told again from time to time, so that it has all its patience
+    once it is back."""
+    told_long_ago = one.arrived_at is not None and now - one.arrived_at > PATIENCE / 2
+    return told_long_ago and not one.connected and not one.accepted
 
 
 def _well(one: SiteProgress, now: datetime) -> bool:

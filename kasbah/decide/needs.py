@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kasbah.decide.egress import Reach
 from kasbah.domain.ids import SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.placement import ANYWHERE, Constraints
 from kasbah.domain.revision import Resources, Runtime
+from kasbah.domain.site import OPEN
 
 Callers = tuple[tuple[SiteId, float], ...]
 """The sites where a service's requests enter, by id, each with its part."""
@@ -17,7 +19,7 @@ Callers = tuple[tuple[SiteId, float], ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteFacts:
     """A site, as it said of itself and as its owner declares it. `seen` is false until it has reported once; 0 cpus or
-    memory: it did not say. `keeps_egress`: it can keep replicas from calling what their service's file does not name.
+    memory: it did not say. `egress`: what it can keep replicas from calling (`domain.site.Isolation`).
     `lost`: it has been silent for so long that others take what it ran. `used_cpus` and `used_memory`: what the
     services that are placed there ask for. `near`: the milliseconds of a round trip to other sites, where it was
     measured.
@@ -34,7 +36,7 @@ class SiteFacts:
     memory: int = 0
     used_cpus: float = 0.0
     used_memory: int = 0
-    keeps_egress: bool = False
+    egress: str = OPEN
     country: str | None = None
     operator: str | None = None
     cpu_hour: float | None = None
@@ -46,13 +48,15 @@ class SiteFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a service asks of a site. `limits_egress`: its file says what its replicas may call. `replicas`: how many
-    it always has; room is kept for those. `callers`: where its requests enter, if that counts for it."""
+    """What a service asks of a site. `reach` is how far its calls go; it `insists` where a site that cannot keep to
+    that is no place for it. `replicas`: how many it always has; room is kept for those.
+    `callers`: where its requests enter, if that counts for it."""
 
     label: Label
     runtime: Runtime
     resources: Resources = Resources()
-    limits_egress: bool = False
+    reach: Reach = Reach.ANYWHERE
+    insists: bool = False
     constraints: Constraints = ANYWHERE
     replicas: int = 0
     callers: Callers = ()

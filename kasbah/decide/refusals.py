@@ -5,12 +5,15 @@ What the law says is never mixed with what a machine can: a site that may not is
 
 from __future__ import annotations
 
+from kasbah.decide.egress import NO_SITE, Way, kept
 from kasbah.decide.needs import Needs, SiteFacts
+from kasbah.domain.egress import SERVICE
 from kasbah.domain.ids import SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import Admission
 from kasbah.domain.placement import Constraints, SiteVerdict, Verdict
 from kasbah.domain.revision import Runtime
+from kasbah.domain.site import CLOSABLE
 
 LABEL_IT = "or label it, if it is less: `data: {level: internal}` in kasbah.yaml"
 TOOLS = {Runtime.PYTHON: "uv", Runtime.NODE: "node and npm"}
@@ -46,6 +49,24 @@ def may_not(site: SiteId, label: Label, answer: Admission) -> SiteVerdict | None
     )
 
 
+def may_not_call(label: Label, way: Way) -> tuple[str, str]:
+    """Why data with this label may not be sent there, and what would change it. The way is one that is refused."""
+    refusal = may_not(NO_SITE, label, way.admission)
+    assert refusal is not None, "what may be called has no refusal"
+    if way.places:
+        return f"{way.entry} is at {', '.join(way.places)}: {refusal.reason}", refusal.hint
+    if way.admission.problem:
+        hint = "label the service that is called at least as high, or have this one's data declassified"
+        return refusal.reason, hint + ("" if label.declared else f"; {LABEL_IT}")
+    if way.entry.startswith(SERVICE):
+        return f"it is served where its caller's data may not be: {refusal.reason}", refusal.hint
+    hint = (
+        f"declare who is there: a place with `hosts: [{way.entry}]` in sites.yaml (`kasbah sites apply -f sites.yaml`)"
+    )
+    unlabelled = "" if label.declared else f"; {LABEL_IT}"
+    return f"nobody declared who is at {way.entry}, and {refusal.reason}", hint + unlabelled
+
+
 def _declare(missing: tuple[str, ...]) -> str:
     """How facts that nobody declared are declared."""
     facts = ", ".join(missing)
@@ -65,10 +86,18 @@ def cannot(needs: Needs, site: SiteFacts, *, here: bool) -> SiteVerdict | None:
     if needs.runtime is not Runtime.COMMAND and needs.runtime.value not in site.runtimes:
         tools = TOOLS[needs.runtime]
         return _refused(site, f"it cannot build {needs.runtime.value}", f"install {tools} there, and restart its agent")
-    if needs.limits_egress and not site.keeps_egress:
-        hint = "run its agent as root with iproute2 and nftables (kasbah doctor), or remove egress from kasbah.yaml"
-        return _refused(site, "the service's egress is limited, which it cannot keep (egress: open)", hint)
+    if needs.insists and not kept(site.egress, needs.reach):
+        return _cannot_limit(needs, site)
     return _too_small(needs, site) or (None if here else _full(needs, site))
+
+
+def _cannot_limit(needs: Needs, site: SiteFacts) -> SiteVerdict:
+    """What to do where a site cannot keep a service from calling what it may not."""
+    hints = ["run its agent as root with iproute2 and nftables (kasbah doctor says what is missing)"]
+    if site.egress == CLOSABLE:
+        hints.append("or let it call nothing: `egress: []`, and no `calls`")
+    hints += [] if needs.label.declared else [LABEL_IT]
+    return _refused(site, f"what it calls cannot be limited there (egress: {site.egress})", "; ".join(hints))
 
 
 def _unwanted(constraints: Constraints, site: SiteFacts) -> SiteVerdict | None:

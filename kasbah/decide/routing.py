@@ -19,16 +19,18 @@ from kasbah.domain.gateway import (
     Elsewhere,
     Endpoint,
     Gateway,
+    Inside,
     Tls,
     VirtualHost,
     WeightedCluster,
 )
-from kasbah.domain.ids import KeyId, RevisionId, ServiceId, SiteId
+from kasbah.domain.ids import KeyId, ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.revision import Deadlines, Protocol, Revision
-from kasbah.domain.service import Access, Key, Service
+from kasbah.domain.service import Access, Key, Service, own_key
 
 SITE_HOST = "kasbah"
+NO_PROJECT = ProjectId("")
 SERVING = (ReplicaState.READY, ReplicaState.UNREADY, ReplicaState.DRAINING)
 
 
@@ -45,11 +47,13 @@ def route(
     listen: str,
     tls: Tls | None = None,
     crossing: Crossing | None = None,
+    inside: str = "",
 ) -> Gateway:
     """The whole gateway but for its endpoints.
 
     `protocols` are what replicas were found to speak. `lingering` have no traffic any more but still finish what they
-    have: their clusters stay, so that it stays countable. `crossing` is how this gateway meets others.
+    have: their clusters stay, so that it stays countable. `crossing` is how this gateway meets others. `inside` is the
+    network that replicas have their addresses of, "" where they have none of their own.
     """
     routed = {
         (service.id, revision.id): (service, revision)
@@ -63,11 +67,12 @@ def route(
     hosts += [
         _forwarded(one, desired.keys, lanes[one.lane], crossing) for one in desired.forwarded if one.lane in lanes
     ]
+    secure = tuple(secured(host, tls) for host in hosts)
     return Gateway(
         listen=listen,
         site_hosts=(f"{SITE_HOST}.{desired.base_domain}",),
         tls=tls,
-        hosts=tuple(secured(host, tls) for host in hosts),
+        hosts=secure,
         clusters=tuple(_cluster(service, revision, protocols) for service, revision in routed.values()),
         credentials=tuple(
             Credential(
@@ -83,7 +88,19 @@ def route(
         site_id=desired.site,
         crossing=crossing,
         peers=desired.peers,
+        inside=Inside(network=inside, hosts=_called(desired, hosts)) if inside else None,
     )
+
+
+def _called(desired: DesiredState, hosts: Iterable[VirtualHost]) -> tuple[VirtualHost, ...]:
+    """The services that others here call, each for the keys of those alone: no project's keys open it."""
+    own = {own_key(service.id) for service in desired.services}
+    keys = tuple(key for key in desired.keys if key.id in own)
+    found = []
+    for host in hosts if keys else ():
+        if callers := _named(host.service, keys):
+            found.append(replace(host, public=False, project=NO_PROJECT, allowed_keys=callers, ignored_paths=()))
+    return tuple(found)
 
 
 def endpoints(replicas: Iterable[Replica]) -> tuple[Endpoint, ...]:

@@ -102,6 +102,9 @@ class Charter:
     """What its owner says of one site. A later version replaces an earlier one and never the other way round.
 
     `gateway_key` is the fingerprint of the key with which its gateway proves itself to others, "" until it has joined.
+
+    `hosts` are where a place is called that runs nothing of ours: a supplier's API, a database. Each is a name, a
+    name with a port, or a network (`domain/egress.py`). A site that runs services has none.
     """
 
     installation: InstallationId
@@ -111,6 +114,7 @@ class Charter:
     kind: SiteKind
     facts: Facts = Facts()
     gateway_key: str = ""
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ api.example.com        a host, on any port        service:NAME      another serv
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError, ip_address
 
@@ -23,6 +24,30 @@ class Destination:
     host: str | None = None
     network: str | None = None
     port: int | None = None
+
+
+def covers(known: Destination, asked: Destination) -> bool:
+    """Whether all that `asked` stands for is in `known`. A name is in no network: what it means may change."""
+    if known.port is not None and known.port != asked.port:
+        return False
+    if known.network is not None and asked.network is not None:
+        return IPv4Network(asked.network).subnet_of(IPv4Network(known.network))
+    return known.host is not None and known.host == asked.host
+
+
+def meets(known: Destination, asked: Destination) -> bool:
+    """Whether something that `asked` stands for is in `known`."""
+    if known.port is not None and asked.port is not None and known.port != asked.port:
+        return False
+    if known.network is not None and asked.network is not None:
+        return IPv4Network(asked.network).overlaps(IPv4Network(known.network))
+    return known.host is not None and known.host == asked.host
+
+
+def met(known: Iterable[str], asked: Iterable[str]) -> bool:
+    """Whether something that one of the entries `asked` stands for is in one of those that are `known`."""
+    wanted = [destination(entry) for entry in asked]
+    return any(meets(destination(entry), one) for entry in known for one in wanted)
 
 
 def destination(text: str) -> Destination:

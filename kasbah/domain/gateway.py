@@ -138,10 +138,21 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """What replicas may ask for that have networks of their own, from whose addresses (`network`) they come: the
+    services that one of them says it calls, each for those who do, and nothing else. Whoever else may call a service,
+    and whatever keys others have, changes nothing for them."""
+
+    network: str
+    hosts: tuple[VirtualHost, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """Everything a site's gateway does, at one moment. `listen` is `host:port`; `site_hosts` reach the agent's
     own door for sources and logs. `tls`: where it speaks TLS too, None where it does not. `site` is the site's name,
-    `crossing` how it meets its `peers`; None: it does not."""
+    `crossing` how it meets its `peers`; None: it does not. `inside`: what replicas may ask for, None where they come
+    from where callers do too."""
 
     listen: str
     site_hosts: tuple[str, ...]
@@ -153,3 +164,4 @@ class Gateway:
     site_id: SiteId = SiteId("")
     crossing: Crossing | None = None
     peers: tuple[Peer, ...] = ()
+    inside: Inside | None = None

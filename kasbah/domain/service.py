@@ -151,6 +151,11 @@ class Service:
         return sum(share.percent for share in self.shares if share.revision == revision)
 
 
+def own_key(service: ServiceId) -> KeyId:
+    """The id of the key that a service is given to call others with."""
+    return KeyId(f"ky-{service}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """A caller's credential as sites know it: its SHA-256, and the services it opens (None: all of the project's). It

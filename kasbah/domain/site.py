@@ -24,7 +24,7 @@ class SiteState(StrEnum):
     REMOVED = "removed"
 
 
-OPEN, ENFORCED = "open", "enforced"
+OPEN, CLOSABLE, ENFORCED = "open", "closable", "enforced"
 
 FIRST_SITE = "local"
 """The site of the machine that an installation began on: its country is the installation's own, where the law names no
@@ -37,7 +37,8 @@ class Isolation:
 
     `mechanisms` are in force for every replica (`landlock`, `seccomp`, `no-new-privileges`, `rlimits`
     ...); `missing` are those this machine cannot give, each with the reason; `egress` is `enforced` where what a
-    service's replicas may call is kept to, and `open` where they may call out freely whatever its file says.
+    service's replicas may call is kept to, `closable` where they can be kept from calling anything but not from calling
+    all but some, and `open` where they may call out freely whatever its file says.
     """
 
     mechanisms: tuple[str, ...]

@@ -48,7 +48,8 @@ class StartOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A replica the driver holds. `exit` is set once it has ended, and kept until it is forgotten."""
+    """A replica the driver holds. `exit` is set once it has ended, and kept until it is forgotten. `egress` is what it
+    may call, as its order had it."""
 
     replica: ReplicaId
     service: ServiceId
@@ -58,6 +59,7 @@ class Running:
     pid: int | None = None
     frozen: bool = False
     exit: Exit | None = None
+    egress: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

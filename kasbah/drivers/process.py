@@ -86,6 +86,13 @@ class ProcessDriver:
                 allowed = _allowed(entries, await self._lookup.allowed(entries))
                 await self._call("permit", replica=record["replica"], egress=allowed)
 
+    async def network(self) -> str:
+        """The network that replicas have their addresses of; "" where they have none of their own, or the runner is
+        older than the question."""
+        with suppress(Invalid):
+            return str((await self._call("network"))["network"])
+        return ""
+
     async def lead_to(self, gateway: str) -> str:
         """Lead replicas that may call the gateway, which listens there, to it. Answers with the HOST:PORT at which
         they do."""
@@ -291,6 +298,7 @@ def _running(record: Mapping[str, Any]) -> Running:
         pid=record["pid"] or None,
         frozen=record["frozen"],
         exit=None if ending is None else Exit(**{**ending, "tail": tuple(ending["tail"])}),
+        egress=None if record.get("calls") is None else tuple(record["calls"]),
     )
 
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from kasbah.clock import Clock
 from kasbah.domain.ids import ReplicaId
 from kasbah.domain.replica import Exit
-from kasbah.domain.site import Isolation
+from kasbah.domain.site import ENFORCED, Isolation
 from kasbah.drivers.interface import LogLine, Running, StartOrder
 from kasbah.errors import Conflict, KasbahError, NotFound
 
@@ -60,7 +60,9 @@ class SimulatedDriver:
         self._pids = FIRST_PID
 
     async def isolation(self) -> Isolation:
-        return Isolation(mechanisms=("simulated",), missing=(("processes", "nothing runs in a simulation"),))
+        return Isolation(
+            mechanisms=("simulated",), missing=(("processes", "nothing runs in a simulation"),), egress=ENFORCED
+        )
 
     async def list(self) -> tuple[Running, ...]:
         return tuple(self._replicas.values())

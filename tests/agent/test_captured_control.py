@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kasbah.agent.last_word import NO_OWNER, LastWord
 from kasbah.agent.ledger import Ledger
+from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import DESIRED_STATE, Identity
 from kasbah.api.owner import CHARTER, DECLASSIFICATION, LAWBOOK, sign_document
 from kasbah.api.signing import DESIRED, public_text, sign
@@ -83,7 +84,8 @@ class Captured:
             self.ledger.pin(IDENTITY)
 
     def start(self) -> None:
-        self.word = LastWord(self.folder / "word.json", self.clock)
+        self.site_clock = SiteClock(self.folder / "time.json", self.clock)
+        self.word = LastWord(self.folder / "word.json", self.site_clock)
         self.ledger = Ledger(self.folder, self.word.judge)
 
     def tell(self, label: Label, **more: object) -> list[str]:
@@ -202,7 +204,7 @@ def test_a_restart_is_no_word_from_the_control_plane(tmp_path: Path) -> None:
     site.word.take_law(IDENTITY, sign_document(OWNER, LAWBOOK, book))
     assert site.tell(PERSONAL, charters=(charter("FR"),)) == ["claims"]
     site.clock.advance(timedelta(minutes=50))
-    site.word.heard()
+    site.site_clock.heard()
     site.clock.advance(timedelta(minutes=50))
     assert site.runs() == ["claims"]
     site.clock.advance(timedelta(minutes=11))
@@ -220,5 +222,5 @@ def test_what_it_held_is_believed_only_as_the_owner_signed_it(site: Captured) ->
 
 
 def test_a_site_without_an_owner_says_so(tmp_path: Path) -> None:
-    word = LastWord(tmp_path / "word.json", ManualClock(NOW))
+    word = LastWord(tmp_path / "word.json", SiteClock(tmp_path / "time.json", ManualClock(NOW)))
     assert word.notes(replace(IDENTITY, owner_key="")) == (NO_OWNER,)

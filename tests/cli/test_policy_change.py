@@ -66,7 +66,7 @@ def test_a_change_is_planned_applied_listed_and_undone(user: Cli, folder: Path) 
     before = version(user)
     file = folder / "policy.yaml"
     planned = user("policy", "plan", "-f", file)
-    assert "0 of 0 services would lose a placement" in planned.err
+    assert "0 of 0 services would lose a placement or a call" in planned.err
     assert f"kasbah policy apply -f {file} --based-on {before}" in planned.err
     made = user("policy", "apply", "-f", file, "--based-on", str(before), "--reason", "the council")
     assert f"Version {before + 1} is " in made.err

@@ -416,6 +416,7 @@ def test_a_site_keeps_what_it_said_and_its_newest_desired_state(store: Store) ->
         (site,) = tx.sites.all()
         assert (site.report, site.seen_at, site.usage_sequence) == (said, NOW, 2**40)
         assert tx.sites.desired(SITE) == replace(document, generation=5)
+        assert (tx.sites.generation(1), tx.sites.generation(2)) == (5, 0)
 
 
 def test_keys_are_found_by_id_or_live_name(store: Store) -> None:

@@ -31,7 +31,7 @@ from kasbah.domain.observed import (
 )
 from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.service import Service, ServiceState
-from kasbah.domain.site import Isolation
+from kasbah.domain.site import ENFORCED, Isolation
 
 GATEWAY = "127.0.0.1:8080"
 
@@ -42,6 +42,8 @@ class FakeAgent:
     clock: Clock
     token: str
     runtimes: tuple[str, ...] = ("python", "command")
+    keeps: str = ENFORCED
+    """What it says that it can keep replicas from calling."""
     applied: tuple[int, int] = (0, 0)
     statuses: dict[ServiceId, ServiceStatus] = field(default_factory=dict)
     identity: Identity | None = None
@@ -89,7 +91,7 @@ class FakeAgent:
             observed_at=self.clock.now(),
             applied=self.applied,
             gateway_address=GATEWAY,
-            isolation=Isolation(mechanisms=("landlock",), missing=(("cgroups", "no root"),)),
+            isolation=Isolation(mechanisms=("landlock",), missing=(("cgroups", "no root"),), egress=self.keeps),
             cpus=4.0,
             memory=8 * 2**30,
             runtimes=self.runtimes,

@@ -198,3 +198,17 @@ async def test_agents_and_control_planes_a_version_apart_understand_each_other(i
     before = DESIRED_STATE.validate_json(json.dumps(said))
     assert (before.services[0].id, before.services[0].lane) == (known.services[0].id, "")
     assert (before.peers, before.lanes, before.forwarded) == ((), (), ())
+
+
+async def test_what_changes_at_several_sites_has_one_number(installed: Installed, rabat: FakeAgent) -> None:
+    """A rollout waits until every site acts on what it changed, by its number: it would wait in vain at a site whose
+    numbers had not come as far as another's."""
+    await installed.serving(data=INTERNAL, access="public")
+    for number in range(3):  # what concerns the second site alone
+        installed.agent.more = {"peers_address": f"192.0.2.1:{9443 + number}"}
+        await installed.agent.report()
+    before = {(await told(one)).version for one in (installed.agent, rabat)}
+    assert len(before) == 2
+    await installed.post("/keys", {"name": "everybody"}, status=201)
+    ((epoch, after),) = {(await told(one)).version for one in (installed.agent, rabat)}
+    assert (epoch, after) > max(before)

@@ -20,7 +20,9 @@ from kasbah.control.store.lawbooks import LawbookState
 from kasbah.control.store.records import ServiceRecord
 from kasbah.control.store.sql import SqlStore
 from kasbah.control.usecases.lawful import places
+from kasbah.control.usecases.roll_law import carry_on, under_way
 from kasbah.control.usecases.uphold import uphold
+from kasbah.decide.law_rollout import PATIENCE
 from kasbah.domain.charter import Lawbook, Limit
 from kasbah.domain.ids import InstallationId, ServiceId, SiteId
 from kasbah.domain.law import Data, Purpose
@@ -267,6 +269,29 @@ async def test_on_its_way_the_stricter_law_holds_for_what_is_new_and_each_site_s
     assert (may(new, here), may(new, other)) == (True, False), "what opens is open where it has arrived"
     await settled(installed)
     assert may(new, other)
+
+
+async def test_a_site_that_is_lost_once_it_was_told_has_its_time_when_it_is_back(installed: Installed) -> None:
+    await serving_under_house(installed)
+    await apply(installed, await drawn(installed, house(ALL, version=2)), even_so=True)
+    with installed.control.office.write() as work:
+        (local,) = work.tx.sites.all()
+        lost = replace(local, id=SiteId("st-9"), name="other", token_sha256="9" * 64, seen_at=None)
+        work.tx.sites.add(lost)
+        record = under_way(work)
+        assert record is not None
+        (told,) = record.arrivals
+        long_ago = replace(told, site=lost.id, at=work.now - PATIENCE, generation=10**6)
+        work.tx.lawbooks.save(replace(record, arrivals=(told, long_ago)))
+    with installed.control.office.write() as work:
+        record = carry_on(work)
+        assert record is not None
+        assert {one.site: one.at for one in record.arrivals} == {local.id: told.at, lost.id: work.now}
+        assert len(record.arrivals) == 2
+        work.tx.sites.save(replace(lost, seen_at=work.now))
+        record = carry_on(work)
+        assert record is not None
+        assert record.state is LawbookState.ROLLING
 
 
 def _at(service: ServiceId, site: str) -> Placement:

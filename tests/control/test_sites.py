@@ -8,45 +8,19 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from installed import START, Installed
+from declaring import TODAY, charter, declare, said
+from installed import Installed
 
-from kasbah.api.owner import CHARTER, LAWBOOK, load, sign_document
+from kasbah.api.owner import CHARTER, LAWBOOK
 from kasbah.control.usecases.uphold import uphold
-from kasbah.domain.charter import Charter, Fact, Facts
-from kasbah.domain.ids import InstallationId, SiteId
+from kasbah.domain.charter import Fact, Facts
+from kasbah.domain.ids import SiteId
 from kasbah.domain.site import SiteKind
 
 MOROCCAN = {"level": "restricted", "categories": ["personal"], "regimes": ["ma-0908"]}
-TODAY = START.date()
-
-
-def said(value: Any, until: date | None = None) -> Fact[Any]:
-    return Fact(value=value, source="a contract", since=TODAY, until=until)
 
 
 OLD = Fact(value="HDS", source="a contract", since=date(2020, 1, 1), until=date(2021, 1, 1))
-
-
-async def charter(installed: Installed, name: str = "paris", **more: Any) -> Charter:
-    installation = (await installed.get("/installation"))["id"]
-    plain: dict[str, Any] = {
-        "installation": InstallationId(installation),
-        "site": SiteId(f"st-{name}"),
-        "name": name,
-        "version": 1,
-        "kind": SiteKind.SOVEREIGN,
-        "facts": Facts(country=said("FR")),
-    }
-    return Charter(**(plain | more))
-
-
-async def declare(
-    installed: Installed, charter: Charter, *, key: Ed25519PrivateKey | None = None, context: bytes = CHARTER
-) -> tuple[int, Any]:
-    signed = sign_document(key or load(installed.control.folder.owner_key), context, charter)
-    body = {"document": signed.document, "signature": signed.signature}
-    answer = await installed.api.put(f"/sites/{charter.name}", json=body)
-    return answer.status_code, answer.json()
 
 
 async def test_what_the_owner_signed_is_taken_and_shown_with_its_source(installed: Installed) -> None:

@@ -215,3 +215,9 @@ def test_a_pack_s_own_rules_reach_admission() -> None:
         Purpose.BACKUP,
     )
     assert [one.title for one in found.rules] == ["Nothing on Fridays"]
+
+
+@given(PLACES)
+def test_more_sensitive_data_may_never_be_where_less_sensitive_data_may_not(place: Place) -> None:
+    answers = [allows(Data(label=Label(level=level)), place) for level in Level]
+    assert answers == sorted(answers, reverse=True), dict(zip(Level, answers, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -9,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kasbah.decide.admission import Admissions
-from kasbah.decide.blast import Asked, Blast, Resident, allowance, blast
+from kasbah.decide.blast import Answers, Asked, Blast, Resident, allowance, blast
+from kasbah.decide.egress import Exits, Outside, exits
 from kasbah.decide.opening import openings
 from kasbah.domain.charter import Limit
-from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.egress import destination
+from kasbah.domain.ids import Digest, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level
-from kasbah.domain.law import Data, Pack, Place, Purpose
+from kasbah.domain.law import Admission, Data, Pack, Place, Purpose
+from kasbah.domain.revision import Revision, Runtime
 from kasbah.domain.site import SiteKind
 from kasbah.packs import law_of, shipped
 
@@ -33,16 +37,37 @@ def law(*names: str) -> Admissions:
     return Admissions(law=law_of(PACKS[name] for name in ("base", *names)))
 
 
-def asked(under: Admissions) -> Asked:
-    return lambda one, site: under.admit(Data(label=one.label), PLACES[site], Purpose.PLACE)
+OUTSIDE = Outside(
+    site=SiteId("st-api"),
+    name="supplier",
+    place=Place(kind=SiteKind.PUBLIC, country="US"),
+    hosts=(destination("api.example.com"),),
+)
+REVISION = Revision(
+    id=RevisionId("rv-1"), source=Digest("sha256:" + "0" * 64), source_size=1, runtime=Runtime.COMMAND, command=("x",)
+)
 
 
-def between(old: Admissions, new: Admissions, *residents: Resident) -> Blast:
+def asked(under: Admissions, purpose: Purpose) -> Asked:
+    return lambda one, site: under.admit(Data(label=one.label), PLACES[site], purpose)
+
+
+def answers(under: Admissions, egress: tuple[str, ...] | None = None) -> Answers:
+    def calls(one: Resident) -> Exits:
+        def ask(_site: SiteId, place: Place) -> Admission:
+            return under.admit(Data(label=one.label), place, Purpose.EGRESS)
+
+        return exits(one.label, replace(REVISION, egress=egress), ask, outside=(OUTSIDE,), called=lambda _: None)
+
+    return Answers(place=asked(under, Purpose.PLACE), forward=asked(under, Purpose.FORWARD), calls=calls)
+
+
+def between(old: Admissions, new: Admissions, *residents: Resident, egress: tuple[str, ...] | None = None) -> Blast:
     return blast(
         residents,
         tuple(PLACES),
-        asked(old),
-        asked(new),
+        answers(old, egress),
+        answers(new, egress),
         lambda one, site: tuple(
             found.words for found in openings(new, Data(label=one.label), PLACES[site], Purpose.PLACE)
         ),
@@ -61,6 +86,50 @@ def test_a_regime_whose_pack_is_taken_out_ends_everywhere() -> None:
     assert found.stranded == ("web",)
     assert found.closes == (("web", CLOUD),)
     assert (found.losing, found.loosens) == (1, False)
+
+
+FORWARDS = """@id("house.{name}") @title("House") @advice("Ask.") @cite("the board") @verified("2026")
+forbid (principal, action == Kasbah::Action::"{action}", resource) when {{ resource has country && {when} }};"""
+
+
+def house(action: str, when: str) -> Admissions:
+    text = FORWARDS.format(name=action.lower(), action=action, when=when)
+    return Admissions(law=law_of((PACKS["base"], Pack(name="house", title="Ours", version=1, policies=text))))
+
+
+def test_where_requests_may_pass_no_more_is_told_of_those_that_run() -> None:
+    barred, internal = house("Forward", 'resource.country == "FR"'), Label(level=Level.INTERNAL)
+    runs, waits = resident("web", internal, CASA), resident("late", internal)
+    found = between(law(), barred, runs, waits)
+    assert (found.bars, found.admits) == ((("web", PARIS), ("web", CLOUD)), ())
+    assert (found.ends, found.closes, found.losing, found.loosens) == ((), (), 0, False)
+    back = between(barred, law(), runs, waits)
+    assert (back.bars, back.admits, back.loosens) == ((), (("web", PARIS), ("web", CLOUD)), True)
+
+
+def test_what_is_called_and_may_be_no_more_counts_as_a_loss() -> None:
+    internal = Label(level=Level.INTERNAL)
+    found = between(
+        law(),
+        house("Egress", 'resource.country == "US"'),
+        resident("web", internal, CASA),
+        egress=("api.example.com:443", "other.example.com"),
+    )
+    (cut,) = found.cuts
+    assert (cut.service, cut.entry, [one.id for one in cut.why.rules]) == (
+        "web",
+        "api.example.com:443",
+        ["house.egress"],
+    )
+    assert (found.losing, found.loosens) == (1, False)
+
+
+def test_what_could_be_called_anywhere_and_may_not_be_is_told() -> None:
+    nowhere = """@id("house.shut") @title("Shut") @advice("Ask.") @cite("the board") @verified("2026")
+    forbid (principal, action == Kasbah::Action::"Egress", resource);"""
+    new = Admissions(law=law_of((PACKS["base"], Pack(name="house", title="Ours", version=1, policies=nowhere))))
+    found = between(law(), new, resident("web", Label(level=Level.INTERNAL), CASA))
+    assert [(cut.service, cut.entry) for cut in found.cuts] == [("web", "")]
 
 
 def test_what_ends_at_one_site_and_may_go_to_another_is_not_stranded() -> None:

@@ -14,10 +14,11 @@ from kasbah.domain.charter import Charter, Fact, Facts
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Declassification
-from kasbah.domain.ids import InstallationId, ProjectId, ServiceId, SiteId
+from kasbah.domain.ids import Digest, InstallationId, KeyId, ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import UNLABELLED, Label, Level
-from kasbah.domain.service import Access, Service
-from kasbah.domain.site import SiteKind
+from kasbah.domain.revision import Revision, Runtime
+from kasbah.domain.service import Access, Key, Service, own_key
+from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN, SiteKind
 from kasbah.packs import shipped_law
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -178,3 +179,77 @@ def test_the_answer_is_found_again_when_it_may_be_another() -> None:
     ends = {**CHARTERS, HERE: charter(HERE, "FR", SiteKind.ON_PREM, until=NOW.date())}
     assert changes_at(replace(WORD, charters=ends), NOW) == datetime(2026, 11, 27, tzinfo=UTC)
     assert changes_at(replace(WORD, stale_after={3: timedelta(hours=1)}), NOW) == NOW
+
+
+# --- what is called ---------------------------------------------------------------------------------------------------
+
+SUPPLIER = replace(charter(SiteId("st-api"), "FR", SiteKind.PUBLIC), name="supplier", hosts=("api.example.com",))
+REVISION = Revision(
+    id=RevisionId("rv-1"), source=Digest("sha256:" + "0" * 64), source_size=1, runtime=Runtime.COMMAND, command=("x",)
+)
+
+
+def calling(label: Label, *entries: str, calls: tuple[str, ...] = (), name: str = "claims") -> Service:
+    return replace(service(label, name), revisions=(replace(REVISION, egress=entries or None, calls=calls),))
+
+
+def may_call(state: DesiredState, word: Word) -> list[tuple[str, ...] | None]:
+    return [one.egress for service in accept(state, word, NOW).desired.services for one in service.revisions]
+
+
+WITH_SUPPLIER = replace(WORD, charters={**CHARTERS, SUPPLIER.site: SUPPLIER}, egress=ENFORCED)
+
+
+def test_a_replica_calls_what_the_site_itself_finds_lawful_and_nothing_else() -> None:
+    state = told(calling(PERSONAL, "api.example.com:443", "other.example.com"))
+    said = accept(state, WITH_SUPPLIER, NOW)
+    assert said.desired.services[0].revisions[0].egress == ("api.example.com:443",)
+    assert said.closed["claims"].startswith("other.example.com (")
+    assert may_call(state, replace(WORD, egress=ENFORCED)) == [()], "nobody declared who is there"
+
+
+def test_a_control_plane_that_says_nothing_of_calls_opens_nothing() -> None:
+    assert may_call(told(calling(UNLABELLED), calling(PERSONAL, name="b")), WITH_SUPPLIER) == [(), ()]
+    assert may_call(told(calling(PUBLIC)), WITH_SUPPLIER) == [None]
+
+
+def test_what_a_service_calls_is_asked_about_with_the_label_it_had() -> None:
+    seen = floors(told(calling(PERSONAL)), {})
+    assert may_call(told(calling(PUBLIC)), replace(WITH_SUPPLIER, floors=seen)) == [()]
+
+
+def test_a_site_that_cannot_limit_calls_refuses_sensitive_services_and_those_that_ask_for_it() -> None:
+    state = told(calling(UNLABELLED, name="a"), calling(PUBLIC, "api.example.com", name="b"), calling(PERSONAL))
+    said = accept(state, replace(WITH_SUPPLIER, egress=OPEN), NOW)
+    assert [one.name for one in said.desired.services] == ["claims"]
+    assert "cannot be limited here (egress: open)" in said.refused["a"]
+    assert set(said.refused) == {"a", "b"}
+    closable = accept(state, replace(WITH_SUPPLIER, egress=CLOSABLE), NOW)
+    assert [one.name for one in closable.desired.services] == ["a", "claims"]
+
+
+def test_the_expiry_of_what_was_said_of_a_place_outside_closes_it() -> None:
+    state = told(calling(PERSONAL, "api.example.com"))
+    ends = replace(charter(SUPPLIER.site, "FR", SiteKind.PUBLIC, until=NOW.date()), hosts=SUPPLIER.hosts)
+    word = replace(WITH_SUPPLIER, charters={**CHARTERS, SUPPLIER.site: ends})
+    assert may_call(state, word) == [("api.example.com",)]
+    tomorrow = changes_at(word, NOW)
+    assert tomorrow is not None
+    assert accept(state, word, tomorrow).desired.services[0].revisions[0].egress == ()
+
+
+def test_another_service_is_called_only_with_a_label_as_high_and_where_its_requests_may_go() -> None:
+    caller = calling(PERSONAL, calls=("far", "low"), name="caller")
+    low = calling(PUBLIC, name="low")
+    state = told(caller, low, forwarded=(ELSEWHERE,), lanes=(LANE,), peers=PEERS)
+    said = accept(state, WITH_SUPPLIER, NOW)
+    assert said.desired.services[0].revisions[0].calls == ("far",)
+    assert "low is labelled 0 public" in said.closed["caller"]
+
+
+def test_a_service_s_own_key_opens_what_it_may_call_and_no_more() -> None:
+    caller, low = calling(PERSONAL, calls=("far", "low"), name="caller"), calling(PUBLIC, name="low")
+    own = Key(id=own_key(caller.id), project=caller.project, sha256="a" * 64, services=(ELSEWHERE.id, low.id))
+    whole = Key(id=KeyId("ky-1"), project=caller.project, sha256="b" * 64)
+    state = told(caller, low, forwarded=(ELSEWHERE,), lanes=(LANE,), peers=PEERS, keys=(own, whole))
+    assert accept(state, WITH_SUPPLIER, NOW).desired.keys == (replace(own, services=(ELSEWHERE.id,)), whole)

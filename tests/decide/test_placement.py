@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kasbah.decide import placement
+from kasbah.decide.egress import Reach
 from kasbah.decide.needs import Needs, SiteFacts
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.label import UNLABELLED, Label, Level
 from kasbah.domain.law import Admission, Rule
 from kasbah.domain.placement import Placement, Verdict
 from kasbah.domain.revision import Resources, Runtime
+from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN
 
 SERVICE = ServiceId("sv-1")
 HERE = SiteFacts(
@@ -26,6 +28,7 @@ HERE = SiteFacts(
 )
 LABEL = Label(level=Level.INTERNAL)
 PYTHON = Needs(label=LABEL, runtime=Runtime.PYTHON)
+LISTING = replace(PYTHON, reach=Reach.LISTED, insists=True)
 ALLOWED = Admission(allowed=True)
 TITLED = Rule(
     id="gdpr.transfer", pack="gdpr", title="It stays", advice="Move it.", citation="art. 44", verified="never"
@@ -51,7 +54,9 @@ def needs(runtime: Runtime = Runtime.PYTHON, cpu: float | None = None, memory: i
         (PYTHON, replace(HERE, runtimes=()), "cannot build python", "install uv"),
         (needs(cpu=8), HERE, "asks for 8 CPUs and it has 4", "resources.cpu"),
         (needs(memory=16 * 2**30), HERE, "asks for 16384 MiB and it has 8192 MiB", "resources.memory"),
-        (replace(PYTHON, limits_egress=True), HERE, "egress is limited, which it cannot keep", "remove egress"),
+        (LISTING, HERE, "what it calls cannot be limited there (egress: open)", "as root"),
+        (LISTING, replace(HERE, egress=CLOSABLE), "cannot be limited there (egress: closable)", "let it call nothing"),
+        (replace(LISTING, reach=Reach.NOWHERE), HERE, "cannot be limited there (egress: open)", "as root"),
     ],
 )
 def test_a_site_that_cannot_is_refused_with_the_reason_and_what_would_change_it(wanted, site, reason, hint) -> None:
@@ -70,9 +75,17 @@ def test_a_site_that_can_is_chosen(wanted) -> None:
     assert place(SERVICE, wanted, (HERE,)).chosen == (HERE.site,)
 
 
-def test_a_site_that_keeps_egress_takes_who_limits_it() -> None:
-    keeps = replace(HERE, keeps_egress=True)
-    assert place(SERVICE, replace(PYTHON, limits_egress=True), (keeps,)).chosen == (HERE.site,)
+@pytest.mark.parametrize(
+    ("reach", "egress"),
+    [(Reach.LISTED, ENFORCED), (Reach.NOWHERE, ENFORCED), (Reach.NOWHERE, CLOSABLE), (Reach.ANYWHERE, OPEN)],
+)
+def test_a_site_that_can_keep_to_what_is_called_takes_who_insists(reach: Reach, egress: str) -> None:
+    wanted = replace(PYTHON, reach=reach, insists=True)
+    assert place(SERVICE, wanted, (replace(HERE, egress=egress),)).chosen == (HERE.site,)
+
+
+def test_who_does_not_insist_runs_where_calls_cannot_be_limited() -> None:
+    assert place(SERVICE, replace(LISTING, insists=False), (HERE,)).chosen == (HERE.site,)
 
 
 def test_a_plain_command_needs_nothing_there() -> None:

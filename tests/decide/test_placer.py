@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kasbah.decide.egress import Reach
 from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
 from kasbah.decide.placement import place
 from kasbah.decide.placer import Placer
@@ -93,7 +94,7 @@ def test_the_law_is_asked_once_for_all_that_are_alike() -> None:
 
     for number in range(5):
         placer.place(ServiceId(f"sv-{number}"), needs, once)
-    placer.place(ServiceId("sv-9"), replace(needs, limits_egress=True), once)
+    placer.place(ServiceId("sv-9"), replace(needs, reach=Reach.NOWHERE), once)
     placer.place(ServiceId("sv-10"), replace(needs, label=Label(level=Level.INTERNAL)), once)
     assert len(times) == 2, "once for each label"
 

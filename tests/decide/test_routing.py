@@ -28,7 +28,7 @@ from kasbah.domain.ids import (
 from kasbah.domain.label import Label, Level
 from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.revision import Deadlines, Protocol, Revision, Runtime
-from kasbah.domain.service import Access, Key, Scaling, Service, Share, Sleep, Trial
+from kasbah.domain.service import Access, Key, Scaling, Service, Share, Sleep, Trial, own_key
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PROJECT = ProjectId("pr-1")
@@ -253,3 +253,36 @@ def test_whatever_is_desired_the_gateway_is_sound(situation) -> None:
         openers = {key.id for key in keys if key.services is not None and host.service in key.services}
         assert set(host.allowed_keys) == (set() if host.public else openers)
     assert routed(*there, keys=keys, lingering=lingering) == gateway
+
+
+# --- what replicas may ask for ----------------------------------------------------------------------------------------
+
+CALLER = replace(WEB, id=ServiceId("sv-2"), name="caller", hosts=("caller.localhost",))
+OWN = Key(id=own_key(CALLER.id), project=PROJECT, sha256="a" * 64, services=(WEB.id,))
+WHOLE = Key(id=KeyId("ky-1"), project=PROJECT, sha256="b" * 64)
+NAMING = Key(id=KeyId("ky-2"), project=PROJECT, sha256="c" * 64, services=(WEB.id, CALLER.id))
+
+
+def inside(*services: Service, keys: tuple[Key, ...]) -> tuple[VirtualHost, ...]:
+    state = desired(*services, keys=keys)
+    found = route(state, protocols={}, lingering=(), listen="127.0.0.1:8080", inside="100.64.16.0/20").inside
+    assert found is not None
+    assert found.network == "100.64.16.0/20"
+    return found.hosts
+
+
+def test_replicas_are_shown_what_one_of_them_calls_for_its_own_key_alone() -> None:
+    public = replace(WEB, access=Access.PUBLIC, sleep=Sleep(ignore=("/health",)))
+    (shown,) = inside(public, CALLER, keys=(OWN, WHOLE, NAMING))
+    assert (shown.service, shown.public, shown.allowed_keys) == (WEB.id, False, (OWN.id,))
+    assert shown.project == "", "a key of the whole project does not open it from there"
+    assert shown.ignored_paths == ()
+
+
+def test_replicas_are_shown_nothing_that_none_of_them_calls() -> None:
+    assert inside(WEB, CALLER, keys=(WHOLE, NAMING)) == ()
+    assert inside(WEB, keys=(OWN,)) == (), "whose key it is runs elsewhere"
+
+
+def test_where_replicas_have_no_networks_there_is_no_inside() -> None:
+    assert routed(WEB, CALLER, keys=(OWN,)).inside is None

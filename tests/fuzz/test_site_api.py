@@ -78,7 +78,7 @@ class Told:
             observed_at=START,
             applied=(0, 0),
             gateway_address="127.0.0.1:8080",
-            isolation=Isolation(mechanisms=("landlock",)),
+            isolation=Isolation(mechanisms=("landlock",), egress="enforced"),
             cpus=4.0,
             memory=2**33,
             runtimes=("python", "command"),

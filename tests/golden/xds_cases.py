@@ -15,6 +15,7 @@ from kasbah.domain.gateway import (
     Elsewhere,
     Endpoint,
     Gateway,
+    Inside,
     Tls,
     VirtualHost,
     WeightedCluster,
@@ -127,6 +128,15 @@ CASES: dict[str, Gateway] = {
     "public-service": site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001", "[::1]:4002"),)),
     "asleep": site(host((FIRST, 100)), clusters=(cluster(),)),
     "not-ready": site(host()),
+    "replicas-with-networks": replace(
+        site(host((FIRST, 100)), clusters=(cluster("127.0.0.1:4001"),), credentials=(key("ky-sv-shop"),)),
+        inside=Inside(
+            network="100.64.16.0/20",
+            hosts=(
+                replace(host((FIRST, 100), public=False, allowed_keys=(KeyId("ky-sv-shop"),)), project=ProjectId("")),
+            ),
+        ),
+    ),
     "keys-of-the-project": site(
         host((FIRST, 100), public=False),
         clusters=(cluster(),),

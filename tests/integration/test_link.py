@@ -12,23 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from owner import NOW, SITE, Owner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from owner import INSTALLATION, NOW, SITE, Owner
 from real_gateway import answer, headers_of, replica
 from site_runner import until
 
+from kasbah.agent.last_word import LastWord
 from kasbah.agent.ledger import Ledger
-from kasbah.agent.link import Link
+from kasbah.agent.link import SIGNED, Link
 from kasbah.agent.meter import Meter
+from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import IDENTITY, SITE_STATUS, USAGE_BATCH
-from kasbah.domain.ids import ServiceId
+from kasbah.api.owner import LAWBOOK, sign_document
+from kasbah.api.signing import public_text, sign_time
+from kasbah.clock import ManualClock
+from kasbah.domain.charter import Lawbook
+from kasbah.domain.ids import InstallationId, ServiceId
 from kasbah.domain.observed import ServiceStatus, SiteStatus, UsageBatch
 from kasbah.domain.service import ServiceState
 from kasbah.domain.site import Isolation
 from kasbah.errors import Conflict, KasbahError, Unavailable
+from kasbah.packs import shipped
 
 pytestmark = pytest.mark.real
 
 TOKEN = "site-token"
+HOUR = timedelta(hours=1)
 STATUS = SiteStatus(
     site=SITE, observed_at=NOW, applied=(1, 1), gateway_address="127.0.0.1:8080",
     isolation=Isolation(mechanisms=(), missing=()),
@@ -44,6 +53,12 @@ class Control:
     fails: int | None = None
     forgets_answers: bool = False
     knows_still: bool = True
+    loses: bool = False
+    lost: int = 0
+    time: str = ""
+    law: bytes = b""
+    names: dict[str, Any] = field(default_factory=dict)
+    owner_key: str = ""
     mark: str = ""
     confirmed: int = 0
     asked: list[dict[str, str]] = field(default_factory=list)
@@ -70,7 +85,9 @@ class Control:
     async def _serve(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
         match scope["path"].removeprefix("/agent/v1/"):
             case "identity":
-                await answer(send, IDENTITY.dump_json(self.owner.identity))
+                await answer(send, IDENTITY.dump_json(replace(self.owner.identity, owner_key=self.owner_key)))
+            case "lawbooks/1":
+                await answer(send, self.law or b"{}", 200 if self.law else 404)
             case "status":
                 self.statuses.append(SITE_STATUS.validate_json(body))
                 self.mark = headers_of(scope)["x-kasbah-status"]
@@ -83,17 +100,21 @@ class Control:
                 self.usage.append(batch := USAGE_BATCH.validate_json(body))
                 told = -1 if self.forgets_answers else batch.sequence
                 await answer(send, json.dumps({"acknowledged": told}).encode())
+            case "desired" if self.loses:
+                self.lost += 1
+                await asyncio.Event().wait()
             case "desired":
+                time = {"x_kasbah_time": self.time} if self.time else {}
                 query = dict(pair.split("=") for pair in scope["query_string"].decode().split("&"))
                 if int(query["generation"]) >= self.generation:
                     try:
                         async with asyncio.timeout(float(query["wait"])):
                             await self._changed.wait()
                     except TimeoutError:
-                        await answer(send, b"", 204)
+                        await answer(send, b"", 204, **time)
                         return
-                document, signature = self.owner.desired(self.generation)
-                await answer(send, document, x_kasbah_signature=signature)
+                document, signature = self.owner.desired(self.generation, **self.names)
+                await answer(send, document, x_kasbah_signature=signature, **time)
 
 
 async def _body(receive: Any) -> bytes:
@@ -119,11 +140,12 @@ class Agent:
         self.ledger = Ledger(self.folder)
         self.meter = Meter(self.folder / "access.log", self.folder / "usage.db")
 
-    def link(self, address: str) -> Link:
+    def link(self, address: str, word: LastWord | None = None) -> Link:
         def hear() -> None:
             self.heard += 1
 
-        link = Link(f"http://{address}/", self.folder / "token", self.ledger, self.meter, hear)
+        token = self.folder / "token"
+        link = Link(f"http://{address}/", token, self.ledger, self.meter, hear, word=word)
         self.links.append(link)
         return link
 
@@ -151,7 +173,7 @@ async def test_the_control_plane_is_pinned_and_followed(agent: Agent) -> None:
         for generation in (2, 3):
             agent.control.change()
             await until(lambda generation=generation: agent.generation == generation)  # type: ignore[misc]
-        assert agent.heard == 3
+        await until(lambda: agent.heard == 3)
         assert link.connected
         following.cancel()
     assert {one["x-kasbah-protocol"] for one in agent.control.asked} == {"1"}
@@ -327,3 +349,58 @@ async def test_usage_is_acknowledged_once(agent: Agent) -> None:
     assert [one.sequence for one in agent.control.usage] == [1, 1]
     assert agent.control.usage[0] == agent.control.usage[1], "the number tells that it is the same"
     assert agent.meter.next_batch() is None
+
+
+async def test_an_answer_that_is_lost_is_not_waited_for_once_another_call_passes(agent: Agent) -> None:
+    async with replica(agent.control) as address:
+        link = agent.link(address)
+        await link.introduce()
+        await link.fetch(wait=0)
+        agent.control.loses = True
+        following = asyncio.create_task(link.follow())
+        await until(lambda: agent.control.lost == 1)
+        agent.control.change()
+        agent.control.fails = 503  # how a call that finds no way ends
+        with pytest.raises(Unavailable):
+            await link.tell(STATUS)
+        agent.control.loses, agent.control.fails = False, None
+        await link.tell(STATUS)
+        await until(lambda: agent.generation == 2)
+        following.cancel()
+
+
+async def test_signed_time_is_taken_and_no_other(agent: Agent) -> None:
+    own = ManualClock(NOW)
+    clock = SiteClock(agent.folder / "time.json", own)
+    word = LastWord(agent.folder / "word.json", clock)
+    async with replica(agent.control) as address:
+        link = agent.link(address, word)
+        await link.introduce()
+        await link.fetch(wait=0)
+        assert clock.now() == clock.heard_at == NOW
+        for forged in ("", "tomorrow", f"{NOW + HOUR} c2lnbmF0dXJl", sign_time(Owner().key, INSTALLATION, NOW + HOUR),
+                       sign_time(agent.control.owner.key, InstallationId("in-other"), NOW + HOUR)):  # fmt: skip
+            agent.control.time = forged
+            await link.fetch(wait=0)
+            assert clock.now() == NOW, forged
+        agent.control.time = sign_time(agent.control.owner.key, INSTALLATION, NOW + HOUR)
+        await link.fetch(wait=0)
+    assert clock.now() == NOW + HOUR
+    (note,) = clock.notes()
+    assert "1 h 0 min behind" in note
+
+
+async def test_a_law_that_was_lost_on_the_way_is_asked_for_again(agent: Agent) -> None:
+    """Nothing newer comes then: the desired state that names it has arrived."""
+    owner = Ed25519PrivateKey.generate()
+    book = Lawbook(installation=INSTALLATION, version=1, home="FR", packs=tuple(shipped()))
+    agent.control.owner_key, agent.control.names = public_text(owner), {"lawbook": 1}
+    word = LastWord(agent.folder / "word.json", SiteClock(agent.folder / "time.json", ManualClock(NOW)))
+    async with replica(agent.control) as address:
+        link = agent.link(address, word)
+        await link.introduce()
+        await link.fetch(wait=0)
+        assert (agent.generation, agent.heard, word.law_version) == (1, 1, 0)
+        agent.control.law = SIGNED.dump_json(sign_document(owner, LAWBOOK, book))
+        await link.fetch(wait=0)
+        assert word.law_version == 1

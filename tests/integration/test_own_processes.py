@@ -9,25 +9,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
+from ordinary_user import as_ordinary_user
 from site_runner import Site, is_alive, site_in, state_of, until
 
 from kasbah.agent import confine
 from kasbah.agent.confine import mounts, pids, users
-from kasbah.agent.confine.kernel import StepFailed, checked, control, keep_orphans, libc
+from kasbah.agent.confine.kernel import StepFailed, checked, keep_orphans, libc
 from kasbah.agent.runner import spawn
 from kasbah.domain.ids import ReplicaId
 
 pytestmark = pytest.mark.real
 
 A, B = ReplicaId("rp-a"), ReplicaId("rp-b")
-STRANGER = 65_533
-PR_SET_DUMPABLE = 4
 
 TRY = """
 import json, os, sys
@@ -201,30 +200,6 @@ async def test_what_hides_is_frozen_too(site: Site) -> None:
     assert state_of(hidden) == "T"
     await site.driver.thaw(A)
     await until(lambda: state_of(hidden) != "T")
-
-
-def as_ordinary_user(work: Callable[[], object]) -> Any:
-    """What `work` finds in a process of a user who is not root."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            if os.getuid() == 0:
-                os.setgroups([])
-                os.setresgid(STRANGER, STRANGER, STRANGER)
-                os.setresuid(STRANGER, STRANGER, STRANGER)
-                control(PR_SET_DUMPABLE, 1, "having a /proc/self of one's own again")
-            found = json.dumps(work())
-        except Exception as error:
-            found = json.dumps(repr(error))
-        finally:
-            os.write(writer, found.encode())
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as said:
-        found = said.read()
-    os.waitpid(child, 0)
-    return json.loads(found)
 
 
 def _pauses() -> NoReturn:

@@ -2,69 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-from site_runner import SERVICE, Site, site_in, until
-from starlette.websockets import WebSocket
+from site_runner import Site, site_in, until
+from visitor import Caller, begin, session
 
-from kasbah.agent.visits import Session, carry
+from kasbah.agent.visits import carry
 from kasbah.api import visits as wire
-from kasbah.domain.ids import ReplicaId, RevisionId
-from kasbah.drivers.interface import StartOrder
-from kasbah.drivers.visits import Ends, RunnerVisit, open_files
+from kasbah.domain.ids import ReplicaId
 from kasbah.errors import Conflict, NotFound, Unavailable
 
 A = "rp-a"
-
-
-class Caller:
-    """The other side of a WebSocket: `heard` is what came, by kind; it says nothing."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[int, Any]] = []
-
-    async def send_bytes(self, message: bytes) -> None:
-        self.heard.append(wire.read(message))
-
-    async def receive_bytes(self) -> bytes:
-        await asyncio.Event().wait()
-        return b""
 
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with site_in(tmp_path) as site:
         yield site
-
-
-async def begin(site: Site, *argv: str, replica: str = A) -> tuple[RunnerVisit, Ends]:
-    order = StartOrder(
-        replica=ReplicaId(replica),
-        service=SERVICE,
-        revision=RevisionId("rv-a"),
-        argv=argv,
-        env={"PATH": "/usr/bin:/bin"},
-        app=site.source,
-        port=1,
-    )
-    ends, theirs = open_files(None)
-    try:
-        return await site.driver.visit(order, theirs, terminal=False), ends
-    except BaseException:
-        ends.close()
-        raise
-    finally:
-        for fd in theirs:
-            os.close(fd)
-
-
-def session(visit: RunnerVisit, ends: Ends, caller: Caller) -> Session:
-    return Session(websocket=cast(WebSocket, caller), visit=visit, ends=ends, terminal=False)
 
 
 async def test_the_last_output_comes_before_the_end(site: Site) -> None:

@@ -273,8 +273,8 @@ def a_country_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[str, Any] = {}
     found = lawful.standings
 
-    def remembered(sites: Any, now: Any) -> Any:
-        return {site: known.setdefault(site, standing) for site, standing in found(sites, now).items()}
+    def remembered(*asked: Any) -> Any:
+        return {site: known.setdefault(site, standing) for site, standing in found(*asked).items()}
 
     for module in (lawful, placing, publish):
         monkeypatch.setattr(module, "standings", remembered)

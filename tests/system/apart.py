@@ -43,7 +43,7 @@ class Apart(Site):
         """Start a part, and wait until it is ready."""
         with (self.home / "parts.log").open("ab") as log:
             self.parts[part] = subprocess.Popen(
-                [str(KASBAH), part, "--data-dir", str(self.data_dir), *self._options(part)],
+                [*self._program(part), part, "--data-dir", str(self.data_dir), *self._options(part)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self.env,
             )  # fmt: skip
         eventually(lambda: self._is_ready(part), lambda: f"{part}: {(self.home / 'parts.log').read_text()[-3_000:]}")
@@ -65,6 +65,9 @@ class Apart(Site):
         ended = self.down()
         assert ended.code == 0, ended.said
         eventually(lambda: not self.processes(), lambda: f"left: {self.processes()}")
+
+    def _program(self, part: str) -> list[str]:
+        return [str(KASBAH)]
 
     def _options(self, part: str) -> list[str]:
         if part == "control":

@@ -6,13 +6,15 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from support import KASBAH, Site, eventually
 
+Place = Callable[[], AbstractContextManager[None]]
+"""Where the processes of a site are started: on this machine, or in a network of their own."""
 CODE = re.compile(r"Its code: (\S+)")
 
 
@@ -38,12 +40,14 @@ class OtherSite:
         assert self.home.run("down", "--data-dir", self.data_dir).code == 0
 
 
-def join(home: Site, name: str) -> Path:
+def join(home: Site, name: str, place: Place = nullcontext) -> Path:
     """Have a machine join; its data folder."""
     data_dir = home.home / f"site-{name}"
     token = home.home / f"{name}.token"
     token.write_text(home.ok("sites", "token", name))
-    with home.popen("join", "--control-url", sites_url(home), "--token-file", token, "--data-dir", data_dir) as joining:
+    with place():
+        process = home.popen("join", "--control-url", sites_url(home), "--token-file", token, "--data-dir", data_dir)
+    with process as joining:
         assert joining.stderr is not None
         shown = CODE.search(joining.stderr.readline())
         assert shown is not None
@@ -53,17 +57,36 @@ def join(home: Site, name: str) -> Path:
     return data_dir
 
 
-def start(home: Site, name: str, data_dir: Path, *options: str) -> OtherSite:
+def start(
+    home: Site,
+    name: str,
+    data_dir: Path,
+    *options: str,
+    place: Place = nullcontext,
+    program: Sequence[str] = (str(KASBAH),),
+) -> OtherSite:
     """Start the agent of a site that joined, and wait until it reports."""
-    arguments = ("agent", "--control-url", sites_url(home), "--data-dir", str(data_dir), "--gateway", "127.0.0.1:0")
-    with (data_dir / "agent.log").open("ab") as log:
-        agent = subprocess.Popen([str(KASBAH), *arguments, *options], stdout=log, stderr=log, env=home.env)
-    site = OtherSite(home=home, name=name, data_dir=data_dir, agent=agent)
+    site = launch(home, name, data_dir, *options, place=place, program=program)
     eventually(
         lambda: home.json("sites", "describe", name)["connected"],
         lambda: f"{name} does not report: {(data_dir / 'agent.log').read_text()[-2_000:]}",
     )
     return site
+
+
+def launch(
+    home: Site,
+    name: str,
+    data_dir: Path,
+    *options: str,
+    place: Place = nullcontext,
+    program: Sequence[str] = (str(KASBAH),),
+) -> OtherSite:
+    """Start the agent of a site that joined."""
+    arguments = ("agent", "--control-url", sites_url(home), "--data-dir", str(data_dir), "--gateway", "127.0.0.1:0")
+    with (data_dir / "agent.log").open("ab") as log, place():
+        agent = subprocess.Popen([*program, *arguments, *options], stdout=log, stderr=log, env=home.env)
+    return OtherSite(home=home, name=name, data_dir=data_dir, agent=agent)
 
 
 @contextmanager

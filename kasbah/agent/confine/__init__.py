@@ -12,35 +12,32 @@ only, because the runner uses it.
     own-user             as root: a user and group of its own, who can pass no closed folder and owns nothing else
     own-processes        a pid namespace, in which it sees, signals and leaves behind only its own processes
     own-network          as root: a loopback, ports and one address of its own, and rules about who it reaches
+    closed-network       without own networks: a replica that may call nothing makes no connection, and has no sockets
+                         that need none (kernel 6.12, with seccomp and private mounts)
 
-`egress` is `enforced` where what a replica calls can be limited, else `open`: with own networks it can.
+`egress` is `enforced` where what a replica calls can be limited, as own networks can; `closable` where it can only be
+kept from calling anything; else `open`.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import resource
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
 
-from kasbah.agent.confine import landlock, mounts, network_trial, pids, privileges, seccomp, system
-from kasbah.agent.confine.kernel import ARCHITECTURE, StepFailed, call, keep_orphans
+from kasbah.agent.confine import landlock, mounts, privileges, seccomp, system, trials
 from kasbah.agent.confine.network import Street
 
 LANDLOCK, SIGNAL_SCOPE, MOUNTS, SECCOMP = "landlock", "signal-scope", "private-mounts", "seccomp"
 CAPABILITIES, NO_NEW_PRIVILEGES, RLIMITS = "no-capabilities", "no-new-privileges", "rlimits"
 OWN_USER, OWN_PROCESSES, OWN_NETWORK = "own-user", "own-processes", "own-network"
-OPEN, ENFORCED = "open", "enforced"
+CLOSED_NETWORK = "closed-network"
+OPEN, CLOSABLE, ENFORCED = "open", "closable", "enforced"
 OPEN_FILES = 65_536
 MOST_PROCESSES = 2_048
 """Processes and threads of a replica that has a user of its own: they are counted by user."""
-
-ONLY_ROOT = "only root can make them: run the agent as root"
 
 WITHOUT = {
     LANDLOCK: "replicas can read and write what the site's user can",
@@ -51,6 +48,7 @@ WITHOUT = {
     OWN_PROCESSES: "replicas can list the machine's processes and their arguments, though not their environment",
     OWN_NETWORK: "replicas share the machine's network: they reach its loopback and each other's ports, and what they "
     "open on other addresses than 127.0.0.1 is reached from there past the gateway and its keys",
+    CLOSED_NETWORK: "replicas can call anything, so sensitive data has no place here",
 }
 """What it means where a mechanism is missing."""
 
@@ -70,7 +68,8 @@ class Confiner:
     def __init__(self, facts: Facts, *, hidden: Iterable[Path] = ()) -> None:
         self._mechanisms = frozenset(facts.mechanisms)
         self._hidden = tuple(hidden)
-        self._filter = seccomp.Filter() if SECCOMP in self._mechanisms else None
+        self._filter = seccomp.Filter(seccomp.program()) if SECCOMP in self._mechanisms else None
+        self._closing = seccomp.Filter(seccomp.closed_program()) if CLOSED_NETWORK in self._mechanisms else None
         self._version = landlock.abi() if LANDLOCK in self._mechanisms else 0
         self._system: list[landlock.Grant] = []
         self._etc_changed = 0
@@ -92,6 +91,11 @@ class Confiner:
     def own_network(self) -> bool:
         """Whether every replica gets a network namespace."""
         return OWN_NETWORK in self._mechanisms
+
+    @property
+    def can_close(self) -> bool:
+        """Whether a replica without a network of its own can be kept from calling anything."""
+        return self._closing is not None
 
     @property
     def files(self) -> tuple[int, ...]:
@@ -117,15 +121,18 @@ class Confiner:
         user: int | None = None,
         stand_ins: tuple[tuple[Path, Path], ...] = (),
         volumes: Mapping[Path, Path] = MappingProxyType({}),
+        closed: bool = False,
     ) -> Confinement:
         """What to enter in one replica's process. `private` holds `tmp`, its /tmp; `user` is its own, where it has
         one; `stand_ins` are files of the machine, and what it sees instead; `volumes` are folders that it may write to,
-        by the place in `private` where it finds each."""
+        by the place in `private` where it finds each. `closed`: it may call nothing, which its own network, where it
+        has one, sees to."""
         seen = (*readable, *(source for _, source in stand_ins))
         return Confinement(
             ruleset=self._ruleset(seen, (private, private / "tmp", *pipes, *volumes.values())),
             view=self._view(private, readable, user, stand_ins, volumes) if self.own_mounts else None,
             filter=self._filter,
+            closing=self._closing if closed and not self.own_network else None,
             user=user,
         )
 
@@ -188,6 +195,7 @@ class Confinement:
     ruleset: landlock.Ruleset | None
     view: mounts.View | None
     filter: seccomp.Filter | None
+    closing: seccomp.Filter | None = None
     user: int | None = None
 
     @property
@@ -210,6 +218,9 @@ class Confinement:
             if self.view and self.view.own_processes:
                 self.ruleset.allow_once((mounts.PROCESSES,), landlock.READ)
             landlock.enter(self.ruleset.fd)
+        if self.closing:
+            landlock.close_off()
+            self.closing.enter()
         if self.filter:
             self.filter.enter()
 
@@ -233,138 +244,32 @@ def measure(
 
     `user` and `street` are a user and the addresses that replicas could have; `lacking` says why there are none.
     """
-    trials: list[tuple[str, Callable[[], None]]] = [
+    wanted: list[tuple[str, Callable[[], None]]] = [
         (RLIMITS, limit),
-        (CAPABILITIES, _try_privileges),
+        (CAPABILITIES, trials.no_privileges),
         (NO_NEW_PRIVILEGES, privileges.forbid_new),
-        (SECCOMP, _try_seccomp),
-        (LANDLOCK, _try_landlock),
-        (SIGNAL_SCOPE, _try_signal_scope),
-        (MOUNTS, lambda: _try_mounts(scratch)),
-        (OWN_USER, lambda: _try_own_user(scratch, user)),
-        (OWN_PROCESSES, lambda: _try_own_processes(scratch)),
-        (OWN_NETWORK, lambda: _try_own_network(street, user)),
+        (SECCOMP, trials.system_calls),
+        (LANDLOCK, trials.files),
+        (SIGNAL_SCOPE, trials.signals),
+        (MOUNTS, lambda: trials.own_mounts(scratch)),
+        (OWN_USER, lambda: trials.own_user(scratch, user)),
+        (OWN_PROCESSES, lambda: trials.own_processes(scratch)),
+        (OWN_NETWORK, lambda: trials.own_network(street, user)),
     ]
-    tried = [(name, lacking.get(name) or _attempt(trial)) for name, trial in trials]
+    tried = [(name, lacking.get(name) or trials.attempt(trial)) for name, trial in wanted]
+    limited = (OWN_NETWORK, "") in tried
+    if not limited:
+        tried.append((CLOSED_NETWORK, _cannot_close(dict(tried))))
     works = tuple(name for name, problem in tried if not problem)
     fails = tuple((name, f"{problem}: {WITHOUT.get(name, 'tried, and refused')}") for name, problem in tried if problem)
-    return Facts(mechanisms=works, missing=fails, egress=ENFORCED if OWN_NETWORK in works else OPEN)
+    egress = ENFORCED if limited else CLOSABLE if CLOSED_NETWORK in works else OPEN
+    return Facts(mechanisms=works, missing=fails, egress=egress)
 
 
-def _attempt(work: Callable[[], None]) -> str:
-    """Run `work` in a forked process; "" where it succeeded, else why it did not."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except Exception as error:  # a broken mechanism is a missing one, whatever breaks
-            os.write(writer, str(error).encode())
-        finally:
-            os._exit(code)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answers:
-        said = answers.read().decode()
-    _, status = os.waitpid(child, 0)
-    return "" if status == 0 else said or f"the trial ended with status {status}"
-
-
-def _try_privileges() -> None:
-    privileges.drop_capabilities()
-    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff"))
-    if int(held.split()[1], 16):
-        raise StepFailed(1, f"the kernel kept {held.split()[1]}", "dropping capabilities")
-
-
-def _try_seccomp() -> None:
-    if ARCHITECTURE is None:
-        raise StepFailed(38, f"no filter is written for {os.uname().machine}", "seccomp")
-    privileges.forbid_new()
-    seccomp.Filter().enter()
-    try:
-        call("unshare", 0)
-    except StepFailed:
-        return
-    raise StepFailed(1, "the filter let a refused call pass", "seccomp")
-
-
-def _try_landlock() -> None:
-    rules = landlock.Ruleset(landlock.abi())
-    privileges.forbid_new()
-    landlock.enter(rules.fd)
-    try:
-        os.listdir("/")
-    except PermissionError:
-        return
-    raise StepFailed(1, "a refused folder could still be listed", "landlock")
-
-
-def _try_signal_scope() -> None:
-    if landlock.abi() < landlock.SCOPES_SINCE:
-        raise StepFailed(1, f"the kernel's Landlock is version {landlock.abi()}, scopes came with 6", "landlock")
-    _try_landlock()
-    try:
-        os.kill(os.getppid(), 0)
-    except PermissionError:
-        return
-    raise StepFailed(1, "a signal could still leave", "landlock")
-
-
-def _try_mounts(scratch: Path) -> None:
-    temporary = scratch / "tmp"
-    temporary.mkdir(exist_ok=True)
-    wanted = temporary.stat()
-    mounts.enter(mounts.View(private=scratch, readable=(), hidden=()))
-    if not os.path.samestat(wanted, mounts.TEMPORARY.stat()):
-        raise StepFailed(1, "/tmp is still the machine's", "private mounts")
-
-
-def _try_own_user(scratch: Path, user: int | None) -> None:
-    if user is None:
-        raise StepFailed(1, ONLY_ROOT, "own users")
-    (scratch / "tmp").mkdir(exist_ok=True)
-    program = Path(os.path.realpath(sys.executable))
-    kept = system.interpreter()
-    closed = mounts.closed_parents((scratch, *kept))
-    mounts.enter(mounts.View(private=scratch, readable=kept, hidden=closed))
-    privileges.drop_capabilities(user)
-    if os.getresuid() != (user,) * 3 or os.getresgid() != (user,) * 3 or os.getgroups():
-        raise StepFailed(1, f"the process is still {os.getresuid()}", "becoming another user")
-    if not (os.access(program, os.R_OK | os.X_OK) and os.access(os.__file__, os.R_OK)):
-        raise StepFailed(13, f"no other user may read or execute {program}", "the interpreter")
-    if os.access("/etc/shadow", os.R_OK):
-        raise StepFailed(1, "root's files can still be read", "becoming another user")
-
-
-def _try_own_network(street: Street | None, user: int | None) -> None:
-    if street is None or user is None:
-        raise StepFailed(1, ONLY_ROOT, "own networks")
-    network_trial.try_out(street, 0, user)
-
-
-def _try_own_processes(scratch: Path) -> None:
-    (scratch / "tmp").mkdir(exist_ok=True)
-    keep_orphans()
-    (child,) = pids.begin(lambda: _see_only_itself(scratch))
-    seen_from_outside = pids.name_of(child)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code:
-        why = " (container engines that cover parts of /proc forbid it)" if code == errno.EPERM else ""
-        raise StepFailed(code, os.strerror(abs(code)) + why, "a pid namespace with a /proc of its own")
-    if seen_from_outside in ("", pids.name_of(os.getpid())):
-        raise StepFailed(1, "the processes in it cannot be told from others", "a pid namespace")
-
-
-def _see_only_itself(scratch: Path) -> NoReturn:
-    """In a new pid namespace: exit 0 where it is one, with a /proc of its own, else with an error's number."""
-    code = errno.ENOTSUP
-    try:
-        mounts.enter(mounts.View(private=scratch, readable=(), hidden=(), own_processes=True))
-        seen = [name for name in os.listdir(mounts.PROCESSES) if name.isdigit()]
-        code = 0 if seen == ["1"] and os.getpid() == 1 else errno.ENOTSUP
-    except OSError as error:
-        code = error.errno or errno.ENOTSUP
-    finally:
-        os._exit(code)
+def _cannot_close(tried: Mapping[str, str]) -> str:
+    """Why replicas without networks of their own cannot be kept from calling anything; "" where they can. What other
+    programs listen on must be out of their sight."""
+    for name in (SECCOMP, SIGNAL_SCOPE, MOUNTS):
+        if tried[name]:
+            return f"it needs {name}, which is missing"
+    return trials.attempt(trials.no_calls)

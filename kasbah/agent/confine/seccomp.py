@@ -2,6 +2,9 @@
 
 A list of what is refused, not of what is allowed: strangers' apps run unchanged. Refused calls answer EPERM, or ENOSYS
 where a caller then tries another way (`io_uring`, `clone3`). Calls of another architecture end the process.
+
+`CLOSED` is a second filter, for replicas that may call nothing and have no network of their own: Landlock knows TCP
+only, so that every other way out has to be refused here.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ NOT_FILTERED = frozenset(
         "clone",
         "prlimit64",
         "seccomp",
+        "sendmmsg",
+        "sendmsg",
+        "sendto",
+        "socket",
         "landlock_add_rule",
         "landlock_create_ruleset",
         "landlock_restrict_self",
@@ -35,10 +42,18 @@ NAMESPACE_FLAGS = 0x7E02_0000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET."""
 
 X32_BIT = 0x4000_0000
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+LOAD, EQUAL, AT_LEAST, ANY_BIT, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 ALLOW, KILL_PROCESS, FAIL = 0x7FFF_0000, 0x8000_0000, 0x0005_0000
 NUMBER_OFFSET, ARCHITECTURE_OFFSET, FIRST_ARGUMENT_OFFSET = 0, 4, 16
 SET_MODE_FILTER = 1
+
+UNIX, INET, NETLINK, INET6 = 1, 2, 16, 10
+STREAM, KIND_OF_SOCKET, TCP = 1, 0xF, 6
+FAST_OPEN = 0x2000_0000
+"""MSG_FASTOPEN: connects while it sends, past the hook by which Landlock sees connections."""
+
+FLAGS = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
+"""Which argument holds the flags."""
 
 
 def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -79,11 +94,47 @@ def program() -> bytes:
     return b"".join([*steps, _step(RETURN, ALLOW)])
 
 
-class Filter:
-    """The filter, ready to be entered: made once, before any fork."""
+def closed_program() -> bytes:
+    """The filter for a replica that may call nothing: of sockets it has Unix ones, TCP ones, on which Landlock keeps it
+    from connecting, and netlink ones, on which it can only ask. EACCES is what a firewall answers too."""
+    refuse, allow = _step(RETURN, FAIL | errno.EACCES), _step(RETURN, ALLOW)
+    sockets = [
+        _step(LOAD, _argument(0)),
+        _step(EQUAL, UNIX, 10),
+        _step(EQUAL, NETLINK, 9),
+        _step(EQUAL, INET, 1),
+        _step(EQUAL, INET6, 0, 6),
+        _step(LOAD, _argument(1)),
+        _step(AND, KIND_OF_SOCKET),
+        _step(EQUAL, STREAM, 0, 3),
+        _step(LOAD, _argument(2)),
+        _step(EQUAL, 0, 2),
+        _step(EQUAL, TCP, 1),
+        refuse,
+        allow,
+    ]
+    steps = [_step(LOAD, NUMBER_OFFSET), *_where("socket", sockets)]
+    for name, place in FLAGS.items():
+        steps += _where(name, [_step(LOAD, _argument(place)), _step(ANY_BIT, FAST_OPEN, 0, 1), refuse, allow])
+    return b"".join([*steps, allow])
 
-    def __init__(self) -> None:
-        steps = program()
+
+def _argument(place: int) -> int:
+    """Where the lower half of an argument is: the one with this place, from 0."""
+    return FIRST_ARGUMENT_OFFSET + 8 * place
+
+
+def _where(name: str, body: list[bytes]) -> list[bytes]:
+    """`body` for this system call, past it for others."""
+    wanted = number(name)
+    assert wanted is not None
+    return [_step(EQUAL, wanted, 0, len(body)), *body]
+
+
+class Filter:
+    """A filter, ready to be entered: made once, before any fork."""
+
+    def __init__(self, steps: bytes) -> None:
         self._steps = ctypes.create_string_buffer(steps, len(steps))
         self._header = struct.pack("HxxxxxxQ", len(steps) // 8, ctypes.addressof(self._steps))
 

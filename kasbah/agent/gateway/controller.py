@@ -74,7 +74,8 @@ def wiring_of(
 
 
 class GatewayController:
-    """See the module. Of other sites, those that are `near` are tried first, in this order."""
+    """See the module. Of other sites, those that are `near` are tried first, in this order. `inside` is the network
+    that replicas have their addresses of, "" where they have none of their own."""
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class GatewayController:
         self._peers_listen = None if peers is None else choose(peers, paths.envoy / "listen-peers")
         self._certificates: dict[str, translate.Resource] = {}
         self.near: tuple[SiteId, ...] = ()
+        self.inside = ""
         self._proof: Proof | None = None
         self._proofs: dict[str, translate.Resource] = {}
         self.error = ""

@@ -40,9 +40,17 @@ ROUTER: Json = {
 WEBSOCKET: Json = {"upgrade_type": "websocket"}
 
 
-def gateway_listener(address: str, site: str, wiring: Wiring) -> Json:
-    """The listener callers reach."""
-    return listener_of(names.GATEWAY_LISTENER, address_of(address), _gateway_manager(site, wiring))
+def gateway_listener(address: str, site: str, wiring: Wiring, inside: str = "") -> Json:
+    """The listener callers reach. Replicas, who come from the network `inside`, are shown a table of their own."""
+    listener = listener_of(names.GATEWAY_LISTENER, address_of(address), _gateway_manager(site, wiring))
+    if not inside:
+        return listener
+    others = listener_of(names.INSIDE, address_of(address), _gateway_manager(site, wiring, names.INSIDE))
+    where, _, bits = inside.partition("/")
+    match = {"source_prefix_ranges": [{"address_prefix": where, "prefix_len": int(bits)}]}
+    (chain,) = others["filter_chains"]
+    own = chain | {"name": names.INSIDE, "filter_chain_match": match}
+    return listener | {"filter_chains": [own, *listener["filter_chains"]]}
 
 
 def tls_listener(address: str, hosts: Iterable[str], site: str, wiring: Wiring) -> Json:
@@ -59,10 +67,10 @@ def tls_listener(address: str, hosts: Iterable[str], site: str, wiring: Wiring) 
     }
 
 
-def _gateway_manager(site: str, wiring: Wiring) -> Json:
+def _gateway_manager(site: str, wiring: Wiring, table: str = names.ROUTES) -> Json:
     return {
         "stat_prefix": names.GATEWAY_LISTENER,
-        "rds": {"route_config_name": names.ROUTES, "config_source": ADS},
+        "rds": {"route_config_name": table, "config_source": ADS},
         "http_filters": [headers_filter(site), keys_filter(), ROUTER],
         "early_header_mutation_extensions": [strip_our_headers()],
         "use_remote_address": True,

@@ -174,6 +174,17 @@ def _nobody() -> Json:
     }
 
 
+def not_called() -> Json:
+    """What replicas are told that ask for something else."""
+    message = "A service reaches only those that it says it calls: list it under `calls` in kasbah.yaml."
+    return {
+        "name": "nobody",
+        "domains": ["*"],
+        "routes": [answer(403, "not_called", "permission_error", message)],
+        "typed_per_filter_config": {names.KEYS_FILTER: DISABLED},
+    }
+
+
 def _door(hosts: tuple[str, ...]) -> Json:
     """The agent's own door, for sources, logs and commands: its tickets are its keys."""
     route = {"cluster": names.DOOR_CLUSTER, "timeout": "0s"}

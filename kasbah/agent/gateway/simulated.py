@@ -41,6 +41,7 @@ class SimulatedGateway:
     listen = "127.0.0.1:8080"
     tls = None
     crossing = None
+    inside = ""
 
     def __init__(
         self,

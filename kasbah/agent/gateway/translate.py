@@ -50,7 +50,9 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
     if problems:
         raise ValueError("; ".join(problems))
     listening = [
-        listeners.gateway_listener(gateway.listen, gateway.site, wiring),
+        listeners.gateway_listener(
+            gateway.listen, gateway.site, wiring, gateway.inside.network if gateway.inside else ""
+        ),
         listeners.cold_listener(wiring),
         listeners.patient_listener(wiring),
         peers.here_listener(gateway.site, wiring),
@@ -73,6 +75,7 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
             names.ROUTES: _routes(gateway),
             names.HERE_LISTENER: _here(gateway),
             **_entries(gateway),
+            **_inside(gateway),
         },
         Kind.FILTER: {names.KEYS_FILTER: _keys(gateway.credentials)},
     }
@@ -191,6 +194,14 @@ def _routes(gateway: Gateway) -> Resource:
     own = [_serialise_host(one) for one in routes.virtual_hosts(gateway)]
     services = sorted(gateway.hosts, key=lambda host: host.service)
     return _table(names.ROUTES, [*own, *map(_service_host, services)])
+
+
+def _inside(gateway: Gateway) -> dict[str, Resource]:
+    """What replicas may ask for."""
+    if gateway.inside is None:
+        return {}
+    services = sorted(gateway.inside.hosts, key=lambda host: host.service)
+    return {names.INSIDE: _table(names.INSIDE, [_serialise_host(routes.not_called()), *map(_service_host, services)])}
 
 
 def _here(gateway: Gateway) -> Resource:

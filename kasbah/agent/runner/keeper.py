@@ -248,6 +248,8 @@ class Keeper:
             self._abandon(held, spawn.failure_of(error))
             return
         held.workdir = self._workdir(held.record)
+        if order.calls is not None:
+            held.change(calls=order.calls.entries, egress=order.calls.rules)
         if order.calls is None or self.networks is None:
             self._launch(order, held, found.child)
             return
@@ -259,7 +261,6 @@ class Keeper:
             else:
                 self._launch(order, held, found.child)
 
-        held.change(calls=order.calls.entries, egress=order.calls.rules)
         self.networks.permit(found.slot, None, order.calls.rules, permitted)
 
     def _launch(self, order: Order, held: Held, child: Child) -> None:
@@ -283,7 +284,9 @@ class Keeper:
             if not NAME.fullmatch(name):
                 raise Failed("invalid", f"{name!r} cannot be an id")
         if order.calls is not None and self.networks is None:
-            raise Failed("confinement_failed", "what a replica may call cannot be limited here", HINT_EGRESS)
+            closed = not order.calls.entries and self.seats.confiner.can_close
+            if not closed:
+                raise Failed("confinement_failed", "what a replica may call cannot be limited here", HINT_EGRESS)
         for folder in (order.app, *order.readable):
             if not folder.exists():
                 raise Failed("start_failed", f"{folder}, which the replica needs, does not exist", "build it again")

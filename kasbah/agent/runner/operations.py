@@ -33,6 +33,9 @@ def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) 
     def gateway(request: Request, reply: Reply) -> None:
         keeper.lead_to(str(request["host"]), int(request["port"]), reply)
 
+    def network(_request: Request, reply: Reply) -> None:
+        reply({"network": keeper.networks.street.network if keeper.networks is not None else ""})
+
     def freeze(request: Request, reply: Reply) -> None:
         keeper.freeze(request["replica"], reply)
 
@@ -64,6 +67,7 @@ def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) 
         "start": start,
         "permit": permit,
         "gateway": gateway,
+        "network": network,
         "freeze": freeze,
         "thaw": thaw,
         "stop": stop,

@@ -232,6 +232,7 @@ def _become(plan: Plan, confiner: confine.Confiner, says: int) -> None:
         user=workdir.owner,
         stand_ins=workdir.stand_ins,
         volumes=plan.volumes,
+        closed=order.calls is not None,
     )
     # Both ends of its own pipes are the replica's: a dead runner neither blocks it at once nor breaks its writing.
     outputs = [os.open(pipe, os.O_RDWR | os.O_CLOEXEC) for pipe in plan.pipes]

@@ -230,6 +230,7 @@ def _command(confiner: confine.Confiner, job: Job, replica: int, says: int) -> N
             user=workdir.owner,
             stand_ins=workdir.stand_ins,
             volumes=job.volumes,
+            closed=job.held.record.calls is not None,
         )
         spawn.keep_open((replica, says, *confinement.files))
         confine.limit()

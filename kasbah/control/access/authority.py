@@ -27,8 +27,9 @@ LONG = timedelta(days=3650)
 SITE_LIFETIME = timedelta(days=90)
 """A site that is cut off for less than this comes back by itself; it renews at a third."""
 
-EARLIER = timedelta(minutes=10)
-"""Clocks differ: a certificate is good a little before it was made."""
+EARLIER = timedelta(days=1)
+"""Clocks differ: a certificate is good before it was made. A site whose clock is behind by less joins, is dialled and
+renews as any other; nobody has a certificate of ours from before he was approved."""
 
 USAGES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
 

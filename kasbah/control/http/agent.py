@@ -17,9 +17,11 @@ from kasbah.api.agent import (
     SIGNATURE_HEADER,
     SITE_STATUS,
     STATUS_HEADER,
+    TIME_HEADER,
     USAGE_BATCH,
     AuditAnswer,
 )
+from kasbah.api.signing import sign_time
 from kasbah.control.access.authenticate import authenticate_site, belongs
 from kasbah.control.http.acts import CALLER, act_of, object_of, of_site
 from kasbah.control.http.call import office_of
@@ -83,9 +85,10 @@ async def desired(
             return fetch_desired(work, site, (epoch, generation))
 
     document = await until(office.changes, (desired_topic(site),), look, lambda found: found is not None, wait)
+    headers = {TIME_HEADER: sign_time(office.key, site.charter.installation, office.clock.now())}
     if document is None:
-        return Response(status_code=204)
-    headers = {SIGNATURE_HEADER: document.signature}
+        return Response(status_code=204, headers=headers)
+    headers[SIGNATURE_HEADER] = document.signature
     return Response(document.body, media_type="application/json", headers=headers)
 
 

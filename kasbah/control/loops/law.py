@@ -14,6 +14,7 @@ from kasbah.control.usecases.placing import Estate, survey
 from kasbah.control.usecases.roll_law import carry_on, step_of, under_way
 from kasbah.control.usecases.uphold import due, uphold
 from kasbah.control.usecases.work import Office, Work
+from kasbah.decide.egress import Outside
 from kasbah.decide.grants import Grants
 from kasbah.decide.law_rollout import Act
 from kasbah.domain.ids import SiteId
@@ -30,6 +31,7 @@ class Known:
     and where they have arrived, the grants in force."""
 
     sites: dict[SiteId, Place]
+    outside: tuple[Outside, ...]
     able: tuple[tuple[object, ...], ...]
     lawbooks: tuple[tuple[int, tuple[Arrival, ...]], ...]
     grants: Grants
@@ -78,9 +80,8 @@ class Law:
 def _known(work: Work, estate: Estate) -> Known:
     return Known(
         sites=dict(estate.places),
-        able=tuple(
-            (one.site, one.seen, one.draining, one.lost, one.runtimes, one.keeps_egress) for one in estate.facts
-        ),
+        outside=estate.outside,
+        able=tuple((one.site, one.seen, one.draining, one.lost, one.runtimes, one.egress) for one in estate.facts),
         lawbooks=tuple((one.version, one.arrivals) for one in work.tx.lawbooks.live()),
         grants=estate.law.grants,
     )

@@ -61,7 +61,11 @@ class Sites(Protocol):
     """Sites, what they said last, and their newest desired states."""
 
     def all(self) -> tuple[SiteRecord, ...]:
-        """Those that were not removed, by name."""
+        """Those that were not removed, by name; without the places that are only called."""
+        ...
+
+    def outside(self) -> tuple[SiteRecord, ...]:
+        """The places that are only called, by name."""
         ...
 
     def get(self, site: SiteId) -> SiteRecord | None:
@@ -80,6 +84,9 @@ class Sites(Protocol):
     def save(self, site: SiteRecord) -> None: ...
     def desired(self, site: SiteId) -> DesiredDocument | None: ...
     def save_desired(self, document: DesiredDocument) -> None: ...
+    def generation(self, epoch: int) -> int:
+        """The greatest that any site was given in this epoch; 0: none was."""
+        ...
 
 
 class Joinings(Protocol):

@@ -82,6 +82,11 @@ class SiteRecord:
         return self.charter.kind
 
     @property
+    def outside(self) -> bool:
+        """Whether it is a place that is only called: it runs nothing of ours."""
+        return bool(self.charter.hosts)
+
+    @property
     def country(self) -> str | None:
         """The country that was declared, whether that holds or not."""
         declared = self.charter.facts.country

@@ -68,6 +68,12 @@ class SqlSites(Rows):
     """Sites; see `interface.Sites`."""
 
     def all(self) -> tuple[SiteRecord, ...]:
+        return tuple(one for one in self._there() if not one.outside)
+
+    def outside(self) -> tuple[SiteRecord, ...]:
+        return tuple(one for one in self._there() if one.outside)
+
+    def _there(self) -> tuple[SiteRecord, ...]:
         return self._all(SiteRecord, _THERE.order_by(site_table.c.name))
 
     def get(self, site: SiteId) -> SiteRecord | None:
@@ -90,6 +96,10 @@ class SqlSites(Rows):
 
     def save_desired(self, document: DesiredDocument) -> None:
         self._put(desired_table, document)
+
+    def generation(self, epoch: int) -> int:
+        newest = select(func.max(desired_table.c.generation)).where(desired_table.c.epoch == epoch)
+        return self._connection.execute(newest).scalar() or 0
 
 
 class SqlJoinings(Rows):

@@ -12,10 +12,13 @@ from dataclasses import dataclass, replace
 from kasbah.control.store.lawbooks import LawbookRecord, LawbookState
 from kasbah.control.store.records import TokenRecord
 from kasbah.control.usecases.law_now import Book, LawNow
-from kasbah.control.usecases.lawful import label_of, places
+from kasbah.control.usecases.lawful import label_of
+from kasbah.control.usecases.outbound import exits_now
+from kasbah.control.usecases.placing import survey
 from kasbah.control.usecases.roll_law import carry_on
 from kasbah.control.usecases.work import Work
-from kasbah.decide.blast import Blast, Resident, allowance, blast
+from kasbah.decide.blast import Answers, Blast, Resident, allowance, blast
+from kasbah.decide.egress import CALLS_NOTHING, Exits
 from kasbah.decide.two_persons import needing_two, refusal
 from kasbah.domain.charter import Lawbook, Signed
 from kasbah.domain.ids import ServiceId, SiteId
@@ -58,7 +61,8 @@ def plan_law(work: Work, book: Book) -> Planned:
 
 def _blast(work: Work, now: LawNow, book: Book) -> Blast:
     """Old and new, asked about every service at every site, each with its approvals."""
-    sites = places(work.tx.sites.all(), work.now)
+    estate = survey(work, room=False)
+    sites = estate.places
     projects = {one.id: one.name for one in work.tx.installations.projects()}
     records = {one.id: replace(one, label=label_of(now, one)) for one in work.tx.services.all()}
     residents = [
@@ -72,17 +76,35 @@ def _blast(work: Work, now: LawNow, book: Book) -> Blast:
     ]
     old: dict[ServiceId, LawNow] = {one.id: now.of(one) for one in records.values()}
     new = {service: law.under(book) for service, law in old.items()}
+    contents = {one.id: one.contents for one in work.tx.revisions.all()}
+
+    def answers(laws: Mapping[ServiceId, LawNow]) -> Answers:
+        def calls(one: Resident) -> Exits:
+            record = records[one.service]
+            revision = contents.get(record.serving) if record.serving else None
+            if revision is None:
+                return CALLS_NOTHING
+            return exits_now(work, laws[one.service], estate.outside, sites, record, revision)
+
+        return Answers(
+            place=lambda one, site: _ask(laws, sites, one, site, Purpose.PLACE),
+            forward=lambda one, site: _ask(laws, sites, one, site, Purpose.FORWARD),
+            calls=calls,
+        )
+
     return blast(
         residents,
         tuple(sites),
-        lambda one, site: _ask(old, sites, one, site),
-        lambda one, site: _ask(new, sites, one, site),
+        answers(old),
+        answers(new),
         lambda one, site: new[one.service].opens(site, Data(label=one.label), sites[site], Purpose.PLACE),
     )
 
 
-def _ask(laws: Mapping[ServiceId, LawNow], sites: Mapping[SiteId, Place], one: Resident, site: SiteId) -> Admission:
-    return laws[one.service].admit(site, Data(label=one.label), sites[site], Purpose.PLACE)
+def _ask(
+    laws: Mapping[ServiceId, LawNow], sites: Mapping[SiteId, Place], one: Resident, site: SiteId, purpose: Purpose
+) -> Admission:
+    return laws[one.service].admit(site, Data(label=one.label), sites[site], purpose)
 
 
 def apply_law(
@@ -204,8 +226,8 @@ def _check_limit(planned: Planned, *, even_so: bool) -> None:
         return
     found = planned.blast
     raise Conflict(
-        f"it would end what {found.losing} of {found.services} services have, and leave {len(found.stranded)} with "
-        f"nowhere to go; the limit is {planned.allowed}",
+        f"it would end what {found.losing} of {found.services} services have or call, and leave {len(found.stranded)} "
+        f"with nowhere to go; the limit is {planned.allowed}",
         hint="see `kasbah policy plan`; if that is what you want, apply it with --even-so",
         code="blast_radius",
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kasbah.control.store.records import ServiceRecord
 from kasbah.control.usecases.lawful import admissions
-from kasbah.control.usecases.placing import needs_of, survey
+from kasbah.control.usecases.placing import exits_of, needs_of, survey
 from kasbah.control.usecases.work import Work
 from kasbah.decide.coverage import Stricter, stricter
 from kasbah.domain.ids import SiteId
@@ -32,7 +32,8 @@ def coverage(work: Work) -> Coverage:
             continue
         asked += 1
         lawful = admissions(estate.law.of(service), service.label, estate.places)
-        one = stricter(service.id, needs_of(service, contents), service.placement.chosen, estate.facts, lawful)
+        needs = needs_of(service, contents, exits_of(work, estate, service, contents))
+        one = stricter(service.id, needs, service.placement.chosen, estate.facts, lawful)
         if one is not None:
             found.append((service, one))
     return Coverage(found=tuple(found), asked=asked, names=estate.names)

@@ -89,6 +89,14 @@ def _check(work: Work, charter: Charter, known: SiteRecord | None) -> None:
         raise Conflict(f"there is another site {charter.name!r}", hint="choose another name", code="name_taken")
     if known is None:
         return
+    if bool(charter.hosts) != known.outside:
+        runs, called = "runs services", "is only called"
+        was, becomes = (called, runs) if known.outside else (runs, called)
+        raise Conflict(
+            f"{charter.name!r} {was}, and would become a place that {becomes}",
+            hint="declare it under another name (`hosts` says that a place is only called)",
+            code="hosts_fixed",
+        )
     if known.state is SiteState.REMOVED:
         raise Conflict(
             f"site {charter.name!r} ({charter.site}) was removed, and does not come back",

@@ -12,6 +12,7 @@ from kasbah.api.public import DeployRequest, Door
 from kasbah.control.store.records import RolloutRecord, ServiceRecord
 from kasbah.control.usecases.begin_rollout import begin_rollout, keep_revision
 from kasbah.control.usecases.decisions import tell_placement
+from kasbah.control.usecases.outbound import check_exits
 from kasbah.control.usecases.plan import Plan, plan
 from kasbah.control.usecases.quotas import project_of, refusal
 from kasbah.control.usecases.send_source import doors_for
@@ -38,6 +39,7 @@ def deploy(work: Work, project: str, name: str, request: DeployRequest) -> Deplo
     made = plan(work, project, name, request)
     if made.refused:
         raise refusal(project_of(work, made.service.project), made.refused)
+    check_exits(made.service.label, made.exits)
     if made.existing is not None:
         check_version(made.existing, request.expected_version)
     elif request.expected_version is not None:

@@ -6,20 +6,23 @@ from dataclasses import dataclass
 
 from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.lawful import opens
-from kasbah.control.usecases.placing import placed, survey
+from kasbah.control.usecases.placing import exits_of, placed, survey
 from kasbah.control.usecases.work import Work, service_named
+from kasbah.decide.egress import Exits
 from kasbah.domain.ids import SiteId
 from kasbah.domain.placement import Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """What is decided about every site, and what single change would open each that the law refuses."""
+    """What is decided about every site, what single change would open each that the law refuses, and what it may
+    call."""
 
     service: ServiceRecord
     sites: tuple[SiteRecord, ...]
     placement: Placement
     opens: dict[SiteId, tuple[str, ...]]
+    exits: Exits
 
 
 def explain(work: Work, project: str, name: str) -> Explained:
@@ -33,4 +36,5 @@ def explain(work: Work, project: str, name: str) -> Explained:
         sites=estate.sites,
         placement=placed(work, estate, service, serving.contents),
         opens=opens(estate.law.of(service), service.label, estate.places),
+        exits=exits_of(work, estate, service, serving.contents),
     )

@@ -19,7 +19,7 @@ from kasbah.control.access.secrets import digest_of
 from kasbah.control.store.records import Joining, SiteRecord
 from kasbah.control.usecases.declare_site import declare_site
 from kasbah.control.usecases.describe import installation_of
-from kasbah.control.usecases.sites import site_named
+from kasbah.control.usecases.sites import running_site, site_named
 from kasbah.control.usecases.work import Work, new_id
 from kasbah.domain.charter import Signed
 from kasbah.domain.ids import JoiningId
@@ -35,7 +35,7 @@ AGAIN = "make another token with `kasbah sites token NAME`"
 
 def make_token(work: Work, authority: Authority, name: str) -> tuple[SiteRecord, JoinToken, Joining]:
     """A token for the agent of the site called `name` to join by."""
-    site = site_named(work, name)
+    site = running_site(work, name)
     secret = secrets.token_urlsafe(32)
     joining = Joining(
         id=JoiningId(new_id("joining")),

@@ -18,9 +18,10 @@ from kasbah.domain.site import FIRST_SITE
 Places = Mapping[SiteId, Place]
 
 
-def standings(sites: Sequence[SiteRecord], now: datetime) -> dict[SiteId, Standing]:
-    """The sites as their owner's word makes them now."""
-    home = next((site.country for site in sites if site.name == FIRST_SITE), None)
+def standings(sites: Sequence[SiteRecord], now: datetime, beside: Sequence[SiteRecord] = ()) -> dict[SiteId, Standing]:
+    """The sites as their owner's word makes them now. The installation's own country is that of the first site, which
+    is among them or `beside` them."""
+    home = next((site.country for site in (*sites, *beside) if site.name == FIRST_SITE), None)
     return {site.id: standing(site.charter, home, now) for site in sites}
 
 

@@ -15,8 +15,10 @@ from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.callers import callers, distances
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import admissions, dated, standings
+from kasbah.control.usecases.outbound import exits_now, outside
 from kasbah.control.usecases.sites import connected
 from kasbah.control.usecases.work import Work
+from kasbah.decide.egress import Exits, Outside
 from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
 from kasbah.decide.placer import Placer
 from kasbah.decide.standing import Standing
@@ -27,7 +29,7 @@ from kasbah.domain.law import Place
 from kasbah.domain.observed import BuildState
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
-from kasbah.domain.site import ENFORCED, SiteState
+from kasbah.domain.site import OPEN, SiteState
 
 FAILOVER = timedelta(seconds=30)
 """A site that has been silent for longer is lost: others take what it ran."""
@@ -36,11 +38,12 @@ FAILOVER = timedelta(seconds=30)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estate:
     """The sites at one moment, and the law at them. `places` are the sites as the law sees them, `until` when that
-    changes by itself."""
+    changes by itself; `outside` are the places that are only called."""
 
     law: LawNow
     sites: tuple[SiteRecord, ...]
     places: Mapping[SiteId, Place]
+    outside: tuple[Outside, ...]
     placer: Placer
     until: datetime | None
 
@@ -65,6 +68,7 @@ def survey(work: Work, *, room: bool = True) -> Estate:
         law=work.law,
         sites=sites,
         places={site: one.place for site, one in standing.items()},
+        outside=outside(work, sites),
         placer=Placer(
             sites=tuple(
                 replace(
@@ -96,7 +100,10 @@ def _asked(work: Work, estate: Estate, service: ServiceRecord, revision: Revisio
     law = estate.law
     return Asked(
         service=service.id,
-        needs=replace(needs_of(service, revision), callers=callers(work.tx, work.now, estate.sites, service)),
+        needs=replace(
+            needs_of(service, revision, exits_of(work, estate, service, revision)),
+            callers=callers(work.tx, work.now, estate.sites, service),
+        ),
         lawful=lambda: admissions(law.of(service), service.label, estate.places),
         now=_current(work, estate, service),
         alone=bool(law.grants.approvals or law.coming),
@@ -110,13 +117,19 @@ def dated_placement(estate: Estate, service: ServiceRecord) -> Placement:
     return found
 
 
-def needs_of(service: ServiceRecord, revision: Revision) -> Needs:
+def exits_of(work: Work, estate: Estate, service: ServiceRecord, revision: Revision) -> Exits:
+    """What the service may call with this revision, as the law is now."""
+    return exits_now(work, estate.law, estate.outside, estate.places, service, revision)
+
+
+def needs_of(service: ServiceRecord, revision: Revision, may_call: Exits) -> Needs:
     """What a service asks of a site for this revision."""
     return Needs(
         label=service.label,
         runtime=revision.runtime,
         resources=revision.resources,
-        limits_egress=revision.egress is not None,
+        reach=may_call.reach,
+        insists=may_call.insists,
         constraints=service.constraints,
         replicas=service.scaling.min,
     )
@@ -139,7 +152,7 @@ def facts(site: SiteRecord, standing: Standing, used: tuple[float, int], now: da
         memory=memory if most.memory is None else min(memory, most.memory) or most.memory,
         used_cpus=used[0],
         used_memory=used[1],
-        keeps_egress=report is not None and report.isolation.egress == ENFORCED,
+        egress=report.isolation.egress if report else OPEN,
         country=standing.place.country,
         operator=value_of(said.operator),
         cpu_hour=standing.prices.cpu_hour if standing.prices else None,

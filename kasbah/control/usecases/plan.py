@@ -17,11 +17,12 @@ from kasbah.control.usecases.differences import differences, revision_difference
 from kasbah.control.usecases.domains import check_domains
 from kasbah.control.usecases.lawful import opens
 from kasbah.control.usecases.lowering import check_label
-from kasbah.control.usecases.placing import placed, survey
+from kasbah.control.usecases.placing import exits_of, placed, survey
 from kasbah.control.usecases.publish import host_error
 from kasbah.control.usecases.quotas import excesses
 from kasbah.control.usecases.revision_of import revision_of
 from kasbah.control.usecases.work import Work, new_id, project_named
+from kasbah.decide.egress import Exits
 from kasbah.decide.grants import kept
 from kasbah.decide.quotas import Excess
 from kasbah.domain.ids import ServiceId, SiteId
@@ -49,7 +50,7 @@ class Plan:
 
     `service` is the service as it will be, `existing` as it is. `starts`: a rollout is started; otherwise the
     revision serves already, or `joins` is the rollout that brings it. `opens`: by site, what single change would open
-    it. `refused`: the quotas that do not allow it.
+    it. `exits` is what it may call. `refused`: the quotas that do not allow it.
     """
 
     action: Action
@@ -61,6 +62,7 @@ class Plan:
     joins: RolloutRecord | None
     placement: Placement
     opens: Mapping[SiteId, tuple[str, ...]]
+    exits: Exits
     refused: tuple[Excess, ...] = ()
 
 
@@ -107,6 +109,7 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
         joins=joins,
         placement=placement,
         opens=opens(law, service.label, estate.places),
+        exits=exits_of(work, estate, service, revision),
         refused=excesses(work, service, runs=revision),
     )
 

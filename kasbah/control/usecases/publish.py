@@ -38,6 +38,7 @@ from kasbah.decide.standing import Standing
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane, Neighbour
 from kasbah.domain.desired import DesiredState, SignedGrant
+from kasbah.domain.egress import met
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import Admission
@@ -86,10 +87,11 @@ def publish(
     now: datetime,
     reached: Reached,
 ) -> tuple[Publication, ...]:
-    """Give every site whose desired state changed its next generation; those sites."""
+    """Give every site whose desired state changed its next generation, all of them the same: who waits until several
+    sites have taken a change waits for one number. Those sites."""
     installation = tx.installations.get()
     assert installation is not None, "the installation is made before anything is written"
-    told = []
+    told, generation = [], tx.sites.generation(installation.epoch) + 1
     scene = _scene(tx, installation, vault, law, base_domain, now)
     for site in scene.sites:
         blank = _render(scene, site)
@@ -97,7 +99,7 @@ def publish(
         last = tx.sites.desired(site.id)
         if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
             continue
-        generation = _write(tx, key, blank, last, now)
+        _write(tx, key, replace(blank, generation=generation, issued_at=now), contents)
         labels, before = {one.id: one.label for one in blank.services}, reached.by(last)
         told.append(
             Publication(
@@ -126,30 +128,28 @@ def clear(tx: Transaction, key: Ed25519PrivateKey, site: SiteRecord, base_domain
         issued_at=NEVER,
         base_domain=base_domain,
     )
-    _write(tx, key, blank, tx.sites.desired(site.id), now)
+    generation = tx.sites.generation(installation.epoch) + 1
+    _write(tx, key, replace(blank, generation=generation, issued_at=now), _contents(blank))
     return f"desired/{site.id}"
 
 
-def _write(
-    tx: Transaction, key: Ed25519PrivateKey, blank: DesiredState, last: DesiredDocument | None, now: datetime
-) -> int:
-    """Give a site its next generation."""
-    generation = last.generation + 1 if last is not None and last.epoch == blank.epoch else 1
-    body = DESIRED_STATE.dump_json(replace(blank, generation=generation, issued_at=now))
+def _write(tx: Transaction, key: Ed25519PrivateKey, state: DesiredState, contents: Digest) -> None:
+    """Give a site its next desired state."""
+    body = DESIRED_STATE.dump_json(state)
     tx.sites.save_desired(
         DesiredDocument(
-            site=blank.site,
-            epoch=blank.epoch,
-            generation=generation,
-            contents=_contents(blank),
+            site=state.site,
+            epoch=state.epoch,
+            generation=state.generation,
+            contents=contents,
             body=body,
             signature=sign(key, DESIRED, body),
         )
     )
-    return generation
 
 
 def _contents(blank: DesiredState) -> Digest:
+    """What is said, but for its place in history."""
     return Digest("sha256:" + hashlib.sha256(DESIRED_STATE.dump_json(blank)).hexdigest())
 
 
@@ -162,6 +162,7 @@ class _Scene:
     law: LawNow
     base_domain: str
     sites: tuple[SiteRecord, ...]
+    outside: tuple[SiteRecord, ...]
     standings: Mapping[SiteId, Standing]
     services: tuple[ServiceRecord, ...]
     revisions: Mapping[ServiceId, Sequence[RevisionRecord]]
@@ -184,7 +185,7 @@ def _scene(
     for revision in tx.revisions.all():
         revisions[revision.service].append(revision)
     sites, services = tx.sites.all(), tuple(_labelled(law, one) for one in tx.services.all())
-    here = standings(sites, now)
+    here, outside = standings(sites, now), tx.sites.outside()
     lawful = Lawful(law=law, places={site: one.place for site, one in here.items()})
     callers = callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()})
     return _Scene(
@@ -192,6 +193,7 @@ def _scene(
         law=law,
         base_domain=base_domain,
         sites=sites,
+        outside=outside,
         standings=here,
         services=services,
         revisions=revisions,
@@ -228,16 +230,22 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         peers=peers,
         lanes=tuple({one.id: one for one in lanes.values()}.values()),
         forwarded=tuple(_forwarded(scene, one, lanes[one.id]) for one in elsewhere),
-        charters=_charters(scene.sites, site, {peer.site for peer in peers}),
+        charters=_charters(scene, site, {peer.site for peer in peers}, here),
         lawbook=law.version_at(site.id),
         grants=scene.grants,
         neighbours=tuple(one for one in scene.neighbours if one.site != site.id),
     )
 
 
-def _charters(sites: Sequence[SiteRecord], site: SiteRecord, peers: Collection[SiteId]) -> tuple[Signed, ...]:
-    """What the owner signed of this site, of those that it meets, and of the first one, which says where home is."""
-    named = [one for one in sites if one.id == site.id or one.id in peers or one.name == FIRST_SITE]
+def _charters(
+    scene: _Scene, site: SiteRecord, peers: Collection[SiteId], services: Sequence[ServiceRecord]
+) -> tuple[Signed, ...]:
+    """What the owner signed of this site, of those that it meets, of the first one, which says where home is, and of
+    the places outside that its services name."""
+    named = [one for one in scene.sites if one.id == site.id or one.id in peers or one.name == FIRST_SITE]
+    if scene.outside:
+        calls = {entry for one in services for kept in scene.revisions[one.id] for entry in kept.contents.egress or ()}
+        named += [one for one in scene.outside if met(one.charter.hosts, calls)]
     return tuple(one.signed for one in named if one.signed is not None)
 
 

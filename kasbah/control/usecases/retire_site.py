@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.publish import clear
-from kasbah.control.usecases.sites import site_named
+from kasbah.control.usecases.sites import running_site, site_named
 from kasbah.control.usecases.work import Work
 from kasbah.domain.site import FIRST_SITE, SiteState
 from kasbah.errors import Conflict
@@ -17,7 +17,7 @@ NAMED = 5
 def drain(work: Work, name: str, *, undo: bool = False) -> SiteRecord:
     """Have a site give away what it runs, and get nothing new; with `undo`, have it take work again."""
     wanted = SiteState.ACTIVE if undo else SiteState.DRAINING
-    site = site_named(work, name)
+    site = running_site(work, name)
     if site.state is wanted:
         return site
     drained = replace(site, state=wanted)
@@ -46,7 +46,8 @@ def remove(work: Work, name: str, *, force: bool = False) -> SiteRecord:
         )
     removed = replace(site, name=site.id, state=SiteState.REMOVED, token_sha256="")
     work.tx.sites.save(removed)
-    work.touched.add(clear(work.tx, work.key, removed, work.rules.base_domain, work.now))
+    if not site.outside:
+        work.touched.add(clear(work.tx, work.key, removed, work.rules.base_domain, work.now))
     return removed
 
 

@@ -51,7 +51,7 @@ def carry_on(work: Work, *, forgive: bool = False) -> LawbookRecord | None:
 
 def _arrive(work: Work, record: LawbookRecord, sites: tuple[SiteId, ...]) -> LawbookRecord:
     """It holds at these sites from now on: their desired states say so, and which these are is noted."""
-    known = record.arrivals
+    known = tuple(one for one in record.arrivals if one.site not in sites)
     told = replace(record, arrivals=(*known, *(_arrived(work, site) for site in sites)), note="")
     work.tx.lawbooks.save(told)
     work.publish()

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from kasbah.api.sealing import Vault
 from kasbah.control.access.secrets import Secret, digest_of
 from kasbah.control.store.records import RevisionRecord, ServiceRecord
-from kasbah.domain.ids import KeyId, SecretId, ServiceId
+from kasbah.domain.ids import SecretId, ServiceId
 from kasbah.domain.secret import SecretUse
-from kasbah.domain.service import Key
+from kasbah.domain.service import Key, own_key
 
 VARIABLE = "KASBAH_KEY"
 PREFIX = "key-"
@@ -49,7 +49,5 @@ def callers_keys(
         opened = sorted(named[service.project, name] for name in calls if (service.project, name) in named)
         if calls:
             sha256 = digest_of(key_of(vault, PREFIX + service.id))
-            keys.append(
-                Key(id=KeyId(f"ky-{service.id}"), project=service.project, sha256=sha256, services=tuple(opened))
-            )
+            keys.append(Key(id=own_key(service.id), project=service.project, sha256=sha256, services=tuple(opened)))
     return tuple(keys)
