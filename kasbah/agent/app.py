@@ -364,8 +364,7 @@ class Agent:
             self._moved()
 
     async def _measure(self) -> None:
-        desired = self._ledger.desired
-        if desired is not None and await self._nearness.measure(desired.peers, desired.neighbours):
+        if (known := self._ledger.desired) and await self._nearness.measure(known.peers, known.neighbours):
             self._gateway.near = self._nearness.order
             self._reconciling.nudge()
 
