@@ -1,4 +1,5 @@
-"""The installation under demonstration, driven by the real command line and by nothing else.
+"""The installation under demonstration, driven by the real command line and by nothing else. What is waited for is
+looked up at the API, which answers many times while a command starts.
 
 Its data folder and its context file are its own, so that an installation the reader already has is neither touched nor
 forgotten. Every command has a deadline, and runs in a session of its own: Ctrl-C is the demonstration's to handle.
@@ -13,15 +14,17 @@ import shutil
 import signal
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
+
+from demo.load import Request, Target, call
 
 COMMAND_SECONDS = 120.0
 DEPLOY_SECONDS = 900.0
 STATE_SECONDS = 60.0
 ENDING_SECONDS = 10.0
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 TAIL = 15
 LONGEST_LINE = 2**20
 PREFERRED = {"--gateway": 8080, "--api": 7070}
@@ -48,6 +51,7 @@ class Installation:
         own = {"KASBAH_CONTEXT": str(self.context)}
         others = {name: value for name, value in os.environ.items() if name not in ("KASBAH_URL", "KASBAH_TOKEN")}
         self.env = {**others, **own}
+        self._api = self._token = ""
 
     async def up(self) -> None:
         """Start it in Morocco, on the usual ports where they are free, so that other sites can join. Cancelling waits
@@ -56,10 +60,11 @@ class Installation:
         place = ("--country", "MA", "--sites", "127.0.0.1:0")
         starting = asyncio.create_task(self.json("up", "-d", "--data-dir", str(self.folder), *ports, *place))
         try:
-            await asyncio.shield(starting)
+            said = await asyncio.shield(starting)
         except asyncio.CancelledError:
             await asyncio.gather(starting, return_exceptions=True)
             raise
+        self._api, self._token = str(said.get("api", "")), str(said.get("token", ""))
 
     async def down(self) -> None:
         """Stop it and everything it runs."""
@@ -93,8 +98,12 @@ class Installation:
             return []
 
     async def describe(self, name: str) -> Document:
-        """Everything known about a service."""
-        return await self.json("describe", name)
+        """Everything known about a service, as `kasbah describe` shows it."""
+        return await self._seen(f"services/{name}")
+
+    async def site(self, name: str) -> Document:
+        """Everything known about a site, as `kasbah sites describe` shows it."""
+        return await self._seen(f"sites/{name}")
 
     async def sleep(self, name: str, state: str) -> None:
         """Put a service to sleep, and wait until it is `state`: `frozen` or `stopped`."""
@@ -112,6 +121,14 @@ class Installation:
         if not await eventually(look, STATE_SECONDS):
             reason = seen.get("reason") or "no reason given"
             raise Failed(f"{name} is {seen.get('state')} ({reason}) and not {state} after {STATE_SECONDS:.0f} s")
+
+    async def _seen(self, path: str) -> Document:
+        api = Target(address=self._api.removeprefix("http://"), host="api", key=self._token)
+        found = await call(api, Request(path=f"/api/v1/{path}"))
+        if found.fault is not None:
+            raise Failed(f"the API does not say what is known of {path}: {found.detail}")
+        document: Document = json.loads(found.body)
+        return document
 
     async def json(self, *arguments: str) -> Any:
         """What the command printed, read as JSON."""
@@ -199,6 +216,17 @@ async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float) -
             return False
         await asyncio.sleep(POLL_SECONDS)
     return True
+
+
+async def together(*work: Coroutine[Any, Any, None]) -> None:
+    """All at once. The first error ends the others, and is raised."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -67,6 +67,8 @@ class Screen:
     def __init__(self, console: Console | None = None) -> None:
         probe = console or Console(highlight=False)
         self.console = probe if probe.is_terminal or console else Console(highlight=False, width=PLAIN_WIDTH)
+        self._under_way: list[str] = []
+        self._spinner = self.console.status("")
 
     def say(self, text: str, style: str = "") -> None:
         """A line of text, as it is."""
@@ -79,17 +81,32 @@ class Screen:
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """Show that something is under way, and how long it took; a step that fails says so."""
+        """Show that something is under way, and how long it took; a step that fails says so. Several may be at once."""
         started = time.perf_counter()
         if not self.console.is_terminal:
             self.say(f"{title} ...")
         try:
-            with self.console.status(Text(title)):
+            with self._shown(title):
                 yield
         except BaseException:
             self.say(f"  not done: {title}, after {time.perf_counter() - started:.1f} s", "red")
             raise
         self.say(f"  done: {title}, {time.perf_counter() - started:.1f} s", "green")
+
+    @contextmanager
+    def _shown(self, title: str) -> Iterator[None]:
+        """One line that moves, for all that is under way."""
+        self._under_way.append(title)
+        self._spinner.update(Text("; ".join(self._under_way)))
+        self._spinner.start()
+        try:
+            yield
+        finally:
+            self._under_way.remove(title)
+            if self._under_way:
+                self._spinner.update(Text("; ".join(self._under_way)))
+            else:
+                self._spinner.stop()
 
     def report(self, report: Report) -> None:
         """The report."""

@@ -16,7 +16,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Protocol
 
-from demo.installation import Failed, Installation, eventually, run
+from demo.installation import Failed, Installation, eventually, run, together
 from demo.load import Tally, Target
 from demo.report import Played, Report, Screen
 from demo.scenes import Scene, scenes
@@ -91,8 +91,8 @@ class Demonstration:
 
     async def _show(self, *, oneshot: bool) -> None:
         await self._start()
-        for folder in sorted(path.parent for path in self._examples.glob("*/kasbah.yaml")):
-            await self._deploy(folder)
+        await together(*(self._deploy(path.parent) for path in sorted(self._examples.glob("*/kasbah.yaml"))))
+        self._report.deployed.sort()
         key = await self._installation.create_key("demo")
         self._screen.say("Traffic, to apps that were put to sleep:")
         for scene in scenes(self._report.deployed):

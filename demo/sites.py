@@ -97,7 +97,7 @@ class Sites:
         self.joined[name] = Joined(name=name, folder=data, agent=agent)
 
         async def connected() -> bool:
-            return bool((await self._installation.json("sites", "describe", name))["connected"])
+            return bool((await self._installation.site(name))["connected"])
 
         if not await eventually(connected, REPORT_SECONDS):
             raise Failed(f"{name} does not report; its log is {data / 'agent.log'}")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from demo.failover import steady_calls
-from demo.installation import Failed, Installation, eventually
+from demo.installation import Failed, Installation, eventually, together
 from demo.load import Request, Target, call
 from demo.report import Screen
 from demo.sites import Sites
@@ -21,7 +21,7 @@ from demo.story_files import CLAIMS, OPEN, SITES, write_app, write_policy
 
 OTHERS = ("paris", "lyon", "virginia")
 SETTLE_SECONDS = 30.0
-BEFORE_SECONDS, AFTER_SECONDS = 2.0, 4.0
+BEFORE_SECONDS, AFTER_SECONDS = 1.0, 3.0
 CALLERS = 4
 
 
@@ -60,14 +60,13 @@ class Story:
         file = self._files / "sites.yaml"
         file.write_text(SITES)
         await self._shown("sites", "apply", "-f", str(file))
-        for name in OTHERS:
-            with self._screen.step(f"{name} joins: a token, a code that is compared, an agent and a gateway"):
-                await self._sites.join(name)
+        with self._screen.step(f"{', '.join(OTHERS)} join, each by a token and a code that is compared"):
+            await together(*(self._sites.join(name) for name in OTHERS))
         await self._shown("sites", "list")
         facts = await self._shown("sites", "describe", "virginia", keep=("country", "operator", "exposure", "prices"))
         _expect("Old Dominion Cloud" in facts, "the facts about Virginia do not name its operator")
         for name in ("local", *OTHERS):
-            signed = (await self._installation.json("sites", "describe", name))["signed"]
+            signed = (await self._installation.site(name))["signed"]
             _expect(signed, f"the facts about {name} are not signed")
         self._screen.say("  All of this is signed with the owner's key.", "green")
 

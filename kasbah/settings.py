@@ -100,6 +100,9 @@ class AgentSettings:
     certificates: Path | None = None
     """The folder of the certificates, `NAME.crt` with `NAME.key`; None: `certificates` in the data folder."""
 
+    packs: Path | None = None
+    """A folder of packs that are asked here besides the law: this machine's owner pins them. None: there are none."""
+
     peers: str | None = None
     """Where the gateway takes what other sites' gateways send, HOST:PORT, once the site has an identity; port 0 takes a
     free one and keeps it. None: nowhere."""

@@ -50,6 +50,7 @@ ROUTES = {
     "GET /services/{name}": "service.read",
     "DELETE /services/{name}": "service.delete",
     "POST /services/{name}/deploys": "service.deploy",
+    "GET /services/{name}/env": "service.env",
     "POST /services/{name}/env": "service.env",
     "POST /services/{name}/exec-door": "service.exec",
     "GET /services/{name}/explain": "service.read",

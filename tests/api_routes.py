@@ -10,8 +10,7 @@ from kasbah.control.http.application import make_application
 def api_routes() -> dict[str, APIRoute]:
     """By method and path. Checked against the OpenAPI document, which lists what is served."""
     app = make_application()
-    included = (getattr(one, "original_router", None) for one in app.routes)
-    routes = [one for router in included if router is not None for one in router.routes if isinstance(one, APIRoute)]
+    routes = [one for one in app.routes if isinstance(one, APIRoute)]
     found = {f"{method} {one.path}": one for one in routes for method in one.methods if one.path.startswith("/api/v1")}
     document = {
         f"{method.upper()} {path}"

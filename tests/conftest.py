@@ -5,10 +5,12 @@ Golden files are text in, text out; `pytest --rewrite-golden` writes them anew a
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
+import structlog
 from golden_files import Golden
 from hypothesis import HealthCheck, settings
 
@@ -17,6 +19,9 @@ GOLDEN = Path(__file__).parent / "golden"
 # find loaded, takes longer than hypothesis allows by itself, and a test would fail that has found nothing.
 settings.register_profile("kasbah", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kasbah")
+# By itself structlog draws a traceback with all that every frame holds, which takes seconds where that is an agent.
+PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], PLAIN])
 
 ASKED = pytest.StashKey[set[Path]]()
 
@@ -35,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("root"):
                 item.add_marker(pytest.mark.skip(reason=f"{item.name} needs root"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: the garbage collector need not look through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

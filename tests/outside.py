@@ -1,13 +1,20 @@
-"""An outside for own networks to call: a network namespace beyond this machine, with addresses that answer."""
+"""An outside for own networks to call: a network namespace beyond this machine, with addresses that answer.
+
+The routes to it are this machine's, so there is one at a time: who comes second waits.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+LOCK = Path(tempfile.gettempdir()) / "kasbah-tests-outside.lock"
 ADDRESS, METADATA, OTHER = "198.51.100.7", "169.254.169.254", "198.51.100.8"
 PORT, OTHER_PORT = 8123, 8124
 
@@ -28,6 +35,14 @@ while True:
 @contextmanager
 def outside() -> Iterator[None]:
     """Each address answers a connection to either port with the caller's address."""
+    with LOCK.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go of with the file, and with the process; the test's deadline bounds it
+        with _alone():
+            yield
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
     name, device = f"kasbah-outside-{os.getpid()}", f"kout{os.getpid()}"[:15]
     _ip(f"netns add {name}")
     try:

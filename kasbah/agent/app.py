@@ -20,6 +20,7 @@ import uvloop
 
 from kasbah.agent.activator import open_gate
 from kasbah.agent.audit.log import SiteLog
+from kasbah.agent.audit.replicas import ReplicaDiary
 from kasbah.agent.audit.requests import Requests
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder
@@ -55,16 +56,15 @@ from kasbah.drivers.ports import Ports
 from kasbah.drivers.process import ProcessDriver
 from kasbah.errors import KasbahError, first_of
 from kasbah.loop import Loop
+from kasbah.packs.own import pinned
 from kasbah.settings import AgentSettings
 
 log = structlog.get_logger()
-
 ADOPTION_PROBE = 0.5
 PERIOD = timedelta(seconds=5)
 CERTIFICATES_PERIOD = timedelta(seconds=2)
 EGRESS_PERIOD = timedelta(seconds=30)
 """How often the names in what services may call are looked up again."""
-
 AUDIT_PERIOD = timedelta(seconds=10)
 METER_PERIOD = timedelta(seconds=1)
 STATUS_PERIOD = timedelta(seconds=2)
@@ -103,7 +103,7 @@ class Agent:
         self._acted_on: tuple[object, str] | None = None
         self._prober = NetworkProber()
         self._ports = Ports()
-        self._word = LastWord(paths.ledger / "word.json", self._clock)
+        self._word = LastWord(paths.ledger / "word.json", self._clock, pinned(settings.packs))
         self._ledger = Ledger(paths.ledger, self._word.judge)
         self._meter = Meter(paths.envoy / "access.log", paths.usage)
         self._blobs = BlobStore(paths, settings.limits)
@@ -213,6 +213,8 @@ class Agent:
             holding_per_site=self._settings.holding.per_site,
             new_wake_id=lambda: WakeId(make_id("wake", secrets.token_bytes(10))),
             changed=self._changed,
+            started=self._diary.started,
+            ended=self._diary.ended,
         )
         return Reconciler(
             Parts(
@@ -230,12 +232,12 @@ class Agent:
 
     def _open_audit(self, closing: contextlib.AsyncExitStack) -> None:
         """The site's audit log, before anything that it tells of."""
-        identity = self._ledger.identity
-        assert identity is not None
-        self._link.audit = self._audit = SiteLog(
-            self._paths.audit, identity.installation, identity.site, self._clock.now
-        )
+        who = self._ledger.identity
+        assert who is not None
+        self._link.audit = self._audit = SiteLog(self._paths.audit, who.installation, who.site, self._clock.now)
         closing.callback(self._audit.close)
+        self._diary = ReplicaDiary(self._audit)
+        closing.push_async_callback(self._diary.write)
         self._meter.tell = Requests(self._audit, self._paths.audit / "requests").tell
 
     async def _first_desired(self) -> None:
@@ -266,7 +268,7 @@ class Agent:
         await self._start_loops(driver)
 
     async def _start_loops(self, driver: ProcessDriver) -> None:
-        reporter = Reporter(
+        self._reporter = reporter = Reporter(
             clock=self._clock,
             ledger=self._ledger,
             gateway=self._gateway,
@@ -281,7 +283,6 @@ class Agent:
             isolation=await driver.isolation(),
             driver=driver.name,
         )
-        self._reporter = reporter
         listening = bound(self._settings.status)
         self._spawn(serve_tcp(reporter.app(), listening))
         self._spawn(self._reconciling.run())
@@ -322,10 +323,8 @@ class Agent:
 
     async def _hear_endings(self, driver: Driver) -> None:
         async for replica in await driver.events():
-            for running in await driver.list():
-                if running.replica == replica:
-                    self._reconciler.ended(running)
-                    await asyncio.to_thread(self._audit.end, running)
+            for running in [one for one in await driver.list() if one.replica == replica]:
+                self._reconciler.ended(running)
             self._reconciling.nudge()
 
     async def _tell_status(self) -> None:
@@ -343,6 +342,7 @@ class Agent:
             await asyncio.sleep(STATUS_PAUSE)
 
     async def _count(self) -> None:
+        await self._diary.write()
         await asyncio.to_thread(self._meter.read)
         if self._meter.oversized(self._settings.limits.access_log_bytes):
             self._meter.set_aside()

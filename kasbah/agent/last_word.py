@@ -1,6 +1,7 @@
 """The site's own word on a desired state: what the owner signed, as this site has seen it, kept beside the ledger.
 
-DATA/agent/ledger/word.json   charters by site, the newest lawbook, and the highest label seen of each service
+DATA/agent/ledger/word.json   charters by site, the newest lawbook, the highest label seen of each service and host,
+                              and what was taken as a deployer signed it
 
 Versions only grow: an older charter or lawbook is not taken, however well it is signed. What the owner did not sign is
 not there. A site that pins no owner (one that was made before there were owners) has no word of its own, and says so.
@@ -9,6 +10,7 @@ not there. A site that pins no owner (one that was made before there were owners
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,25 +21,36 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import TypeAdapter
 
 from kasbah.agent.files import replace_whole
+from kasbah.agent.signatures import KnownSignatures
 from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import Identity
 from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, verify_document
 from kasbah.api.signing import parse_public
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import in_force
-from kasbah.decide.last_word import Word, accept, changes_at, floors
+from kasbah.decide.hosts import seen
+from kasbah.decide.last_word import Accepted, Word, accept, changes_at, floors, still_refused
 from kasbah.decide.open_keys import with_open_keys
+from kasbah.decide.signed import Signatures
 from kasbah.domain.charter import Charter, Lawbook, Signed
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
-from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.ids import RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label
+from kasbah.domain.law import Pack
+from kasbah.domain.observed import TurnedAway
+from kasbah.domain.service import Service
 from kasbah.domain.site import ENFORCED, FIRST_SITE
 from kasbah.errors import Denied, Invalid, KasbahError
-from kasbah.packs import law_of
+from kasbah.packs import law_of, shipped
+from kasbah.packs.own import beside
 
 log = structlog.get_logger()
 
+MOST_TURNED_AWAY = 1_000
+SIGNATURES = "signatures"
+DESIRED_FILE = "desired.json"
+"""The ledger's, which lies beside."""
 FLOORS = TypeAdapter(dict[ServiceId, Label])
 NO_OWNER = "this site pins no owner's key: it cannot hold what it is told against what the owner signed"
 
@@ -59,20 +72,26 @@ class Answer:
 
 class LastWord:
     """See the module. `refused` is by service, by name, why this site does not serve it; `closed` what of its file it
-    may not call, and why; `clock` is the site's."""
+    may not call, and why; `clock` is the site's, and `pinned` are the packs of its own owner."""
 
-    def __init__(self, file: Path, clock: SiteClock) -> None:
+    def __init__(self, file: Path, clock: SiteClock, pinned: tuple[Pack, ...] = ()) -> None:
         self.refused: dict[str, str] = {}
         self.closed: dict[str, str] = {}
         self._egress = ENFORCED  # until it is measured, and before that nothing runs by what is said here
+        self.pinned = pinned
+        self._turned_away: dict[ServiceId, tuple[Service, str]] = {}
+        self._unsigned: dict[tuple[ServiceId, RevisionId], TurnedAway] = {}
+        self._signatures = KnownSignatures()
         self._file = file
         self.clock = clock
         self._charters: dict[SiteId, tuple[Charter, Signed]] = {}
         self._lawbook: tuple[Lawbook, Signed] | None = None
         self._law: Admissions | None = None
+        self._stricter = _stricter(shipped(), pinned)
         self._floors: dict[ServiceId, Label] = {}
         self._read = False
         self._last: Answer | None = None
+        self._older = (file.parent / DESIRED_FILE).exists() and not _keeps_signatures(file)
 
     @property
     def law_version(self) -> int:
@@ -90,6 +109,8 @@ class LastWord:
         return with_open_keys(self._accepted(identity, told, now), now)
 
     def _accepted(self, identity: Identity, told: DesiredState, now: datetime) -> DesiredState:
+        if self._older:
+            self._take_over(identity, told)
         if not identity.owner_key:
             return told
         if (last := self._last) is not None and last.told is told and last.holds(now):
@@ -97,8 +118,14 @@ class LastWord:
         owner = parse_public(identity.owner_key)
         self._load(owner)
         self._take(owner, identity, told)
-        word = self._word(owner, identity, told)
+        known = self._signatures.look(owner, identity, told, now)
+        self._signatures.see(seen(told, self._signatures.memory.hosts, known))
+        word = self._word(owner, identity, told, known)
         said = accept(told, word, now)
+        self._signatures.remember(said.taken)
+        if self._signatures.news:
+            self._write()
+        self._remember_unsigned(told, said)
         self._last = Answer(told=told, accepted=said.desired, since=now, until=changes_at(word, now))
         for name, why in said.refused.items():
             if self.refused.get(name) != why:
@@ -107,7 +134,14 @@ class LastWord:
             if self.closed.get(name) != why:
                 log.warning("this site keeps a service from calling what its file names", service=name, reason=why)
         self.refused, self.closed = dict(said.refused), dict(said.closed)
+        self._remember_refusals(told, said, word, now)
         return said.desired
+
+    @property
+    def turned_away(self) -> tuple[TurnedAway, ...]:
+        """What this site refuses, be it told so any more or not: who places services elsewhere must not try again."""
+        found = (TurnedAway(service=one.id, label=one.label, reason=why) for one, why in self._turned_away.values())
+        return (*found, *self._unsigned.values())
 
     def take_law(self, identity: Identity, signed: Signed) -> None:
         """Take a lawbook. Raises Denied where the owner did not sign it for this installation, or it is not later than
@@ -132,6 +166,44 @@ class LastWord:
 
     def _hold(self, lawbook: Lawbook, signed: Signed) -> None:
         self._law, self._lawbook = Admissions(law=law_of(lawbook.packs)), (lawbook, signed)
+        self._stricter = _stricter(lawbook.packs, self.pinned)
+
+    def _remember_refusals(self, told: DesiredState, said: Accepted, word: Word, now: datetime) -> None:
+        """Those of this desired state, and those of before that would be the same now. Before it holds the law that it
+        is told of, and the facts about itself, a refusal says only that it has yet to come."""
+        if word.law is None or self.law_version < told.lawbook or told.site not in word.charters:
+            return
+        here = {one.id: one for one in told.services}
+        gone = [one for service, (one, _) in self._turned_away.items() if service not in here]
+        still = still_refused((*gone, *(one for one in told.services if one.name in said.refused)), told, word, now)
+        known = {one.id: one for one in gone} | here
+        self._turned_away = {service: (known[service], why) for service, why in [*still.items()][-MOST_TURNED_AWAY:]}
+
+    def _remember_unsigned(self, told: DesiredState, said: Accepted) -> None:
+        """The revisions that no deployer signed who may, until the owner names others or they are told again."""
+        if self._last is not None and self._last.told.deployers != told.deployers:
+            self._unsigned.clear()
+        signatures = {(one.service, one.revision): one.attested.signed.signature for one in told.attestations}
+        for service in told.services:
+            refused = said.unsigned.get(service.id, {})
+            for revision in service.in_use:
+                self._unsigned.pop((service.id, revision), None)
+                if revision in refused:
+                    self._unsigned[service.id, revision] = TurnedAway(
+                        service=service.id,
+                        label=service.label,
+                        reason=f"of its revision {revision}: {refused[revision]}",
+                        revisions=((revision, signatures.get((service.id, revision), "")),),
+                    )
+        self._unsigned = dict([*self._unsigned.items()][-MOST_TURNED_AWAY:])
+
+    def _take_over(self, identity: Identity, told: DesiredState) -> None:
+        """This site was here before signatures were asked for: what it holds already stays."""
+        self._older = False
+        if identity.owner_key:
+            self._load(parse_public(identity.owner_key))
+        self._signatures.take_over(told)
+        self._write()
 
     def _take(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState) -> None:
         """Take the charters that are later than those held, and remember the labels."""
@@ -146,12 +218,12 @@ class LastWord:
             if charter.installation == identity.installation and (held is None or charter.version > held[0].version):
                 self._charters[charter.site] = (charter, signed)
                 changed = True
-        seen = floors(told, self._floors)
-        if changed or seen != self._floors:
-            self._floors = seen
+        highest = floors(told, self._floors)
+        if changed or highest != self._floors:
+            self._floors = highest
             self._write()
 
-    def _word(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState) -> Word:
+    def _word(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState, known: Signatures) -> Word:
         charters = {
             site: charter
             for site, (charter, signed) in self._charters.items()
@@ -164,12 +236,15 @@ class LastWord:
         return Word(
             charters=charters,
             law=self._law,
+            pinned=self._stricter,
             home=(lawbook.home if lawbook is not None else None) or (None if first is None else first.value),
             grants=in_force(ours, self.clock.now()),
             floors=self._floors,
             stale_after=lawbook.stale_after if lawbook is not None else {},
             heard_at=max(self.clock.heard_at or told.issued_at, told.issued_at),
             egress=self._egress,
+            hosts=self._signatures.memory.hosts,
+            signatures=known,
         )
 
     def _load(self, owner: Ed25519PublicKey) -> None:
@@ -180,6 +255,8 @@ class LastWord:
         try:
             kept: dict[str, Any] = json.loads(self._file.read_text())
             self._floors = FLOORS.validate_python(kept["floors"])
+            if SIGNATURES in kept:
+                self._signatures.load(kept[SIGNATURES])
             for one in kept["charters"]:
                 signed = Signed(**one)
                 charter = verify_document(owner, CHARTER, signed, Charter)
@@ -197,8 +274,25 @@ class LastWord:
             "floors": FLOORS.dump_python(self._floors, mode="json"),
             "charters": [asdict(signed) for _, signed in self._charters.values()],
             "lawbook": asdict(self._lawbook[1]) if self._lawbook is not None else None,
+            SIGNATURES: self._signatures.kept(),
         }
+        self._signatures.news = False
         replace_whole(self._file, json.dumps(kept))
+
+
+def _keeps_signatures(file: Path) -> bool:
+    """Whether the word that is kept knows of signatures."""
+    try:
+        return SIGNATURES in json.loads(file.read_text())
+    except FileNotFoundError:
+        return False
+    except (ValueError, TypeError):
+        return True  # what is damaged is no older version's
+
+
+def _stricter(law: Iterable[Pack], pinned: tuple[Pack, ...]) -> Admissions | None:
+    """The law with the packs of the site's own owner; None where he pinned none."""
+    return Admissions(law=beside(law, pinned)) if pinned else None
 
 
 def _grant(owner: Ed25519PublicKey, kind: GrantKind, signed: Signed) -> Grant | None:
@@ -206,6 +300,8 @@ def _grant(owner: Ed25519PublicKey, kind: GrantKind, signed: Signed) -> Grant | 
     try:
         if kind is GrantKind.APPROVAL:
             return verify_document(owner, APPROVAL, signed, Approval)
-        return verify_document(owner, DECLASSIFICATION, signed, Declassification)
+        if kind is GrantKind.DECLASSIFICATION:
+            return verify_document(owner, DECLASSIFICATION, signed, Declassification)
+        return None
     except KasbahError:
         return None

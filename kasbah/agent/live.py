@@ -185,8 +185,8 @@ class Replicas:
                 one.ready_at = self._clock.steady()
                 one.life = self._spawn(self._watch(one))
 
-    def start(self, service: Service) -> None:
-        """Start one more."""
+    def start(self, service: Service) -> LiveReplica:
+        """Start one more, which is given."""
         revision = self._revision
         live = LiveReplica(
             id=self._starter.new_id(),
@@ -216,6 +216,7 @@ class Replicas:
                 await self._prove(live)
 
         live.life = self._spawn(begin())
+        return live
 
     def thaw(self, replica: ReplicaId) -> None:
         """Give a frozen one its CPU back. It is ready as soon as that is ordered: what reaches it before it runs waits
@@ -237,7 +238,7 @@ class Replicas:
     def resume(self, replica: ReplicaId) -> None:
         """Give a draining one its traffic back."""
         live = self._all[replica]
-        live.state, live.then_stop, live.wanted_gone = ReplicaState.READY, False, False
+        live.state, live.then_stop, live.wanted_gone, live.why_gone = ReplicaState.READY, False, False, ""
         if live.closing is not None:
             live.closing.cancel()
 
@@ -247,10 +248,10 @@ class Replicas:
         live.state = ReplicaState.DRAINING
         live.closing = self._spawn(self._close(live, cluster, None))
 
-    def stop(self, replica: ReplicaId, cluster: str, drain: timedelta) -> None:
+    def stop(self, replica: ReplicaId, cluster: str, drain: timedelta, *, why: str) -> None:
         """Drain one, then end it; one that serves nobody ends at once."""
         live = self._all[replica]
-        live.wanted_gone = True
+        live.wanted_gone, live.why_gone = True, why
         if live.state in (ReplicaState.STARTING, ReplicaState.FROZEN):
             live.state = ReplicaState.STOPPING
             self._spawn(self._or_end(live, self._end(live, drain)))
@@ -265,7 +266,7 @@ class Replicas:
         self._revision = revision
         for live in self.alive:
             if live.state is not ReplicaState.STOPPING and live.egress != may_call(revision):
-                live.state, live.wanted_gone = ReplicaState.STOPPING, True
+                live.state, live.wanted_gone, live.why_gone = ReplicaState.STOPPING, True, "egress changed"
                 self._spawn(self._or_end(live, self._end(live, EXPELLED_DRAIN)))
 
     def assign(self, replica: ReplicaId) -> None:

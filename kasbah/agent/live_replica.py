@@ -24,8 +24,8 @@ FORGOTTEN_SECONDS = HOST_KEPT.total_seconds() / 2
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class LiveReplica:
-    """One replica. Times ending in `_at` are the clock's steady seconds; `leases` are commands run in it, and `egress`
-    is what it may call."""
+    """One replica. Times ending in `_at` are the clock's steady seconds; `leases` are commands run in it, `egress` is
+    what it may call, and `why_gone` why it was told to end, where it was."""
 
     id: ReplicaId
     service: ServiceId
@@ -46,6 +46,7 @@ class LiveReplica:
     existing_at: float | None = None
     ready_at: float | None = None
     wanted_gone: bool = False
+    why_gone: str = ""
     ending: bool = False
     then_stop: bool = False
     life: asyncio.Task[None] | None = None

@@ -26,8 +26,9 @@ from kasbah.agent.nearness import Nearness
 from kasbah.agent.proof import SiteIdentity
 from kasbah.agent.reconciler import Reconciler
 from kasbah.agent.site_clock import SiteClock
-from kasbah.domain.observed import SiteStatus
+from kasbah.domain.observed import PinnedPack, SiteStatus
 from kasbah.domain.site import Isolation
+from kasbah.packs.own import digest_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,10 @@ class Reporter:
             peers_address=(self.peers_address or crossing.listen) if crossing and crossing.listen else "",
             tunnel=bool(crossing and crossing.tunnel),
             notes=self._notes(),
+            packs=tuple(
+                PinnedPack(name=one.name, version=one.version, digest=digest_of(one)) for one in self.word.pinned
+            ),
+            turned_away=self.word.turned_away,
             isolation=self.isolation,
             cpus=float(len(os.sched_getaffinity(0))),
             memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from kasbah.agent.live_replica import LiveReplica
 from kasbah.clock import Clock
 from kasbah.domain.ids import WakeId
 from kasbah.domain.revision import Revision
@@ -23,9 +24,14 @@ class Role(StrEnum):
     RETIRED = "retired"
 
 
+def _nobody_hears(_replica: LiveReplica, _why: str) -> None:
+    """Where there is no audit log."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What units act through. `site_waiting` counts the callers held at the whole site."""
+    """What units act through. `site_waiting` counts the callers held at the whole site; `started` and `ended` hear of
+    each replica, and why."""
 
     clock: Clock
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -34,6 +40,8 @@ class Tools:
     holding_per_site: int
     new_wake_id: Callable[[], WakeId]
     changed: Callable[[], None]
+    started: Callable[[LiveReplica, str], None] = _nobody_hears
+    ended: Callable[[LiveReplica, str], None] = _nobody_hears
 
 
 def roles_of(service: Service) -> Iterator[tuple[Revision, Role]]:

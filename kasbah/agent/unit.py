@@ -200,14 +200,13 @@ class Unit:
             self._wake.ready = self._tools.clock.steady()
 
     def _note_end(self, replica: LiveReplica) -> None:
+        how = f"{replica.exit}" if replica.exit else "it ended"
+        self._tools.ended(replica, replica.why_gone or how)
         if replica.wanted_gone:
             return
-        self.failed.note(
-            f"{replica.exit}" if replica.exit else "it ended",
-            was_ready=replica.ready_at is not None,
-            lasted=replica.was_ready_for(self._tools.clock.steady()),
-            now=self._tools.clock.even(),
-        )
+        clock = self._tools.clock
+        was_ready, lasted = replica.ready_at is not None, replica.was_ready_for(clock.steady())
+        self.failed.note(how, was_ready=was_ready, lasted=lasted, now=clock.even())
         log.warning("replica ended", service=self.service.name, replica=replica.id, reason=self.failed.reason)
         if self.role is Role.TRIAL or self.failed.broken:
             self._refuse_all(start_failed(self.failed.reason, back_off(self.failed.count)))
@@ -232,7 +231,7 @@ class Unit:
         steps = reconcile(target, self.replicas.snapshot(), may_start=may_start, exclusive=alone)
         for step in steps:
             log.debug("step", service=self.service.name, revision=self.revision.id, step=str(step))
-            self._carry_out(step)
+            self._carry_out(step, target.reason)
         self._release()
         self._set_timer(target, now)
         if self.replicas.withdraws or not (self._let_through or len(self.queue)):
@@ -285,12 +284,12 @@ class Unit:
     def _may_start(self, now: datetime) -> bool:
         return self.may_run and ((ends := self.failed.pause_ends) is None or now >= ends)
 
-    def _carry_out(self, step: Step) -> None:
+    def _carry_out(self, step: Step, why: str) -> None:
         if isinstance(step, Start | Thaw) and self._wake is not None and self._wake.ordered is None:
             self._wake.ordered = self._tools.clock.steady()
         match step:
             case Start():
-                self.replicas.start(self.service)
+                self._tools.started(self.replicas.start(self.service), why)
             case Thaw():
                 self.replicas.thaw(step.replica)
             case Resume():
@@ -298,7 +297,7 @@ class Unit:
             case Freeze():
                 self.replicas.freeze(step.replica, self.cluster)
             case Stop():
-                self.replicas.stop(step.replica, self.cluster, self.revision.deadlines.drain)
+                self.replicas.stop(step.replica, self.cluster, self.revision.deadlines.drain, why=why)
 
     def _set_timer(self, target: Target, now: datetime) -> None:
         if self._timer is not None:

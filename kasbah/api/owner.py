@@ -1,5 +1,5 @@
-"""The owner's key, and the documents that are signed with it: facts about sites, the law, what is approved, and labels
-that are lowered.
+"""The owner's key, and the documents that are signed with it: facts about sites, the law, what is approved, labels that
+are lowered, and who may sign what is deployed.
 
 The key need not be on the control plane: who takes the control plane over can then lie about none of these. `kasbah up`
 makes one in the data folder where there is none; it is in no backup. A document is signed as the exact text that
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -28,20 +28,21 @@ CHARTER = b"kasbah charter v1\n"
 LAWBOOK = b"kasbah lawbook v1\n"
 APPROVAL = b"kasbah approval v1\n"
 DECLASSIFICATION = b"kasbah declassification v1\n"
+DEPLOYER = b"kasbah deployer v1\n"
 
 Document = TypeVar("Document")
 
 
-def load(path: Path) -> Ed25519PrivateKey:
-    """The key in `path` (PEM). Raises Invalid where there is none, or another kind."""
+def load(path: Path, *, whose: str = "owner") -> Ed25519PrivateKey:
+    """The key in `path` (PEM), the owner's or the deployer's. Raises Invalid where there is none, or another kind."""
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise Invalid(
-            f"the owner's key cannot be read: {error.strerror}",
+            f"the {whose}'s key cannot be read: {error.strerror}",
             where=str(path),
-            hint="name the file it is in: --owner-key PATH",
-            code="owner_key",
+            hint=f"name the file it is in: --{whose}-key PATH",
+            code=f"{whose}_key",
         ) from error
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
@@ -49,16 +50,16 @@ def load(path: Path) -> Ed25519PrivateKey:
         raise Invalid(
             "this file holds no Ed25519 key that can be read (PEM, without a password)",
             where=str(path),
-            hint="put the owner's key back, or name the file it is in: --owner-key PATH",
-            code="owner_key",
+            hint=f"put the {whose}'s key back, or name the file it is in: --{whose}-key PATH",
+            code=f"{whose}_key",
         )
     return key
 
 
-def load_or_make(path: Path) -> tuple[Ed25519PrivateKey, bool]:
+def load_or_make(path: Path, *, whose: str = "owner") -> tuple[Ed25519PrivateKey, bool]:
     """The key in `path`, made there (0600) where there is no such file; and whether it was made just now."""
     if path.exists():
-        return load(path), False
+        return load(path, whose=whose), False
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
@@ -70,7 +71,7 @@ def load_or_make(path: Path) -> tuple[Ed25519PrivateKey, bool]:
             os.fsync(file.fileno())
         os.link(fresh, path)  # whole, or not there: and never over another that was made meanwhile
     except FileExistsError:
-        return load(path), False
+        return load(path, whose=whose), False
     finally:
         fresh.unlink(missing_ok=True)
     return key, True
@@ -95,13 +96,13 @@ def verify_document(key: Ed25519PublicKey, context: bytes, signed: Signed, shape
 
 def write_document(document: object) -> str:
     """The text that is signed."""
-    return TypeAdapter(type(document)).dump_json(document).decode()
+    return _adapter(type(document)).dump_json(document).decode()
 
 
 def read_document(text: str, shape: type[Document]) -> Document:
     """What a document says. Who signed it is not asked here. Raises Invalid where it cannot be read."""
     try:
-        return TypeAdapter(shape).validate_json(text)
+        return _adapter(shape).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise Invalid(
@@ -109,3 +110,13 @@ def read_document(text: str, shape: type[Document]) -> Document:
             where=".".join(map(str, first["loc"])),
             hint="write and sign it again with this version of Kasbah",
         ) from error
+
+
+def _adapter(shape: type[Document]) -> TypeAdapter[Document]:
+    """Made once per shape: making one takes longer than reading a document with it."""
+    if shape not in _ADAPTERS:
+        _ADAPTERS[shape] = TypeAdapter(shape)
+    return _ADAPTERS[shape]
+
+
+_ADAPTERS: dict[object, TypeAdapter[Any]] = {}

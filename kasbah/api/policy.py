@@ -14,6 +14,7 @@ from kasbah.api.manifest import DataSection
 from kasbah.api.rules import RuleView
 from kasbah.api.shape import Shape
 from kasbah.domain.grant import GrantKind
+from kasbah.domain.label import LevelName
 
 DocumentText = Annotated[str, Field(min_length=2, max_length=2**20)]
 SignatureText = Annotated[str, Field(min_length=1, max_length=200)]
@@ -155,7 +156,8 @@ class GrantRequest(Shape):
 
 class GrantView(Shape):
     """What the owner granted. An approval is known by its `name`, and lifts the rules that ask for it, for `services`,
-    or all of `projects`, at `sites` (none: anywhere); a declassification lets a service's label be as low as `to`."""
+    or all of `projects`, at `sites` (none: anywhere); a declassification lets a service's label be as low as `to`;
+    a deployer signs with `key` what is deployed in `projects` (none: in all), for data of `max_level` at most."""
 
     id: str
     kind: GrantKind
@@ -164,6 +166,8 @@ class GrantView(Shape):
     projects: list[str]
     sites: list[str]
     to: DataSection | None
+    key: str = ""
+    max_level: LevelName | None = None
     evidence: str
     issued_at: datetime
     expires_at: datetime

@@ -24,6 +24,8 @@ from kasbah.api.manifest import (
 )
 from kasbah.api.rules import RuleView
 from kasbah.api.shape import Shape
+from kasbah.domain.attestation import Attested
+from kasbah.domain.charter import Signed
 from kasbah.domain.observed import BuildState, TrialState
 from kasbah.domain.placement import Verdict
 from kasbah.domain.replica import ReplicaState
@@ -243,6 +245,18 @@ class SiteVerdictView(Shape):
     opens: list[str] = Field(default=[], description="Each single change that would open it, as was tried.")
 
 
+class AttestationText(Shape):
+    """What a deployer signed: the exact text, the signature (base64), and the public key that it was made with."""
+
+    key: Annotated[str, Field(max_length=100)]
+    document: Annotated[str, Field(max_length=10_000)]
+    signature: Annotated[str, Field(max_length=200)]
+
+    def to_domain(self) -> Attested:
+        """As the domain has it."""
+        return Attested(key=self.key, signed=Signed(document=self.document, signature=self.signature))
+
+
 class CallView(Shape):
     """Something that a service's file names, and whether it may be called."""
 
@@ -263,11 +277,13 @@ class EgressView(Shape):
 
 
 class DeployRequest(Shape):
-    """A service to run: its resolved configuration and the digest of its source, which is sent to the site apart."""
+    """A service to run: its resolved configuration and the digest of its source, which is sent to the site apart. From
+    level 3 on its deployer signs it: `attested`."""
 
     config: ResolvedService
     source: DigestText
     source_size: Annotated[int, Field(ge=0)]
+    attested: AttestationText | None = None
     expected_version: int | None = None
 
 
@@ -310,6 +326,8 @@ class ExplainAnswer(Shape):
     data_declared: bool
     sites: list[SiteVerdictView]
     egress: EgressView
+    deployer: str = Field(default="", description="Who signed the revision, where he is named by the owner now.")
+    unsigned: str = Field(default="", description="Why sites that do not run it yet would refuse it for its signature.")
 
 
 class ScaleRequest(Shape):
@@ -346,7 +364,17 @@ class EnvRequest(Shape):
 
     set: dict[EnvName, EnvValue] = Field(default_factory=dict, max_length=500)
     unset: list[EnvName] = Field(default_factory=list, max_length=500)
+    attested: AttestationText | None = Field(default=None, description="Of the revision with the changes.")
     expected_version: int | None = None
+
+
+class EnvView(Shape):
+    """What a change of the environment starts from: the revision that serves, or is rolled out, as the text that its
+    deployer signs, and what he signed of it."""
+
+    revision: str
+    contents: str
+    attested: AttestationText | None = None
 
 
 class SleepRequest(Shape):

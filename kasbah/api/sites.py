@@ -22,6 +22,14 @@ class FactView(Shape):
     holds: bool = Field(description="Whether it holds today: one that does not is not known.")
 
 
+class PackPinned(Shape):
+    """A pack that the site's own owner pinned there."""
+
+    name: str
+    version: int
+    digest: str = Field(description="Of its rules.")
+
+
 class SiteView(Shape):
     """A site: what its owner says of it, and what it reports of itself."""
 
@@ -40,7 +48,12 @@ class SiteView(Shape):
     gateway_error: str
     tls: str = Field(description="Where the gateway speaks TLS; empty where it does not.")
     tls_names: list[str] = Field(description="The hosts it has certificates for.")
+    peers_address: str = Field(
+        description="Where it takes what other sites' gateways send; empty where no site can dial it."
+    )
+    tunnel: bool = Field(description="Whether it takes that by tunnels that it holds to the others.")
     notes: list[str] = Field(description="What the site's owner should look after.")
+    packs: list[PackPinned] = Field(description="The packs that the site's own owner added there to the law.")
     isolation: list[str]
     isolation_missing: dict[str, str]
     egress: str

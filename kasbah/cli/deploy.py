@@ -24,6 +24,7 @@ from kasbah.cli.exits import Failed
 from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption
 from kasbah.cli.progress import Progress, progress
 from kasbah.cli.render import Output
+from kasbah.cli.signing import DeployerKeyOption, Signer
 from kasbah.errors import Invalid, KasbahError, Unavailable
 
 PATIENCE_SECONDS = 20.0
@@ -43,6 +44,7 @@ def deploy(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the source is there.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; as `kasbah plan`.")] = False,
     timeout: Annotated[str, typer.Option("--timeout", help="How long to wait for each service.")] = "30m",
+    deployer: DeployerKeyOption = None,
     project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -51,14 +53,14 @@ def deploy(
     A folder needs no file if it has a pyproject.toml, requirements.txt or package.json; what is found out is shown.
     """
     if dry_run:
-        plan(path, name=name, service=service, project=project, output=output)
+        plan(path, name=name, service=service, deployer=deployer, project=project, output=output)
         return
     seconds = _seconds(timeout)
     candidates = load(path, name=name, only=service)
     with Client(context.find(), project=project, patience=PATIENCE_SECONDS) as client, progress(output) as steps:
-        results = []
+        results, signer = [], Signer(client, project, deployer)
         for candidate in candidates:
-            results.append(_deploy(client, candidate, steps, seconds=None if no_wait else seconds))
+            results.append(_deploy(client, candidate, signer, steps, seconds=None if no_wait else seconds))
             if output is Output.TABLE:
                 _check(results[-1])
                 _print(results[-1])
@@ -72,16 +74,17 @@ def plan(
     path: PathArgument = Path(),
     name: NameOption = None,
     service: ServiceOption = None,
+    deployer: DeployerKeyOption = None,
     project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what a deploy would do, and change nothing."""
     candidates = load(path, name=name, only=service)
     with Client(context.find(), project=project) as client, progress(output) as steps:
-        plans = []
+        plans, signer = [], Signer(client, project, deployer)
         for candidate in candidates:
             with _packed(candidate, steps) as bundle:
-                plans.append(client.post(service_path(candidate.name, "plan"), _request(candidate, bundle)))
+                plans.append(client.post(service_path(candidate.name, "plan"), _request(candidate, bundle, signer)))
     if output is not Output.TABLE:
         render.document(plans, output)
         return
@@ -89,10 +92,12 @@ def plan(
         _print_plan(one)
 
 
-def _deploy(client: Client, candidate: Candidate, steps: Progress, *, seconds: float | None) -> Document:
+def _deploy(
+    client: Client, candidate: Candidate, signer: Signer, steps: Progress, *, seconds: float | None
+) -> Document:
     name = candidate.name
     with _packed(candidate, steps) as bundle:
-        answer = client.post(service_path(name, "deploys"), _request(candidate, bundle))
+        answer = client.post(service_path(name, "deploys"), _request(candidate, bundle, signer))
         rollout, source = answer["rollout"], _Source(client, name, bundle, steps)
         source.send(answer["uploads"])
         if rollout is not None and seconds is not None:
@@ -188,8 +193,10 @@ def _packed(candidate: Candidate, steps: Progress) -> Iterator[Bundle]:
         bundle.path.unlink(missing_ok=True)
 
 
-def _request(candidate: Candidate, bundle: Bundle) -> Document:
+def _request(candidate: Candidate, bundle: Bundle, signer: Signer) -> Document:
+    signed = signer.deploy(candidate.name, candidate.config, bundle.digest, bundle.size)
     return {
+        **({} if signed is None else {"attested": signed}),
         "config": candidate.config.model_dump(mode="json", exclude_unset=True),
         "source": bundle.digest,
         "source_size": bundle.size,

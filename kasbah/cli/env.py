@@ -12,6 +12,7 @@ from kasbah.cli.client import Client, service_path
 from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption, ServiceName
 from kasbah.cli.progress import progress
 from kasbah.cli.render import Output
+from kasbah.cli.signing import DeployerKeyOption, Signer
 from kasbah.errors import Invalid
 
 ROLL_SECONDS = 1_800.0
@@ -37,17 +38,22 @@ def set_(
         list[str], typer.Argument(metavar="VARIABLE=VALUE...", help="VARIABLE- removes a variable.", show_default=False)
     ],
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return at once.")] = False,
+    deployer: DeployerKeyOption = None,
     project: ProjectOption = DEFAULT_PROJECT,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Change a service's environment: a new revision of what serves, and its rollout.
 
     The next deploy brings back what the file says: write the change there too. For what is secret there is
-    `kasbah secrets`.
+    `kasbah secrets`. The change is signed where what serves was signed with the same key.
     """
     added, removed = _read(changes)
     with Client(context.find(), project=project) as client, progress(output) as steps:
-        rollout = client.post(service_path(name, "env"), {"set": added, "unset": removed}) or None
+        signer, signed = Signer(client, project, deployer), None
+        if signer.signs and (added or removed):
+            signed = signer.change(name, client.get(service_path(name, "env")), added, removed)
+        body = {"set": added, "unset": removed, **({} if signed is None else {"attested": signed})}
+        rollout = client.post(service_path(name, "env"), body) or None
         if rollout is not None and not no_wait:
             rollout = rolling.follow(client, rollout, name, steps, seconds=ROLL_SECONDS, look=lambda _: None)
             rolling.check(rollout, name)

@@ -27,7 +27,11 @@ def explain(
     if output is not Output.TABLE:
         render.document(found, output)
         return
-    render.fields({found["service"]: _label(found)})
+    render.fields({
+        found["service"]: _label(found),
+        "  signed by": found.get("deployer", ""),
+        "  not signed": found.get("unsigned", ""),
+    })  # fmt: skip
     show_sites(found["sites"])
     show_egress(found["egress"])
 

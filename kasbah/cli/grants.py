@@ -5,12 +5,11 @@ evidence, for a time.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 
-from kasbah.api.manifest import DataSection
 from kasbah.api.owner import APPROVAL, DECLASSIFICATION, sign_document
 from kasbah.api.quantities import parse_duration
 from kasbah.cli import context, render
@@ -24,6 +23,9 @@ from kasbah.domain.grant import Approval, Declassification, GrantKind
 from kasbah.domain.ids import InstallationId, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import LevelName
 from kasbah.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from kasbah.api.manifest import DataSection
 
 app = typer.Typer(
     add_completion=False,
@@ -40,12 +42,12 @@ Expires = Annotated[str, typer.Option("--expires", help="The last day it holds, 
 def approvals(output: OutputOption = Output.TABLE) -> None:
     """List approvals and declassifications, the newest first, ended ones too."""
     with Client(context.find()) as client:
-        found = list(client.pages("/policy/grants"))
+        found = [one for one in client.pages("/policy/grants") if one["kind"] != GrantKind.DEPLOYER]
     if output is not Output.TABLE:
         render.document(found, output)
         return
     rows = [
-        (one["id"], _what(one), _for(one), render.moment(one["expires_at"]), _state(one), one["evidence"])
+        (one["id"], _what(one), _for(one), render.moment(one["expires_at"]), state(one), one["evidence"])
         for one in found
     ]
     render.table(("ID", "GRANTS", "FOR", "UNTIL", "STATE", "EVIDENCE"), rows, empty="nothing was granted yet")
@@ -75,17 +77,17 @@ def add(
         raise Invalid("an approval is for somebody", where="--service", hint="name --service or --all-of", code="usage")
     with Client(context.find(), project=project) as client:
         document = Approval(
-            installation=_installation(client),
+            installation=installation_of(client),
             name=name,
             services=tuple(ServiceId(client.get(service_path(one))["id"]) for one in service or ()),
-            projects=tuple(ProjectId(_id(client, "/projects", "project", one)) for one in whole_project or ()),
-            sites=tuple(SiteId(_id(client, "/sites", "site", one)) for one in site or ()),
+            projects=tuple(ProjectId(id_of(client, "/projects", "project", one)) for one in whole_project or ()),
+            sites=tuple(SiteId(id_of(client, "/sites", "site", one)) for one in site or ()),
             evidence=evidence,
             issued_at=now,
-            expires_at=_until(expires, now),
+            expires_at=until(expires, now),
         )
-        made = _send(client, GrantKind.APPROVAL, sign_document(key, APPROVAL, document))
-    _show(made, output, f"{name} is approved")
+        made = send(client, GrantKind.APPROVAL, sign_document(key, APPROVAL, document))
+    show(made, output, f"{name} is approved")
 
 
 @app.command()
@@ -120,19 +122,21 @@ def declassify(
     key, now = owner_key(owner), SystemClock().now()
     with Client(context.find(), project=project) as client:
         document = Declassification(
-            installation=_installation(client),
+            installation=installation_of(client),
             service=ServiceId(client.get(service_path(name))["id"]),
             to=_label(to, category or [], regime or []).to_domain(),
             evidence=evidence,
             issued_at=now,
-            expires_at=_until(expires, now),
+            expires_at=until(expires, now),
         )
-        made = _send(client, GrantKind.DECLASSIFICATION, sign_document(key, DECLASSIFICATION, document))
-    _show(made, output, f"The label of {name} may be as low as {to.value}")
+        made = send(client, GrantKind.DECLASSIFICATION, sign_document(key, DECLASSIFICATION, document))
+    show(made, output, f"The label of {name} may be as low as {to.value}")
 
 
 def _label(level: LevelName, categories: list[str], regimes: list[str]) -> DataSection:
     from pydantic import ValidationError
+
+    from kasbah.api.manifest import DataSection
 
     try:
         return DataSection(level=level, categories=tuple(categories), regimes=tuple(regimes))
@@ -142,7 +146,7 @@ def _label(level: LevelName, categories: list[str], regimes: list[str]) -> DataS
         raise Invalid(str(first["msg"]).removeprefix("Value error, "), where=option, code="usage") from error
 
 
-def _until(text: str, now: datetime) -> datetime:
+def until(text: str, now: datetime) -> datetime:
     """The moment at which a day has passed, or so long from now."""
     try:
         until = now + parse_duration(text) if text[-1:].isalpha() else end_of(date.fromisoformat(text))
@@ -154,24 +158,28 @@ def _until(text: str, now: datetime) -> datetime:
     return until
 
 
-def _installation(client: Client) -> InstallationId:
+def installation_of(client: Client) -> InstallationId:
+    """The installation that a document is signed for."""
     return InstallationId(client.get("/installation")["id"])
 
 
-def _id(client: Client, path: str, kind: str, name: str) -> str:
+def id_of(client: Client, path: str, kind: str, name: str) -> str:
+    """The id of what is called so. Raises NotFound."""
     for one in client.pages(path):
         if one["name"] == name:
             return str(one["id"])
     raise NotFound(f"there is no {kind} {name!r}", hint=f"`kasbah {kind}s list` lists them")
 
 
-def _send(client: Client, kind: GrantKind, signed: Signed) -> Document:
+def send(client: Client, kind: GrantKind, signed: Signed) -> Document:
+    """Bring a signed grant to the control plane."""
     return client.post(
         "/policy/grants", {"kind": kind.value, "document": signed.document, "signature": signed.signature}
     )
 
 
-def _show(made: Document, output: Output, told: str) -> None:
+def show(made: Document, output: Output, told: str) -> None:
+    """Show what was granted."""
     if output is not Output.TABLE:
         render.document(made, output)
         return
@@ -190,7 +198,8 @@ def _for(one: Document) -> str:
     return ", ".join(whom) + (f" at {', '.join(one['sites'])}" if one["sites"] else "")
 
 
-def _state(one: Document) -> str:
+def state(one: Document) -> str:
+    """Whether a grant holds."""
     if one["revoked_at"] is not None:
         return "revoked"
     return "in force" if one["in_force"] else "ended"

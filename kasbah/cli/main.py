@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from kasbah.cli.exits import MEANINGS, ExitCode, exit_code, for_people, for_programs
+from kasbah.cli.loading import quick_imports
 from kasbah.cli.text import clean
 from kasbah.errors import Invalid, KasbahError
 
@@ -70,6 +71,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "explain": Entry("explain:explain", "Show why a service is where it is, and nowhere else."),
         "where": Entry("where:where", "Show where a service is, who controls that place, and which laws reach it."),
         "policy": Entry("policy:app", "The rules that say where data may be."),
+        "deployers": Entry("deployers:app", "Who may sign what is deployed."),
         "declassify": Entry("grants:declassify", "Let a service's label be lowered, for a time, signed by the owner."),
         "audit": Entry("audit:app", "Who did what, and the proof of it."),
         "volumes": Entry(
@@ -118,7 +120,8 @@ class Commands(TyperGroup):
 def load(name: str) -> Any:
     """The command `name`, imported now."""
     module, _, attribute = COMMANDS[name].at.partition(":")
-    found = getattr(importlib.import_module(f"kasbah.cli.{module}"), attribute)
+    with quick_imports():
+        found = getattr(importlib.import_module(f"kasbah.cli.{module}"), attribute)
     if isinstance(found, typer.Typer):
         found.info.name = name
         return typer.main.get_command(found)

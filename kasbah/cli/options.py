@@ -39,12 +39,36 @@ CertificatesOption = Annotated[
     ),
 ]
 
+PacksOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--packs",
+        metavar="FOLDER",
+        help="Packs of this machine's owner: they are asked here besides the law. [default: none]",
+        show_default=False,
+    ),
+]
+
 SitesOption = Annotated[
     str | None,
     typer.Option(
         "--sites",
         metavar="HOST:PORT",
         help="Where other sites dial in, with TLS. [default: nowhere]",
+        show_default=False,
+    ),
+]
+
+PeersOption = Annotated[
+    str | None,
+    typer.Option("--peers", metavar="HOST:PORT", help="Where the gateway takes what other sites' gateways send."),
+]
+PeersAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--peers-address",
+        metavar="HOST:PORT",
+        help="Where other sites reach that. [default: what --peers says]",
         show_default=False,
     ),
 ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from kasbah.api.owner import OWNER_KEY, load
 from kasbah.cli import context
 from kasbah.cli.record import data_folder
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 OwnerKeyOption = Annotated[
     Path | None,
@@ -26,6 +27,8 @@ OwnerKeyOption = Annotated[
 
 def owner_key(chosen: Path | None) -> Ed25519PrivateKey:
     """The key to sign with: the one named, or that of the installation's data folder on this machine."""
+    from kasbah.api.owner import OWNER_KEY, load
+
     if chosen is not None:
         return load(chosen)
     remembered = context.read(context.path())

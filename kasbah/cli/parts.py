@@ -13,7 +13,16 @@ from kasbah import settings
 from kasbah.api.quantities import format_duration, parse_duration, parse_size
 from kasbah.cli import lifeline
 from kasbah.cli.addresses import parse_address, parse_country, parse_domain, parse_peers, parse_tls
-from kasbah.cli.options import CertificatesOption, DataDir, SitesOption, TlsOption
+from kasbah.cli.loading import quick_imports
+from kasbah.cli.options import (
+    CertificatesOption,
+    DataDir,
+    PacksOption,
+    PeersAddressOption,
+    PeersOption,
+    SitesOption,
+    TlsOption,
+)
 from kasbah.cli.record import data_folder
 from kasbah.errors import Invalid
 
@@ -33,19 +42,6 @@ GatewayMemory = Annotated[
 GatewayConnections = Annotated[
     int, typer.Option("--gateway-connections", help="Callers' connections at a time; the next are refused.", min=1)
 ]
-Peers = Annotated[
-    str | None,
-    typer.Option("--peers", metavar="HOST:PORT", help="Where the gateway takes what other sites' gateways send."),
-]
-PeersAddress = Annotated[
-    str | None,
-    typer.Option(
-        "--peers-address",
-        metavar="HOST:PORT",
-        help="Where other sites reach that. [default: what --peers says]",
-        show_default=False,
-    ),
-]
 Tunnel = Annotated[bool, typer.Option("--tunnel", help="Other sites cannot dial this one: hold tunnels to them.")]
 HeldPerService = Annotated[int, typer.Option("--held-per-service", help="Callers held while a service wakes.", min=1)]
 TokenFile = Annotated[
@@ -61,6 +57,9 @@ HeldPerSite = Annotated[
 ]
 SourceBytes = Annotated[int, typer.Option("--source-bytes", help="The largest source taken, compressed.", min=1)]
 BuildSeconds = Annotated[int, typer.Option("--build-seconds", help="A build that takes longer has failed.", min=1)]
+AccessLogBytes = Annotated[
+    int, typer.Option("--access-log-bytes", help="The gateway's access log is rotated at this size.", min=4_096)
+]
 Lifeline = Annotated[int | None, typer.Option("--lifeline", hidden=True, help="End when this descriptor is closed.")]
 
 
@@ -76,6 +75,7 @@ HELD_PER_SERVICE = _default(settings.Holding, "per_service")
 HELD_PER_SITE = _default(settings.Holding, "per_site")
 SOURCE_BYTES = _default(settings.Limits, "source_bytes")
 BUILD_SECONDS = _default(settings.Limits, "build_seconds")
+ACCESS_LOG_BYTES = _default(settings.Limits, "access_log_bytes")
 
 
 def control(
@@ -112,7 +112,8 @@ def control(
         ticket_lifetime=_duration(ticket_lifetime, "--ticket-lifetime"),
     )
     _begin(lifeline_fd)
-    from kasbah.control.app import run
+    with quick_imports():
+        from kasbah.control.app import run
 
     run(chosen)
 
@@ -126,8 +127,9 @@ def agent(
     ] = settings.DEFAULT_GATEWAY,
     tls: TlsOption = None,
     certificates: CertificatesOption = None,
-    peers: Peers = None,
-    peers_address: PeersAddress = None,
+    packs: PacksOption = None,
+    peers: PeersOption = None,
+    peers_address: PeersAddressOption = None,
     tunnel: Tunnel = False,
     status: Annotated[
         str, typer.Option("--status", metavar="HOST:PORT", help="Where /livez, /readyz and /metrics listen.")
@@ -149,9 +151,7 @@ def agent(
     ended_replicas: Annotated[
         int, typer.Option("--ended-replicas", help="Ended replicas whose logs are kept, per service.", min=0)
     ] = _default(settings.Limits, "ended_replicas"),
-    access_log_bytes: Annotated[
-        int, typer.Option("--access-log-bytes", help="The gateway's access log is rotated at this size.", min=4_096)
-    ] = _default(settings.Limits, "access_log_bytes"),
+    access_log_bytes: AccessLogBytes = ACCESS_LOG_BYTES,
     lifeline_fd: Lifeline = None,
 ) -> None:
     """Run a site's agent alone, for a service manager."""
@@ -166,6 +166,7 @@ def agent(
         gateway_workers=gateway_workers,
         tls=None if tls_address is None else str(tls_address),
         certificates=None if certificates is None else certificates.absolute(),
+        packs=None if packs is None else packs.absolute(),
         peers=parse_peers(peers, peers_address, tunnel=tunnel),
         peers_address=peers_address,
         tunnel=tunnel,
@@ -182,8 +183,13 @@ def agent(
         ),
     )
     _begin(lifeline_fd)
-    from kasbah import log
-    from kasbah.agent.app import run
+    _run_agent(chosen)
+
+
+def _run_agent(chosen: settings.AgentSettings) -> None:
+    with quick_imports():
+        from kasbah import log
+        from kasbah.agent.app import run
 
     log.configure()
     run(chosen)

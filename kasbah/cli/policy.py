@@ -20,6 +20,7 @@ from kasbah.cli.shapes import PackView, TestedTable
 from kasbah.domain.law import Pack
 from kasbah.errors import Invalid, KasbahError, NotFound
 from kasbah.packs import tables
+from kasbah.packs.own import TABLE, beside
 
 app = typer.Typer(
     add_completion=False,
@@ -45,7 +46,6 @@ app.command("file")(policy_change.write_file)
 app.add_typer(grants.app, name="approval")
 
 FAILED = 1
-TABLE = "tests.yaml"
 
 
 @app.command("list")
@@ -171,9 +171,7 @@ def _tables(paths: Sequence[Path]) -> list[tuple[str, tuple[tables.Case, ...]]]:
 
 def _run(name: str, table: tuple[tables.Case, ...], own: list[Pack]) -> TestedTable:
     """Run a table under all shipped packs, drafts included, and one's own in the place of those of the same name."""
-    replaced = {pack.name for pack in own}
-    law = packs.law_of((*(pack for pack in packs.shipped() if pack.name not in replaced), *own))
-    outcomes = tables.run(law, table)
+    outcomes = tables.run(beside(packs.shipped(), own), table)
     return TestedTable(
         table=name, cases=len(outcomes), failed={one.case.name: one.problem for one in outcomes if one.problem}
     )

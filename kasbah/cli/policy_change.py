@@ -12,7 +12,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kasbah import packs
-from kasbah.api.owner import LAWBOOK, read_document, sign_document
+from kasbah.api.owner import LAWBOOK, read_document, sign_document, write_document
 from kasbah.cli import context, policy_file, render
 from kasbah.cli.client import Client, Document
 from kasbah.cli.options import OutputOption
@@ -21,6 +21,7 @@ from kasbah.cli.render import Output
 from kasbah.domain.charter import Lawbook
 from kasbah.domain.ids import InstallationId
 from kasbah.errors import Invalid
+from kasbah.packs.own import beside, read_own
 
 FILE = Path("policy.yaml")
 FileOption = Annotated[
@@ -47,9 +48,7 @@ class Draft:
     @property
     def text(self) -> str:
         """As it is planned."""
-        from pydantic import TypeAdapter
-
-        return TypeAdapter(Lawbook).dump_json(self.lawbook).decode()
+        return write_document(self.lawbook)
 
 
 def check(
@@ -57,9 +56,8 @@ def check(
 ) -> None:
     """Say whether a pack, or a policy file, is sound, and whether its tests hold. Nobody is asked."""
     if path.is_dir():
-        own = policy_file.read_own(path)
-        others = (one for one in packs.shipped() if one.name != own.pack.name)
-        law = packs.law_of((*others, own.pack))
+        own = read_own(path)
+        law = beside(packs.shipped(), [own.pack])
         rules = sum(rule.pack == own.pack.name for rule in law.rules.values())
         held = policy_file.hold(law, own)
         render.say(f"{own.pack.name} is sound: {rules} rules; {held} of {held} cases hold.")

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -34,9 +33,9 @@ from kasbah.domain.label import Level, LevelName
 from kasbah.domain.law import Pack
 from kasbah.errors import Invalid
 from kasbah.packs import tables
+from kasbah.packs.own import Own, read_own
 from kasbah.packs.tables import Country
 
-TABLE = "tests.yaml"
 PackName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")]
 Percent = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d+)?%$")]
 
@@ -56,27 +55,6 @@ class PolicyFile(packs.Strict):
     packs: dict[PackName, PackChoice | None] = Field(min_length=1, max_length=200)
     stale_after: dict[LevelName, Duration] = Field(default_factory=dict)
     limit: Annotated[int, Field(ge=0)] | Percent | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Own:
-    """A pack of one's own, and the table of its tests."""
-
-    pack: Pack
-    file: Path
-    table: tuple[tables.Case, ...]
-
-
-def read_own(folder: Path) -> Own:
-    """The pack in a folder, and its tests. Raises Invalid where it has none."""
-    pack = packs.read(folder)
-    file = folder / TABLE
-    if not file.exists():
-        raise Invalid("a pack without tests is no pack", where=str(file), hint="write the table of its cases")
-    table = tables.cases(file)
-    if not table:
-        raise Invalid("there is no case in it", where=str(file), hint="write some: rules are as good as their tests")
-    return Own(pack=pack, file=file, table=table)
 
 
 def lawbook_of(file: Path, installation: InstallationId, version: int, in_force: Iterable[Pack]) -> Lawbook:

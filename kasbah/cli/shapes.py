@@ -74,6 +74,14 @@ class Down(Shape):
     stopped: list[str]
 
 
+class DeployerKey(Shape):
+    """Your own deployer's key: its public half, the file that holds the other, and whether it was made just now."""
+
+    key: str
+    path: str
+    made: bool
+
+
 class BackedUp(Shape):
     """The backup that was written. `keys` are the files it needs to be restored, and does not hold."""
 
@@ -241,6 +249,9 @@ OUTPUTS: dict[str, Any] = {
     "policy coverage": CoverageView,
     "policy approvals": list[GrantView],
     "policy approval add": GrantView,
+    "deployers list": list[GrantView],
+    "deployers key": DeployerKey,
+    "deployers add": GrantView,
     "declassify": GrantView,
     "audit log": list[AuditEntryView],
     "audit show": AuditEntryDetail,

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter
 
-from kasbah.api.owner import CHARTER, sign_document
 from kasbah.api.quantities import format_size
-from kasbah.api.sites_file import DECLARED, SiteSection, SitesFile
 from kasbah.cli import context, render
 from kasbah.cli.client import Client, Document, site_path
 from kasbah.cli.options import OutputOption
 from kasbah.cli.owner_key import OwnerKeyOption, owner_key
 from kasbah.cli.render import Output
-from kasbah.clock import SystemClock
-from kasbah.decide.charters import faults
-from kasbah.decide.opening import CERTIFICATES
-from kasbah.domain.charter import Charter
-from kasbah.domain.ids import InstallationId, SiteId, make_id
-from kasbah.errors import Invalid, NotFound
-from kasbah.packs import parse
+from kasbah.errors import NotFound
 
 app = typer.Typer(
     add_completion=False,
@@ -34,8 +22,11 @@ app = typer.Typer(
     help="The places that run services.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+HEADERS = (
+    *("NAME", "KIND", "COUNTRY", "STATE", "CONNECTED", "GATEWAY", "FROM SITES"),
+    *("CPUS", "MEMORY", "ISOLATION", "EGRESS"),
+)
 SiteName = Annotated[str, typer.Argument(metavar="NAME", help="The site.")]
-CHARTERS = TypeAdapter(Charter)
 
 
 @app.callback()
@@ -51,8 +42,7 @@ def list_(output: OutputOption = Output.TABLE) -> None:
     if output is not Output.TABLE:
         render.document(found, output)
         return
-    headers = ("NAME", "KIND", "COUNTRY", "STATE", "CONNECTED", "GATEWAY", "CPUS", "MEMORY", "ISOLATION", "EGRESS")
-    render.table(headers, [_row(site) for site in found], empty="no sites")
+    render.table(HEADERS, [_row(site) for site in found], empty="no sites")
 
 
 @app.command()
@@ -63,18 +53,22 @@ def describe(name: SiteName, output: OutputOption = Output.TABLE) -> None:
     if output is not Output.TABLE:
         render.document(site, output)
         return
+    from kasbah.api.sites_file import DECLARED
+
     render.fields({
         "Site": f"{site['name']} ({site['id']})",
         "Kind": site["kind"],
         "Called at": ", ".join(site["hosts"]),
         "State": "is only called" if site["hosts"] else _state(site),
         "Gateway": site["gateway_error"] or site["gateway"],
+        "From sites": "" if site["hosts"] else _from_sites(site),
         "Machine": f"{site['cpus']:g} CPUs, {format_size(site['memory'])}" if site["seen_at"] else "",
         "Builds": ", ".join(site["runtimes"]),
         "Kept apart": ", ".join(site["isolation"]),
         "Missing": "; ".join(f"{name}: {why}" for name, why in site["isolation_missing"].items()),
         "Egress": "" if site["hosts"] else site["egress"],
         "Declared": f"version {site['version']}" + ("" if site["signed"] else ", not signed by the owner"),
+        "Own packs": ", ".join(f"{one['name']} {one['version']} ({one['digest'][:19]})" for one in site["packs"]),
         "Notes": "; ".join(site["notes"]),
         "Not known": ", ".join(sorted(set(DECLARED) - {fact["name"] for fact in site["facts"]})),
     })  # fmt: skip
@@ -92,16 +86,14 @@ def apply(
 
     Sites that the file does not name stay as they are.
     """
-    wanted = parse(file, SitesFile).sites
+    from kasbah.cli import charters
+
+    wanted = charters.read(file)
     owner = owner_key(key)
     done = []
     with Client(context.find()) as client:
-        installation = InstallationId(client.get("/installation")["id"])
-        charters = [_charter(client, installation, name, section) for name, section in wanted.items()]
-        _check(file, charters)  # all of them, before the first is sent
-        for charter in charters:
-            signed = sign_document(owner, CHARTER, charter)
-            answer = client.put(site_path(charter.name), {"document": signed.document, "signature": signed.signature})
+        for charter in charters.of_file(client, file, wanted):
+            answer = client.put(site_path(charter.name), charters.signed(owner, charter))
             done.append({"site": charter.name, "outcome": answer["outcome"], "version": answer["site"]["version"]})
     if output is not Output.TABLE:
         render.document(done, output)
@@ -138,18 +130,17 @@ def approve(
             rows = [(one["site"], one["code"], render.moment(one["since"])) for one in waiting]
             render.table(("SITE", "CODE", "SINCE"), rows, empty=f"no agent waits to be {name}")
             return
-        known = _known(client, name)
         shown = [one["key"] for one in waiting if one["code"] == code.strip().upper()]
-        if known is None or not shown:
+        if not shown:
             others = ", ".join(one["code"] for one in waiting) or "none"
             raise NotFound(
                 f"no agent that would be {name} shows the code {code}",
                 hint=f"codes shown now: {others}; approve only one that you see at the site itself",
                 code="code_unknown",
             )
-        charter = replace(known, version=known.version + 1, gateway_key=shown[0])
-        signed = sign_document(owner_key(key), CHARTER, charter)
-        body = {"code": code, "document": signed.document, "signature": signed.signature}
+        from kasbah.cli import charters
+
+        body = {"code": code, **charters.signed(owner_key(key), charters.naming(client, name, shown[0]))}
         site = client.post(site_path(name, "approve"), body)
     if output is not Output.TABLE:
         render.document(site, output)
@@ -184,51 +175,6 @@ def remove(
     render.say(f"Site {name} is removed.")
 
 
-def _charter(client: Client, installation: InstallationId, name: str, section: SiteSection) -> Charter:
-    """What the file says of a site, as the next version of what was said of it; the same where that is no news."""
-    today = SystemClock().now().date()
-    known = _known(client, name)
-    if known is None:
-        site = SiteId(make_id("site", secrets.token_bytes(10)))
-        facts = section.facts(today)
-        return Charter(
-            installation=installation,
-            site=site,
-            name=name,
-            version=1,
-            kind=section.kind,
-            facts=facts,
-            hosts=section.hosts,
-        )
-    facts = section.facts(today, known.facts)
-    news = (section.kind, facts, section.hosts) != (known.kind, known.facts, known.hosts)
-    return Charter(
-        installation=installation,
-        site=known.site,
-        name=name,
-        version=known.version + news,
-        kind=section.kind,
-        facts=facts,
-        gateway_key=known.gateway_key,
-        hosts=section.hosts,
-    )
-
-
-def _check(file: Path, charters: Sequence[Charter]) -> None:
-    """Refuse what cannot be, all of it at once."""
-    today = SystemClock().now().date()
-    wrong = [f"{one.name}: {fault.why}" for one in charters for fault in faults(one, today, CERTIFICATES)]
-    if wrong:
-        raise Invalid("; ".join(wrong), where=str(file), hint="mend the file and try again", code="contradictory_facts")
-
-
-def _known(client: Client, name: str) -> Charter | None:
-    try:
-        return CHARTERS.validate_json(client.get(site_path(name, "charter"))["document"])
-    except NotFound:
-        return None
-
-
 def _state(site: Document) -> str:
     return str(site["state"]) + ("" if site["connected"] else ", does not report")
 
@@ -241,7 +187,7 @@ def _until(fact: Document) -> str:
 def _row(site: Document) -> tuple[object, ...]:
     if site["hosts"]:
         country = site["country"] or "not declared"
-        return (site["name"], site["kind"], country, "is called", "", ", ".join(site["hosts"]), "", "", "", "")
+        return (site["name"], site["kind"], country, "is called", "", ", ".join(site["hosts"]), *[""] * 5)
     return (
         site["name"],
         site["kind"],
@@ -249,11 +195,17 @@ def _row(site: Document) -> tuple[object, ...]:
         site["state"],
         "yes" if site["connected"] else "no",
         site["gateway_error"] or site["gateway"],
+        _from_sites(site),
         f"{site['cpus']:g}",
         format_size(site["memory"]),
         _isolation(site),
         site["egress"],
     )
+
+
+def _from_sites(site: Document) -> str:
+    """Where a site takes what other sites' gateways send."""
+    return str(site.get("peers_address") or ("by tunnels" if site.get("tunnel") else "nothing"))
 
 
 def _isolation(site: Document) -> str:

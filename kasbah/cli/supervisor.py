@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from kasbah.cli import readiness
-from kasbah.cli.addresses import Address
+from kasbah.cli.addresses import Address, parse_address
 from kasbah.cli.exits import Failed
 from kasbah.cli.processes import Process, bind_error, free_port, last_lines, listener
 from kasbah.cli.record import DataFolder, Record
@@ -55,6 +55,9 @@ class Plan:
     certificates: str | None = None
     country: str | None = None
     sites: str | None = None
+    packs: str | None = None
+    peers: str | None = None
+    peers_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +141,8 @@ class Supervisor:
         self._check_port(self._gateway, option="--gateway")
         if plan.tls is not None:
             self._check_port(Address(*plan.tls), option="--tls")
+        if plan.peers is not None:
+            self._check_port(parse_address(plan.peers, option="--peers"), option="--peers")
         self._log_start = self._rotate_log()
         # The writing end is held by this process alone: when it dies, however it dies, the parts read the end.
         lifeline, self._lifeline_end = os.pipe()
@@ -246,11 +251,16 @@ class Supervisor:
     def _agent_arguments(self, plan: Plan) -> list[str]:
         tls = ["--tls", str(Address(*plan.tls))] if plan.tls else []
         certificates = ["--certificates", plan.certificates] if plan.certificates else []
+        peers = ["--peers", plan.peers] if plan.peers else []
+        reached_at = ["--peers-address", plan.peers_address] if plan.peers_address else []
         return [
             *("--data-dir", str(self.folder.path), "--gateway", str(self._gateway)),
             *("--control-url", f"http://{self._api.reachable}", "--token-file", str(self.folder.site_token)),
             *tls,
             *certificates,
+            *(["--packs", plan.packs] if plan.packs else []),
+            *peers,
+            *reached_at,
         ]
 
     def _rotate_log(self) -> int:

@@ -17,9 +17,18 @@ from typing import Annotated, Any
 import typer
 
 from kasbah.cli import context, render
-from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain, parse_tls
+from kasbah.cli.addresses import Address, parse_address, parse_country, parse_domain, parse_peers, parse_tls
 from kasbah.cli.exits import Failed
-from kasbah.cli.options import CertificatesOption, DataDir, OutputOption, SitesOption, TlsOption
+from kasbah.cli.options import (
+    CertificatesOption,
+    DataDir,
+    OutputOption,
+    PacksOption,
+    PeersAddressOption,
+    PeersOption,
+    SitesOption,
+    TlsOption,
+)
 from kasbah.cli.processes import last_lines
 from kasbah.cli.record import DataFolder, data_folder
 from kasbah.cli.render import Output
@@ -48,6 +57,9 @@ def up(
         str | None, typer.Option("--country", help="The country this machine stands in, such as MA.")
     ] = None,
     sites: SitesOption = None,
+    packs: PacksOption = None,
+    peers: PeersOption = None,
+    peers_address: PeersAddressOption = None,
     base_domain: Annotated[
         str, typer.Option("--base-domain", help="Services answer at NAME.BASE_DOMAIN.")
     ] = DEFAULT_BASE_DOMAIN,
@@ -69,8 +81,11 @@ def up(
         tls=None if tls_address is None else (tls_address.host, tls_address.port),
         certificates=None if certificates is None else str(certificates.absolute()),
         sites=None if sites is None else str(parse_address(sites, option="--sites")),
+        peers=parse_peers(peers, peers_address),
+        peers_address=peers_address,
         base_domain=parse_domain(base_domain),
         country=None if country is None else parse_country(country),
+        packs=None if packs is None else _pinned(packs),
     )
     _warn_of_the_open(("--api", api_address), ("--gateway", gateway_address))
 
@@ -87,6 +102,14 @@ def up(
         announce(start_detached(plan, folder))
     else:
         supervise(plan, announce=announce, say=_quietly(output))
+
+
+def _pinned(folder: Path) -> str:
+    """The folder, once the packs in it are sound and their tests hold. Raises Invalid."""
+    from kasbah.packs.own import pinned  # it takes longer to import than all of this
+
+    pinned(folder)
+    return str(folder.absolute())
 
 
 def start_detached(plan: Plan, folder: DataFolder) -> Ready:
@@ -168,7 +191,8 @@ def _tell_of_the_owner(folder: DataFolder) -> None:
     """Said once: the key was made just now."""
     render.say(
         f"The owner's key was made: {folder.owner_key}. It signs what is law here, and is in no backup: keep a copy of "
-        "it elsewhere. You may take it away from this machine; commands that sign then take --owner-key."
+        "it elsewhere. You may take it away from this machine; commands that sign then take --owner-key. What is "
+        "deployed from here is signed with another key, deployer.key beside it."
     )
     sys.stdout.flush()
 

@@ -22,8 +22,9 @@ from starlette.types import ASGIApp
 
 from kasbah import log as logging_setup
 from kasbah.access_rules import shipped_access
+from kasbah.api.owner import load_or_make
 from kasbah.api.sealing import load_or_make_vault
-from kasbah.api.signing import load_or_make_key
+from kasbah.api.signing import load_or_make_key, public_text
 from kasbah.clock import Clock, SystemClock
 from kasbah.control.access.authority import Authority, load_or_make_authority
 from kasbah.control.access.secrets import Secret, make_secret
@@ -45,6 +46,7 @@ from kasbah.control.store.sql import SqlStore, open_engine
 from kasbah.control.usecases.begin import begin
 from kasbah.control.usecases.found_law import found_law
 from kasbah.control.usecases.law_now import Library
+from kasbah.control.usecases.name_deployer import name_deployer
 from kasbah.control.usecases.work import Office, Rules
 from kasbah.decide.access import Permissions
 from kasbah.loop import Loop
@@ -94,6 +96,9 @@ def build(settings: ControlSettings, clock: Clock) -> Control:
             owner=owner,
         )
         found_law(work, owner)
+        if owner.key is not None:
+            deployer, _ = load_or_make(folder.deployer_key, whose="deployer")
+            name_deployer(work, owner, public_text(deployer))
     authority = load_or_make_authority(folder.root, installation.id, clock.now())
     checkpoints.sign()
     running = _running(office, checkpoints)

@@ -3,6 +3,7 @@
 DATA/admin.token            the first API token (0600)
 DATA/site.token             the token of the site `local` (0600)
 DATA/owner.key              what the owner signs the law with (0600); he may take it away; in no backup
+DATA/deployer.key           what is deployed from beside it is signed with (0600); in no backup
 DATA/control/owner.pub      its public half, pinned
 DATA/control/kasbah.db      the store, unless a database URL was given
 DATA/control/signing.key    what desired states and tickets are signed with (0600)
@@ -27,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kasbah.api.attesting import DEPLOYER_KEY
 from kasbah.api.owner import OWNER_KEY
 from kasbah.errors import Conflict, Invalid
 
@@ -96,6 +98,10 @@ class Folder:
     @property
     def owner_key(self) -> Path:
         return self.data_dir / OWNER_KEY
+
+    @property
+    def deployer_key(self) -> Path:
+        return self.data_dir / DEPLOYER_KEY
 
     @property
     def site_token(self) -> Path:

@@ -14,8 +14,8 @@ from kasbah.control.usecases.describe import installation_of
 from kasbah.control.usecases.grants import Granted
 from kasbah.control.usecases.work import Work
 from kasbah.decide.blast import Cut, Ending
-from kasbah.domain.grant import Approval
-from kasbah.domain.ids import SiteId
+from kasbah.domain.grant import Approval, Declassification, Deployer, Grant
+from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.label import Label, LevelName
 from kasbah.domain.law import Admission
 
@@ -129,19 +129,20 @@ def _reason(why: Admission) -> str:
 def grant(work: Work, granted: Granted) -> shapes.GrantView:
     """What the owner granted, with names in the place of ids."""
     one, record = granted.grant, granted.record
-    approval = one if isinstance(one, Approval) else None
-    services = (work.tx.services.get(each) for each in (one.services if isinstance(one, Approval) else (one.service,)))
+    services = (work.tx.services.get(each) for each in _services(one))
     projects = {each.id: each.name for each in work.tx.installations.projects()}
     names = site_names(work)
     held = record.revoked_at is None and one.issued_at <= work.now < one.expires_at
     return shapes.GrantView(
         id=record.id,
         kind=record.kind,
-        name=approval.name if approval else "",
+        name="" if isinstance(one, Declassification) else one.name,
         services=[each.name for each in services if each is not None],
-        projects=[projects.get(each, each) for each in approval.projects] if approval else [],
-        sites=[names.get(each, each) for each in approval.sites] if approval else [],
-        to=None if isinstance(one, Approval) else _label(one.to),
+        projects=[] if isinstance(one, Declassification) else [projects.get(each, each) for each in one.projects],
+        sites=[names.get(each, each) for each in one.sites] if isinstance(one, Approval) else [],
+        to=_label(one.to) if isinstance(one, Declassification) else None,
+        key=one.key if isinstance(one, Deployer) else "",
+        max_level=LevelName[one.max_level.name] if isinstance(one, Deployer) else None,
         evidence=one.evidence,
         issued_at=one.issued_at,
         expires_at=one.expires_at,
@@ -149,6 +150,12 @@ def grant(work: Work, granted: Granted) -> shapes.GrantView:
         in_force=held,
         revoked_at=record.revoked_at,
     )
+
+
+def _services(one: Grant) -> tuple[ServiceId, ...]:
+    if isinstance(one, Approval):
+        return one.services
+    return (one.service,) if isinstance(one, Declassification) else ()
 
 
 def _label(label: Label) -> DataSection:

@@ -37,6 +37,8 @@ def explained(found: Explained) -> public.ExplainAnswer:
         data=data(label),
         data_declared=label.declared,
         sites=_verdicts(found.placement, {site.id: site.name for site in found.sites}, found.opens),
+        deployer=found.deployer,
+        unsigned=found.unsigned,
         egress=_egress(label, found.exits),
     )
 

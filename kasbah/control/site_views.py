@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from kasbah.api.quantities import format_size
-from kasbah.api.sites import FactView, SiteView
+from kasbah.api.sites import FactView, PackPinned, SiteView
 from kasbah.control.store.records import SiteRecord
 from kasbah.control.usecases.describe import SiteSight, Surroundings
 from kasbah.control.usecases.send_source import gateway_of
@@ -33,7 +33,12 @@ def site(sight: SiteSight) -> SiteView:
         gateway_error=report.gateway_error if report else "",
         tls=report.tls_address if report else "",
         tls_names=list(report.tls_names) if report else [],
+        peers_address=report.peers_address if report else "",
+        tunnel=report is not None and report.tunnel,
         notes=list(report.notes) if report else [],
+        packs=[PackPinned(name=one.name, version=one.version, digest=one.digest) for one in report.packs]
+        if report
+        else [],
         isolation=list(report.isolation.mechanisms) if report else [],
         isolation_missing=dict(report.isolation.missing) if report else {},
         egress=report.isolation.egress if report else "unknown",

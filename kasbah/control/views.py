@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kasbah import __version__
 from kasbah.api import credentials, public
+from kasbah.api.attesting import contents_of
 from kasbah.api.manifest import (
     DataSection,
     DeadlinesSection,
@@ -273,6 +274,20 @@ def _wake(record: WakeRecord, site: str) -> public.WakeView:
         total_ms=sum(one for one in phases.values() if one is not None),
         held=wake.held,
         error=wake.error,
+    )
+
+
+def env(record: RevisionRecord) -> public.EnvView:
+    """A revision as its deployer signs it."""
+    attested = record.attested
+    return public.EnvView(
+        revision=record.id,
+        contents=contents_of(record.contents),
+        attested=None
+        if attested is None
+        else public.AttestationText(
+            key=attested.key, document=attested.signed.document, signature=attested.signed.signature
+        ),
     )
 
 

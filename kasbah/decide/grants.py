@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from kasbah.domain.grant import Approval, Declassification, Grant
+from kasbah.domain.grant import Approval, Declassification, Deployer, Grant
 from kasbah.domain.ids import ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label, combine, covers
 
@@ -24,6 +24,7 @@ class Grants:
 
     approvals: tuple[Approval, ...] = ()
     declassifications: tuple[Declassification, ...] = ()
+    deployers: tuple[Deployer, ...] = ()
 
     def approved(self, service: ServiceId, project: ProjectId, site: SiteId) -> dict[str, datetime]:
         """What is approved for this service at this site: each by its name, and until when."""
@@ -45,6 +46,7 @@ def in_force(grants: Iterable[Grant], now: datetime) -> Grants:
     return Grants(
         approvals=tuple(one for one in held if isinstance(one, Approval)),
         declassifications=tuple(one for one in held if isinstance(one, Declassification)),
+        deployers=tuple(one for one in held if isinstance(one, Deployer)),
     )
 
 

@@ -15,15 +15,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from operator import is_
 
+from kasbah.decide import signed
 from kasbah.decide.admission import Admissions
 from kasbah.decide.egress import UNKNOWN, Called, Exits, Outside, exits, kept, limited
 from kasbah.decide.grants import Grants, lowers
+from kasbah.decide.hosts import Hosts, at_hosts
+from kasbah.decide.signed import Signatures, Taken
 from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.egress import destination
-from kasbah.domain.ids import ProjectId, ServiceId, SiteId
+from kasbah.domain.ids import ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level, combine
 from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
 from kasbah.domain.service import Key, Service, own_key
@@ -34,38 +37,59 @@ from kasbah.domain.site import OPEN
 class Word:
     """What a site holds that the owner signed: charters of sites, the law with its country, grants in force. `floors`
     are the highest labels that it has seen of services; `stale_after` by level how long the last word from the control
-    plane, at `heard_at`, is good for. `egress`: what this site can keep replicas from calling
-    (`domain.site.Isolation`)."""
+    plane, at `heard_at`, is good for; `egress` what this site can keep replicas from calling
+    (`domain.site.Isolation`); `hosts` what came to hosts before; `signatures` who deployed what (None: nothing is known
+    of that, and nothing asked). `pinned` is the law with the packs that the site's own owner added: what it refuses is
+    refused here, public data too."""
 
     charters: Mapping[SiteId, Charter] = field(default_factory=dict)
     law: Admissions | None = None
+    pinned: Admissions | None = None
     home: str | None = None
     grants: Grants = Grants()
     floors: Mapping[ServiceId, Label] = field(default_factory=dict)
     stale_after: Mapping[int, timedelta] = field(default_factory=dict)
     heard_at: datetime | None = None
     egress: str = OPEN
+    hosts: Hosts = field(default_factory=dict)
+    signatures: Signatures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """What the site acts on, and by service, by name, why others were refused. `closed` is by service, by name, what
-    its file names and it may not call, with the reason."""
+    """What the site acts on, and by service, by name, why others were refused; the revisions that no deployer signed
+    who may, and what was taken of those that one did. `closed` is by service, by name, what its file names and it may
+    not call, with the reason."""
 
     desired: DesiredState
     refused: Mapping[str, str]
     closed: Mapping[str, str] = field(default_factory=dict)
+    unsigned: Mapping[ServiceId, Mapping[RevisionId, str]] = field(default_factory=dict)
+    taken: Taken = field(default_factory=dict)
 
 
 def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     """What of it the site acts on at this moment."""
     judge = _Judge(told, word, now)
     services, forwarded, refused, closed = [], [], {}, {}
-    for service in told.services:
-        label = judge.label(service.id, service.label)
+    unsigned: dict[ServiceId, Mapping[RevisionId, str]] = {}
+    taken = {} if word.signatures is None else dict(word.signatures.taken)
+    for told_of in told.services:
+        label = judge.label(told_of, told_of.label)
+        if (why := judge.refusal(told_of, label, Purpose.PLACE)) is not None:
+            refused[told_of.name] = why
+            continue
+        service: Service | None = told_of
+        if word.signatures is not None:
+            if left_out := signed.unsigned(told_of, label, word.signatures):
+                unsigned[told_of.id] = left_out
+                service = signed.without(told_of, left_out)
+            taken[told_of.id] = signed.taken(told_of, label, word.signatures, left_out)
+        if service is None:
+            refused[told_of.name] = _unsigned(unsigned[told_of.id])
+            continue
         reaches = judge.reaches(service, label)
-        why = judge.refusal(service, label, Purpose.PLACE) or judge.cannot_keep(service, reaches)
-        if why is not None:
+        if (why := judge.cannot_keep(service, reaches)) is not None:
             refused[service.name] = why
             continue
         services.append(judge.confined(service, label, reaches))
@@ -74,36 +98,47 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     opened = {own_key(one.id): judge.calls(one) for one in services}
     lanes = {lane.id: lane for lane in told.lanes}
     for one in told.forwarded:
-        label = judge.label(one.id, lanes[one.lane].label) if one.lane in lanes else Label(declared=False)
+        label = judge.label(one, lanes[one.lane].label) if one.lane in lanes else Label(declared=False)
         if (why := judge.refusal(one, label, Purpose.FORWARD)) is None:
             forwarded.append(one)
         else:
             refused[one.name] = why
-    kept = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes)
-    named = {site for lane in kept for site in (*lane.to, *lane.entries)}
+    open_to = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes)
+    named = {site for lane in open_to for site in (*lane.to, *lane.entries)}
     return Accepted(
         desired=replace(
             told,
             services=tuple(services),
             forwarded=tuple(forwarded),
             keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
-            lanes=kept,
+            lanes=open_to,
             peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
         ),
         refused=refused,
         closed=closed,
+        unsigned=unsigned,
+        taken=taken,
     )
 
 
+def still_refused(services: Iterable[Service], told: DesiredState, word: Word, now: datetime) -> dict[ServiceId, str]:
+    """Of services that are told here no more, those that would be refused as before, and why."""
+    judge = _Judge(told, word, now)
+    asked = ((one.id, judge.unlawful(one, judge.label(one, one.label), Purpose.PLACE)) for one in services)
+    return {service: why for service, why in asked if why is not None}
+
+
 def changes_at(word: Word, now: datetime) -> datetime | None:
-    """When the answer may be another although nothing new is said: the next moment at which a fact begins or ends, or a
-    grant ends. None: never. Where data may go stale, that is at once."""
+    """When the answer may be another although nothing new is said: the next moment at which a fact begins or ends, a
+    grant ends, or a deployer is named (once he is named no more, what was taken stays). None: never. Where data may go
+    stale, that is at once."""
     if word.stale_after:
         return now
     facts = (standing(charter, word.home, now).until for charter in word.charters.values())
     approvals = (one.expires_at for one in word.grants.approvals)
     lowered = (one.expires_at for one in word.grants.declassifications)
-    return min((one for one in (*facts, *approvals, *lowered) if one is not None), default=None)
+    named = None if word.signatures is None else word.signatures.next_begins_at
+    return min((one for one in (*facts, *approvals, *lowered, named) if one is not None), default=None)
 
 
 def floors(told: DesiredState, before: Mapping[ServiceId, Label]) -> dict[ServiceId, Label]:
@@ -139,13 +174,14 @@ class _Judge:
         self._lanes = {lane.id: lane for lane in told.lanes}
         self._called: dict[tuple[ProjectId, str], Called] | None = None
 
-    def label(self, service: ServiceId, said: Label) -> Label:
+    def label(self, service: Service | Forwarded, said: Label) -> Label:
         """The label of a service's data: what is said of it, but no less than was ever said, unless the owner lowered
-        it."""
-        floor = self._word.floors.get(service)
-        if floor is None or not lowers(floor, said) or self._word.grants.lowered(service, said) is not None:
-            return said
-        return combine(floor, said)
+        it; and no less than came to its hosts, unless a deployer signed it."""
+        floor = self._word.floors.get(service.id)
+        if floor is not None and lowers(floor, said):
+            return said if self._word.grants.lowered(service.id, said) is not None else combine(floor, said)
+        known = self._word.signatures
+        return said if known is None else at_hosts(service, said, self._word.hosts, known)
 
     def refusal(self, service: Service | Forwarded, label: Label, purpose: Purpose) -> str | None:
         """Why this service is refused here; None where it is not."""
@@ -153,13 +189,20 @@ class _Judge:
         heard = self._word.heard_at
         if limit is not None and (heard is None or self._now - heard > limit):
             return f"nothing was heard of the control plane for longer than the law allows for level {int(label.level)}"
-        answer = self._ask(service, label, self._told.site, purpose)
-        return None if answer.allowed else _why(answer)
+        return self.unlawful(service, label, purpose)
+
+    def unlawful(self, service: Service | Forwarded, label: Label, purpose: Purpose) -> str | None:
+        """Why this service may not be here, however lately the control plane was heard; None where it may."""
+        asked = (service, label, self._told.site, self._places.get(self._told.site), purpose)
+        if not (answer := self._law(*asked)).allowed:
+            return _why("the law that the owner signed", answer)
+        answer = self._pins(*asked)
+        return None if answer.allowed else _why("a pack that this site's own owner pinned", answer)
 
     def lane(self, lane: Lane, services: Iterable[Service | Forwarded]) -> Lane:
         """The lane with the sites that may have these requests; the strictest label of those in it counts."""
         inside = [one for one in services if one.lane == lane.id]
-        asked = [(one, self.label(one.id, lane.label)) for one in inside]
+        asked = [(one, self.label(one, lane.label)) for one in inside]
 
         def passes(one: Service | Forwarded, label: Label, site: SiteId) -> bool:
             return self._ask(one, label, site, Purpose.FORWARD).allowed
@@ -210,11 +253,11 @@ class _Judge:
         """By project and name, the label of each service that can be called from here and the sites that serve it."""
         if self._called is None:
             found: list[tuple[Service | Forwarded, Label, tuple[SiteId, ...]]] = [
-                (one, self.label(one.id, one.label), (self._told.site,)) for one in self._told.services
+                (one, self.label(one, one.label), (self._told.site,)) for one in self._told.services
             ]
             for one in self._told.forwarded:
                 if (lane := self._lanes.get(one.lane)) is not None:
-                    found.append((one, self.label(one.id, lane.label), ()))
+                    found.append((one, self.label(one, lane.label), ()))
             self._called = {
                 (one.project, one.name): Called(label=label, sites=self._sites((*sites, *self._sent_to(one, label))))
                 for one, label, sites in found
@@ -239,9 +282,33 @@ class _Judge:
     def _admit(
         self, service: Service | Forwarded, label: Label, site: SiteId, place: Place | None, purpose: Purpose
     ) -> Admission:
+        answer = self._law(service, label, site, place, purpose)
+        return self._pins(service, label, site, place, purpose) if answer.allowed else answer
+
+    def _law(
+        self, service: Service | Forwarded, label: Label, site: SiteId, place: Place | None, purpose: Purpose
+    ) -> Admission:
+        """What the law says that the owner signed. Public data needs none."""
         if label.level is Level.PUBLIC and not label.categories and not label.regimes:
             return Admission(allowed=True)
-        law = self._word.law
+        return self._says(self._word.law, service, label, site, place, purpose)
+
+    def _pins(
+        self, service: Service | Forwarded, label: Label, site: SiteId, place: Place | None, purpose: Purpose
+    ) -> Admission:
+        """What the packs say that the site's own owner pinned, where there are any; of public data too."""
+        pinned = self._word.pinned
+        return Admission(allowed=True) if pinned is None else self._says(pinned, service, label, site, place, purpose)
+
+    def _says(
+        self,
+        law: Admissions | None,
+        service: Service | Forwarded,
+        label: Label,
+        site: SiteId,
+        place: Place | None,
+        purpose: Purpose,
+    ) -> Admission:
         if law is None or place is None:
             return NOBODY_SAID
         approvals = frozenset(self._word.grants.approved(service.id, service.project, site))
@@ -255,9 +322,18 @@ def _opening(key: Key, called: frozenset[ServiceId] | None) -> Key:
     return replace(key, services=tuple(one for one in key.services if one in called))
 
 
-def _why(answer: Admission) -> str:
+def _unsigned(revisions: Mapping[RevisionId, str]) -> str:
+    """Why a service of which no revision may run is refused, by the newest; and the next step."""
+    revision, why = list(revisions.items())[-1]
+    return (
+        f"its data is sensitive, and of its revision {revision}: {why}. Deploy it again with a key whose holder the "
+        "owner has named (kasbah deployers add)"
+    )
+
+
+def _why(who: str, answer: Admission) -> str:
     named = answer.rules or answer.unmet
-    return f"the law that the owner signed refuses it here: {_because(answer)}" if named else answer.problem
+    return f"{who} refuses it here: {_because(answer)}" if named else answer.problem
 
 
 def _because(answer: Admission) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from kasbah.decide.latency import expected
 from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
 from kasbah.decide.ranking import scores
-from kasbah.decide.refusals import cannot, may_not
+from kasbah.decide.refusals import cannot, itself, may_not
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import NOBODY_SAID, Admission
@@ -32,10 +32,14 @@ def place(
     sites: tuple[SiteFacts, ...],
     lawful: Mapping[SiteId, Admission],
     now: Current = NOWHERE,
+    turned_away: Mapping[SiteId, str] | None = None,
 ) -> Placement:
     """Where it runs. `lawful` is what admission says of each site; a site that it does not say anything of is
-    refused."""
-    return place_among(service, needs, sites, unlawful(needs.label, sites, lawful), now)
+    refused. `turned_away`: the sites that refused it themselves, and why."""
+    refused = unlawful(needs.label, sites, lawful)
+    known = turned_away or {}
+    said = {site.site: itself(site, known[site.site]) for site in sites if site.site in known}
+    return place_among(service, needs, sites, said | refused, now)
 
 
 def unlawful(

@@ -36,11 +36,18 @@ class Placer:
     """Where room was taken, by place in `sites`, in the order in which it was."""
 
     def place(
-        self, service: ServiceId, needs: Needs, lawful: Lawful, now: Current = NOWHERE, *, alone: bool = False
+        self,
+        service: ServiceId,
+        needs: Needs,
+        lawful: Lawful,
+        now: Current = NOWHERE,
+        *,
+        alone: bool = False,
+        turned_away: Mapping[SiteId, str] | None = None,
     ) -> Placement:
         """Where it runs, as `place` says. `alone`: the law may say something else of it than of others like it."""
-        if alone:
-            return place(service, needs, self.sites, lawful(), now)
+        if alone or turned_away:
+            return place(service, needs, self.sites, lawful(), now, turned_away)
         verdicts = self._still_so(needs, now)
         if verdicts is None:
             refused = self._refused.get(needs.label)

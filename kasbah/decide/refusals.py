@@ -67,6 +67,12 @@ def may_not_call(label: Label, way: Way) -> tuple[str, str]:
     return f"nobody declared who is at {way.entry}, and {refusal.reason}", hint + unlabelled
 
 
+def itself(site: SiteFacts, reason: str) -> SiteVerdict:
+    """The refusal of a site that has the last word, and said no."""
+    hint = f"ask who runs it (`kasbah sites describe {site.name}` shows its own packs), or let it run elsewhere"
+    return _refused(site, f"the site itself refuses it: {reason}", hint)
+
+
 def _declare(missing: tuple[str, ...]) -> str:
     """How facts that nobody declared are declared."""
     facts = ", ".join(missing)

@@ -8,8 +8,8 @@ they come first in the next try, and in the last one nobody is given a second si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
 from kasbah.decide.placer import Lawful, Placer
@@ -31,11 +31,12 @@ class Asked:
     lawful: Lawful
     now: Current = NOWHERE
     alone: bool = False
+    turned_away: Mapping[SiteId, str] = field(default_factory=dict)
 
 
 def place_together(asked: Sequence[Asked], placer: Placer) -> Placements:
     """Where each runs. The placer's sites have less room afterwards."""
-    found = {one.service: _place(one, placer) for one in asked}
+    found = {one.service: place_alone(one, placer) for one in asked}
     coming = [one for one in asked if one.needs.takes_room and _comes(one, found[one.service])]
     if not coming:
         return found
@@ -69,7 +70,7 @@ def _settle(
                 if one.needs.constraints.sites < most:
                     continue
                 placer.give_back(one.needs, given[one.service])
-            placement = found[one.service] = _place(_at_most(one, most), placer)
+            placement = found[one.service] = place_alone(_at_most(one, most), placer)
             given[one.service] = _comes(one, placement)
             placer.take(one.needs, given[one.service])
     return found, given
@@ -81,8 +82,9 @@ def _at_most(one: Asked, sites: int) -> Asked:
     return replace(one, needs=replace(one.needs, constraints=replace(one.needs.constraints, sites=sites)))
 
 
-def _place(one: Asked, placer: Placer) -> Placement:
-    return placer.place(one.service, one.needs, one.lawful, one.now, alone=one.alone)
+def place_alone(one: Asked, placer: Placer) -> Placement:
+    """Where one runs, whatever the others do."""
+    return placer.place(one.service, one.needs, one.lawful, one.now, alone=one.alone, turned_away=one.turned_away)
 
 
 def _comes(one: Asked, placement: Placement) -> frozenset[SiteId]:

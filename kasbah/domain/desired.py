@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane, Neighbour, Peer
 from kasbah.domain.grant import GrantKind
@@ -32,7 +33,8 @@ class DesiredState:
     the lanes name, and no others may send anything here. `neighbours` are those whose distance counts for some service.
 
     `charters` (of this site, of its peers and of the first site), `grants` and the `lawbook` with this version are the
-    owner's: the site holds everything else against them.
+    owner's: the site holds everything else against them. `deployers` are those that he named, `attestations` what they
+    signed of the services' revisions.
     """
 
     protocol: int = PROTOCOL
@@ -54,6 +56,8 @@ class DesiredState:
     lawbook: int = 0
     grants: tuple[SignedGrant, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+    deployers: tuple[Signed, ...] = ()
+    attestations: tuple[RevisionAttested, ...] = ()
 
     @property
     def version(self) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-"""What the owner grants, signed and for a time: an approval that lifts a rule, and a label that is lowered.
+"""What the owner grants, signed and for a time: an approval that lifts a rule, a label that is lowered, and who may
+sign what is deployed.
 
 Nobody who calls says what is approved: it is read from our records, and what has expired is not there any more.
 """
@@ -10,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from kasbah.domain.ids import InstallationId, ProjectId, ServiceId, SiteId
-from kasbah.domain.label import Label
+from kasbah.domain.label import Label, Level
 
 
 class GrantKind(StrEnum):
@@ -18,6 +19,7 @@ class GrantKind(StrEnum):
 
     APPROVAL = "approval"
     DECLASSIFICATION = "declassification"
+    DEPLOYER = "deployer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,4 +49,23 @@ class Declassification:
     expires_at: datetime
 
 
-Grant = Approval | Declassification
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployer:
+    """Whose signature sites take under what is deployed, by its public key: in these projects (none named: in all), for
+    data of this level at most. The key's private half is with whoever deploys."""
+
+    installation: InstallationId
+    name: str
+    key: str
+    projects: tuple[ProjectId, ...] = ()
+    max_level: Level = Level.VITAL
+    evidence: str
+    issued_at: datetime
+    expires_at: datetime
+
+    def covers(self, project: ProjectId, level: Level) -> bool:
+        """Whether it is named for this project, and for data of this level."""
+        return (not self.projects or project in self.projects) and level <= self.max_level
+
+
+Grant = Approval | Declassification | Deployer

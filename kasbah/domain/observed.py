@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from kasbah.domain.ids import ReplicaId, RevisionId, RolloutId, ServiceId, SiteId, WakeId
+from kasbah.domain.label import Label
 from kasbah.domain.replica import Replica
 from kasbah.domain.service import ServiceState
 from kasbah.domain.site import Isolation
@@ -95,11 +96,33 @@ class UsageBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedPack:
+    """A pack that the site's own owner pinned there. `digest` is that of its rules."""
+
+    name: str
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnedAway:
+    """A service that the site does not run although it was told to, and why: as long as the service is labelled as it
+    was told (`label`). `revisions` names those that it is about, each with the signature that it came with ("": none);
+    none named: all."""
+
+    service: ServiceId
+    label: Label
+    reason: str
+    revisions: tuple[tuple[RevisionId, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteStatus:
     """What a site reports. `applied` is the (epoch, generation) it has written to its ledger and acts on. `tls_names`
     are the hosts it has certificates for, at `tls_address`; `notes` what its owner should look after. At
     `peers_address` its gateway takes what other sites' send, "": nowhere; with `tunnel` by tunnels that it holds.
-    `near`: how many milliseconds a round trip to other sites takes, where it was measured."""
+    `near`: how many milliseconds a round trip to other sites takes, where it was measured.
+    `packs` are its own owner's, `turned_away` what it refuses to run, be it told so any more or not."""
 
     site: SiteId
     observed_at: datetime
@@ -111,6 +134,8 @@ class SiteStatus:
     tunnel: bool = False
     tls_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    packs: tuple[PinnedPack, ...] = ()
+    turned_away: tuple[TurnedAway, ...] = ()
     isolation: Isolation
     cpus: float = 0.0
     memory: int = 0

@@ -35,6 +35,7 @@ INSTALLATION, SITE = InstallationId("in-1"), SiteId("st-us")
 OWNER, CONTROL, THIEF = (Ed25519PrivateKey.generate() for _ in range(3))
 PERSONAL = Label(level=Level.RESTRICTED, categories=("personal",), regimes=("gdpr",))
 PUBLIC = Label(level=Level.PUBLIC)
+INTERNAL = Label(level=Level.INTERNAL)
 IDENTITY = Identity(
     installation=INSTALLATION,
     site=SITE,
@@ -193,7 +194,7 @@ def test_labels_are_remembered_over_a_restart(site: Captured) -> None:
 
 def test_before_it_holds_a_law_it_serves_what_is_public_alone(tmp_path: Path) -> None:
     bare = Captured(tmp_path / "ledger")
-    assert bare.tell(Label(level=Level.INTERNAL)) == []
+    assert bare.tell(INTERNAL) == []
     assert Captured(tmp_path / "other").tell(PUBLIC) == ["claims"]
 
 

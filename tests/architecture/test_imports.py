@@ -86,6 +86,16 @@ def test_the_command_line_does_not_load_the_servers() -> None:
     assert not {"fastapi", "sqlalchemy", "grpc", "uvicorn"} & set(json.loads(loaded.stdout.splitlines()[-1]))
 
 
+@pytest.mark.parametrize("command", ["ps", "logs", "keys", "sites", "up"])
+def test_a_command_that_only_asks_loads_nothing_that_it_does_not_need(command: str) -> None:
+    code = (
+        f"import json, sys; from kasbah.cli import main; main.load('{command}'); print(json.dumps(sorted(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    slow = {"pydantic", "cedarpy", "cryptography", "rich", "pygments", "ruamel", "sqlalchemy"}
+    assert not slow & set(json.loads(loaded.stdout.splitlines()[-1]))
+
+
 def test_only_the_clock_reads_wall_time(modules) -> None:
     reads = {("datetime", "now"), ("datetime", "utcnow"), ("time", "time"), ("date", "today")}
     found = {

@@ -32,7 +32,8 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     try:
         endpoint = eventually(lambda: _endpoint(data / "control" / "endpoint.json"))
         token = (data / "admin.token").read_text().strip()
-        yield Cli(home, {"KASBAH_URL": endpoint["api"], "KASBAH_TOKEN": token})
+        key = str(data / "deployer.key")
+        yield Cli(home, {"KASBAH_URL": endpoint["api"], "KASBAH_TOKEN": token, "KASBAH_DEPLOYER_KEY": key})
     finally:
         process.terminate()
         process.wait(30)

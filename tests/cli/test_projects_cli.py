@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import Cli
 
+from kasbah.cli import deploy as deploying
 from kasbah.cli.main import COMMANDS, load
 
 pytestmark = pytest.mark.real
@@ -66,7 +67,10 @@ def test_a_quota_is_set_shown_and_lifted(control: Cli) -> None:
     control("projects", "delete", "tight")
 
 
-def test_a_deploy_beyond_a_quota_is_refused_and_its_plan_says_so(control: Cli, app: Path) -> None:
+def test_a_deploy_beyond_a_quota_is_refused_and_its_plan_says_so(
+    control: Cli, app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploying, "PATIENCE_SECONDS", 0.0)  # no site comes, however long one waits
     control("projects", "create", "small")
     control("projects", "quota", "small", "--replicas", "1")
     told = deploy(control, app, "-p", "small", code=4)

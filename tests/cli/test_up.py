@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from command_line import COMMAND, Cli, eventually
+from own_pack import write_pack
 
 from kasbah.cli.processes import Process, mentioning
 from kasbah.cli.record import DataFolder, Record
@@ -21,6 +22,12 @@ from kasbah.cli.shapes import Up
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
+RULES = """
+@id("house.payroll") @title("Payroll stays at home") @advice("Choose a site at home.") @cite("Our own decision")
+@verified("2026-11-26") @needs("country")
+forbid (principal, action in Kasbah::Action::"Process", resource)
+when { principal.label.regimes.contains("house") && !(resource has country && resource.country == "MA") };
+"""
 FREE = ("--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
 
 
@@ -123,7 +130,7 @@ def test_down_after_the_supervisor_was_killed(cli: Cli, data: DataFolder) -> Non
     assert remains(data) == []
 
 
-@pytest.mark.parametrize("option", ["--api", "--gateway", "--tls"])
+@pytest.mark.parametrize("option", ["--api", "--gateway", "--tls", "--peers"])
 def test_a_port_that_is_taken(cli: Cli, data: DataFolder, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -173,3 +180,18 @@ def httpx_ok(url: str) -> bool:
         return httpx.get(url, trust_env=False).is_success
     except httpx.HTTPError:
         return False
+
+
+def test_packs_of_the_machine_s_owner_are_pinned_and_a_broken_one_starts_nothing(
+    cli: Cli, data: DataFolder, tmp_path: Path
+) -> None:
+    pack = write_pack(tmp_path / "packs" / "house", RULES)
+    table = (pack / "tests.yaml").read_text()
+    (pack / "tests.yaml").write_text(table.replace("by: [house.payroll]", "by: [house.other]"))
+    told = cli.process("up", "-d", "--data-dir", data.path, *FREE, "--packs", tmp_path / "packs", code=2).err
+    assert "abroad: it is refused by house.payroll" in told
+    assert not data.path.exists()
+    (pack / "tests.yaml").write_text(table)
+    up(cli, data, *FREE, "--packs", str(tmp_path / "packs"))
+    (shown,) = eventually(lambda: cli("sites", "describe", "local", "-o", "json").json["packs"])
+    assert (shown["name"], shown["version"]) == ("house", 1)

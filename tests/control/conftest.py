@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from deployers import Signing
 from fake_agent import FakeAgent
 from holder import Holder
 from installed import START, Installed, request
@@ -18,7 +19,7 @@ from kasbah.settings import ControlSettings
 async def installed(tmp_path: Path) -> AsyncIterator[Installed]:
     clock = ManualClock(START)
     control = build(ControlSettings(data_dir=tmp_path / "data", country="MA"), clock)
-    transport = httpx.ASGITransport(app=control.asgi)
+    transport = Signing(httpx.ASGITransport(app=control.asgi), control)
     headers = {"authorization": f"Bearer {control.folder.admin_token.read_text().strip()}"}
     async with (
         control.started(),

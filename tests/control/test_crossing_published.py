@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -70,6 +71,21 @@ def become(installed: Installed, *, kind: SiteKind, country: str) -> None:
     with installed.control.office.write() as work:
         record = standing_in(next(one for one in work.tx.sites.all() if one.id == RABAT), country)
         work.tx.sites.save(replace(record, charter=replace(record.charter, kind=kind)))
+
+
+async def test_traffic_that_moved_at_one_site_waits_for_no_change_that_is_another_s(
+    installed: Installed, rabat: FakeAgent
+) -> None:
+    with installed.control.office.write() as work:
+        held = work.tx.sites.desired(local(installed))
+        assert held is not None
+        work.tx.sites.save_desired(replace(held, generation=held.generation + 40))
+    made = await installed.deploy("web")
+    await rabat.prove("web")
+    async with asyncio.timeout(30):
+        assert (await installed.ended(made["rollout"]))["state"] == "done"
+    generations = {(await told(agent)).generation for agent in (installed.agent, rabat)}
+    assert len(generations) == 1, "what one change told both sites has one number"
 
 
 async def test_a_site_alone_is_told_of_nobody(installed: Installed) -> None:

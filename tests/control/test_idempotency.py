@@ -15,9 +15,10 @@ ONCE = {"idempotency-key": "once"}
 
 async def test_the_same_deploy_again_gets_the_same_answer_and_a_fresh_ticket(installed: Installed) -> None:
     await installed.agent.report()
-    first = await installed.api.post("/services/web/deploys", json=request(), headers=ONCE)
+    body = {**request(data={"level": "internal"}), "attested": None}  # a signature says when it was made
+    first = await installed.api.post("/services/web/deploys", json=body, headers=ONCE)
     installed.clock.advance(timedelta(seconds=5))
-    again = await installed.api.post("/services/web/deploys", json=request(), headers=ONCE)
+    again = await installed.api.post("/services/web/deploys", json=body, headers=ONCE)
     assert (first.status_code, again.status_code) == (202, 202)
     assert "idempotent-replayed" not in first.headers
     assert again.headers["idempotent-replayed"] == "true"

@@ -9,8 +9,12 @@ from typing import Any
 from charters import standing_in
 from installed import SOURCE, Installed, request
 
+from kasbah.api.manifest import DataSection
+from kasbah.control.loops.law import Law
 from kasbah.control.usecases.uphold import uphold
+from kasbah.domain.ids import ServiceId
 from kasbah.domain.label import CATEGORIES
+from kasbah.domain.observed import PinnedPack, TurnedAway
 from kasbah.domain.placement import Verdict
 
 INTERNAL = {"level": "internal"}
@@ -149,3 +153,44 @@ async def test_every_category_that_policies_know_can_be_written_in_a_file(instal
     await installed.agent.report()
     plan = await planned(installed, data={"level": "internal", "categories": sorted(CATEGORIES)})
     assert plan["sites"][0]["verdict"] == Verdict.CHOSEN
+
+
+async def test_a_site_that_refuses_a_service_itself_loses_it_and_gets_it_back_when_it_does_not(
+    installed: Installed,
+) -> None:
+    """Its own owner pinned a stricter pack: the control plane hears of it by what the site turns away."""
+    await installed.serving(data=MOROCCAN)
+    service = (await installed.get("/services/web"))["id"]
+    label = DataSection(**MOROCCAN).to_domain()  # type: ignore[arg-type]
+    refusal = TurnedAway(service=ServiceId(service), label=label, reason="a pack refuses it: house.none")
+    pack = PinnedPack(name="house", version=1, digest="sha256:" + "0" * 64)
+    installed.agent.more = {"turned_away": (refusal,), "packs": (pack,)}
+    await installed.agent.report()
+    (site,) = (await installed.get("/services/web/explain"))["sites"]
+    assert (site["verdict"], site["reason"]) == (
+        Verdict.REFUSED,
+        "the site itself refuses it: a pack refuses it: house.none",
+    )
+    assert (await installed.get("/sites/local"))["packs"] == [
+        {"name": "house", "version": 1, "digest": "sha256:" + "0" * 64}
+    ]
+    await Law(installed.control.office).uphold()
+    taken = await installed.get("/services/web")
+    assert (taken["state"], taken["site"]) == ("waiting", None)
+    assert "the site itself refuses it" in taken["reason"]
+    assert not await published(installed)
+    installed.agent.more = {}
+    await installed.agent.report()
+    await Law(installed.control.office).uphold()
+    assert (await installed.get("/services/web"))["site"] == "local"
+    assert await published(installed) == ["web"]
+
+
+async def test_a_refusal_of_another_label_counts_no_more(installed: Installed) -> None:
+    await installed.serving(data=MOROCCAN)
+    service = (await installed.get("/services/web"))["id"]
+    refusal = TurnedAway(service=ServiceId(service), label=DataSection(**INTERNAL).to_domain(), reason="x")  # type: ignore[arg-type]
+    installed.agent.more = {"turned_away": (refusal,)}
+    await installed.agent.report()
+    (site,) = (await installed.get("/services/web/explain"))["sites"]
+    assert site["verdict"] == Verdict.CHOSEN

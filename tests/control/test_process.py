@@ -92,7 +92,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
 def test_it_ends_when_told_and_lets_those_who_wait_go(start) -> None:
     process = start()
     with process.client() as api:
-        request = {"config": {"runtime": "command", "command": ["x"]}, "source": "sha256:" + "0" * 64, "source_size": 1}
+        config = {"runtime": "command", "command": ["x"], "data": {"level": "internal"}}
+        request = {"config": config, "source": "sha256:" + "0" * 64, "source_size": 1}
         rollout = api.post("/services/web/deploys", json=request).json()["rollout"]
         waiting = process.connect()
         path = f"/api/v1/rollouts/{rollout['id']}?after={rollout['version']}&wait=30"

@@ -9,17 +9,19 @@ import pytest
 
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import Grants
-from kasbah.decide.last_word import Word, accept, changes_at, floors
+from kasbah.decide.last_word import Word, accept, changes_at, floors, still_refused
 from kasbah.domain.charter import Charter, Fact, Facts
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Declassification
 from kasbah.domain.ids import Digest, InstallationId, KeyId, ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import UNLABELLED, Label, Level
+from kasbah.domain.law import Pack
 from kasbah.domain.revision import Revision, Runtime
 from kasbah.domain.service import Access, Key, Service, own_key
 from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN, SiteKind
-from kasbah.packs import shipped_law
+from kasbah.packs import shipped, shipped_law
+from kasbah.packs.own import beside
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 INSTALLATION, HERE, PARIS, VIRGINIA = InstallationId("in-1"), SiteId("st-here"), SiteId("st-paris"), SiteId("st-us")
@@ -92,6 +94,44 @@ def test_a_fact_that_ran_out_counts_no_more() -> None:
     word = replace(WORD, charters=ends)
     assert kept(told(service(PERSONAL)), word) == ["claims"]
     assert kept(told(service(PERSONAL)), word, NOW + timedelta(days=1)) == []
+
+
+# --- packs of the site's own owner ---------------------------------------------------------------------------------
+
+GENTLE = Pack(
+    name="house",
+    title="Ours",
+    version=1,
+    policies='@id("house.none") @title("x") @advice("x") @cite("x") @verified("2026-01-01")\n'
+    'forbid (principal, action, resource) when { principal.label.level == 2 || resource.kind == "public" };\n'
+    '@id("house.all") @title("x") @advice("x") @cite("x") @verified("2026-01-01") @unmet("x") @level("4")\n'
+    "permit (principal, action, resource);\n",
+)
+PINNED = replace(WORD, pinned=Admissions(law=beside(shipped(), [GENTLE])))
+
+
+def test_packs_of_the_site_s_own_owner_refuse_what_the_law_allows_and_allow_nothing_that_it_refuses() -> None:
+    state = told(service(PERSONAL), service(UNLABELLED, "notes"))
+    said = accept(state, PINNED, NOW)
+    assert [one.name for one in said.desired.services] == ["notes"]
+    assert said.refused == {"claims": "a pack that this site's own owner pinned refuses it here: house.none"}
+    abroad = accept(told(service(PERSONAL), site=VIRGINIA), PINNED, NOW)
+    assert abroad.refused["claims"].startswith("the law that the owner signed refuses it here: "), "it permits all"
+
+
+def test_they_are_asked_about_public_data_too_and_about_where_requests_go() -> None:
+    assert kept(told(service(PUBLIC, "site"), site=VIRGINIA)) == ["site"]
+    assert kept(told(service(PUBLIC, "site"), site=VIRGINIA), PINNED) == []
+    lane = Lane(id="dc-1", label=PUBLIC, to=(PARIS, VIRGINIA), entries=())
+    state = told(service(PUBLIC, "site"), lanes=(lane,))
+    assert accept(state, WORD, NOW).desired.lanes[0].to == (PARIS, VIRGINIA)
+    assert accept(state, PINNED, NOW).desired.lanes[0].to == (PARIS,)
+
+
+def test_what_was_refused_is_asked_about_once_it_is_told_no_more() -> None:
+    refused = still_refused([service(PERSONAL), service(UNLABELLED, "notes")], told(), PINNED, NOW)
+    assert list(refused) == ["sv-claims"]
+    assert still_refused([service(PERSONAL)], told(), WORD, NOW) == {}
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

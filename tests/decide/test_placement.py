@@ -41,6 +41,17 @@ def place(service: ServiceId, wanted: Needs, sites: tuple[SiteFacts, ...]) -> Pl
     return placement.place(service, wanted, sites, {site.site: ALLOWED for site in sites})
 
 
+def test_a_site_that_refused_it_itself_is_not_asked_again() -> None:
+    other = replace(HERE, site=SiteId("st-2"), name="paris")
+    lawful = {one.site: ALLOWED for one in (HERE, other)}
+    here, there = placement.place(
+        SERVICE, PYTHON, (HERE, other), lawful, turned_away={HERE.site: "a pack that it pinned"}
+    ).verdicts
+    assert (here.verdict, here.reason) == (Verdict.REFUSED, "the site itself refuses it: a pack that it pinned")
+    assert "kasbah sites describe local" in here.hint
+    assert there.verdict is Verdict.CHOSEN
+
+
 def needs(runtime: Runtime = Runtime.PYTHON, cpu: float | None = None, memory: int | None = None) -> Needs:
     return Needs(label=LABEL, runtime=runtime, resources=Resources(cpu=cpu, memory=memory))
 

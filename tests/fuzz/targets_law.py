@@ -6,10 +6,12 @@ from contextlib import suppress
 
 from registry import any_text, target, temporary
 
+from kasbah.api.attesting import read_attestation, read_contents
 from kasbah.api.owner import read_document
 from kasbah.cli.policy_file import lawbook_of
-from kasbah.domain.charter import Lawbook
-from kasbah.domain.grant import Approval, Declassification
+from kasbah.domain.attestation import Attested
+from kasbah.domain.charter import Lawbook, Signed
+from kasbah.domain.grant import Approval, Declassification, Deployer
 from kasbah.domain.ids import InstallationId
 from kasbah.domain.law import Pack
 from kasbah.errors import Invalid, KasbahError
@@ -31,7 +33,7 @@ def policy_file(data: bytes) -> None:
 
 @target(b'{"installation": "in-1", "version": 1, "home": null, "packs": []}', b"[" * 500, b'{"expires_at": 1e999}')
 def owner_documents(data: bytes) -> None:
-    for shape in (Lawbook, Approval, Declassification):
+    for shape in (Lawbook, Approval, Declassification, Deployer):
         with suppress(Invalid):
             read_document(any_text(data), shape)
 
@@ -40,3 +42,18 @@ def owner_documents(data: bytes) -> None:
 def policies(data: bytes) -> None:
     with suppress(Invalid):
         law_of((Pack(name="house", title="Ours", version=1, policies=any_text(data)),))
+
+
+@target(
+    b'{"command":["serve"],"runtime":"command","source":"sha256:a"}',
+    b"ed25519:AAAA\n{}\nAAAA",
+    b"[" * 5_000,
+    b'{"env":[["A","1"]],"secrets":[{"variable":"DB","secret":"","version":0}]}',
+)
+def attestations(data: bytes) -> None:
+    text = any_text(data)
+    with suppress(Invalid):
+        read_contents(text)
+    key, _, rest = text.partition("\n")
+    document, _, signature = rest.partition("\n")
+    read_attestation(Attested(key=key, signed=Signed(document=document, signature=signature)))

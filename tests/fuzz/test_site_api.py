@@ -49,7 +49,7 @@ from kasbah.settings import ControlSettings
 START = datetime(2026, 3, 1, tzinfo=UTC)
 EXAMPLES = int(os.environ.get("EXAMPLES", "0"))
 LOOKED_AT = ("/api/v1/sites", "/api/v1/services", "/api/v1/services/web", "/api/v1/usage")
-CONFIG = {"runtime": "python", "command": ["python", "app.py"]}
+CONFIG = {"runtime": "python", "command": ["python", "app.py"], "data": {"level": "internal"}}
 
 
 class Told:

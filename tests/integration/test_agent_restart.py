@@ -111,6 +111,7 @@ class Installation:
     def kasbah(self, *arguments: str) -> str:
         token = (self.data / "admin.token").read_text().strip()
         env = {**os.environ, "KASBAH_URL": self.api, "KASBAH_TOKEN": token, "KASBAH_CONTEXT": str(self.home / "none")}
+        env["KASBAH_DEPLOYER_KEY"] = str(self.data / "deployer.key")
         done = subprocess.run([*COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, done.stdout + done.stderr + (self.home / "agent.log").read_text()[-4_000:]
         return done.stdout

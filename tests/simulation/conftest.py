@@ -11,6 +11,7 @@ import structlog
 
 @pytest.fixture(autouse=True)
 def _few_words() -> Iterator[None]:
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)

@@ -19,6 +19,7 @@ from typing import Any
 import bent
 import pytest
 from charters import standing_in
+from deployers import signing
 
 from kasbah.api.owner import DECLASSIFICATION, LAWBOOK, load, read_document, sign_document
 from kasbah.control.usecases import advance, lawful, placing, plan, publish, send_source
@@ -228,7 +229,8 @@ class Life:
 def lived(folder: Path, seed: int) -> None:
     async def life() -> None:
         async with installation(folder, bent.LoopClock(), Random(seed)) as dev:
-            here = Life(dev=dev, chance=Random(seed))  # its own: what the site draws depends on what happens when
+            # Its own chance: what the site draws depends on what happens when.
+            here = Life(dev=signing(dev), chance=Random(seed))
             for name in NAMES:
                 await here.deploy(name)
             for _ in range(STEPS):
@@ -376,7 +378,11 @@ FAULTS: list[Callable[[pytest.MonkeyPatch], None]] = [
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_each_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any) -> None:
     fault(monkeypatch)
-    assert any(sees(tmp_path / str(seed), seed) for seed in range(3 * SEEDS)), "nothing was seen of it"
+    assert any(sees(tmp_path / str(seed), seed) for seed in TELLING_FIRST), "nothing was seen of it"
+
+
+TELLING_FIRST = (6, 7, 8, 3, 4, 5, 0, 1, 2)
+"""Lives that a fault may be seen in; first those in which most faults are seen, and soon."""
 
 
 def sees(folder: Path, seed: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import bent
 import pytest
+from deployers import signing
 
 from kasbah.dev import Dev, installation
 from kasbah.domain.ids import Digest
@@ -30,7 +31,7 @@ def boots(_: StartOrder) -> Program:
 @asynccontextmanager
 async def installed(folder: Path) -> AsyncIterator[Dev]:
     async with installation(folder, bent.LoopClock(), Random(1), program=boots) as dev:
-        yield dev
+        yield signing(dev)
 
 
 async def deploy(dev: Dev, *, source: Digest = SOURCE, **config: Any) -> Any:

@@ -37,7 +37,7 @@ class Apart(Site):
         self.start("control")
         self.start("agent")
         self.token = (self.data_dir / "admin.token").read_text().strip()
-        self.env["KASBAH_TOKEN"] = self.token
+        self.env |= {"KASBAH_TOKEN": self.token, "KASBAH_DEPLOYER_KEY": str(self.data_dir / "deployer.key")}
 
     def start(self, part: str) -> None:
         """Start a part, and wait until it is ready."""

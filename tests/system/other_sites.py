@@ -68,7 +68,7 @@ def start(
     """Start the agent of a site that joined, and wait until it reports."""
     site = launch(home, name, data_dir, *options, place=place, program=program)
     eventually(
-        lambda: home.json("sites", "describe", name)["connected"],
+        lambda: home.site(name)["connected"],
         lambda: f"{name} does not report: {(data_dir / 'agent.log').read_text()[-2_000:]}",
     )
     return site

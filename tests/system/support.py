@@ -116,19 +116,23 @@ class Site:
 
     def describe(self, name: str) -> Document:
         """Everything known about a service, from the API: quicker than the command, which shows the same."""
-        return self._call("GET", name)
+        return self._call("GET", f"services/{name}")
+
+    def site(self, name: str) -> Document:
+        """Everything known about a site, likewise."""
+        return self._call("GET", f"sites/{name}")
 
     def sleep(self, name: str, rung: str) -> None:
         """Put a service to sleep, and wait until it is `frozen` or `stopped`. It is woken first: who sleeps deeper than
         is asked stays where he is, and an order that still waits for an idle moment is forgotten."""
-        self._call("POST", f"{name}/wake")
+        self._call("POST", f"services/{name}/wake")
         self.reaches(name, "running")
         self.order_sleep(name, rung)
         self.reaches(name, rung)
 
     def order_sleep(self, name: str, rung: str) -> None:
         """Tell a service to sleep, and do not wait."""
-        self._call("POST", f"{name}/sleep", {"rung": rung})
+        self._call("POST", f"services/{name}/sleep", {"rung": rung})
 
     def reaches(self, name: str, state: str, *, seconds: float = WAIT_SECONDS) -> Document:
         """Wait until a service is in `state`."""
@@ -168,9 +172,7 @@ class Site:
 
     def _call(self, method: str, path: str, body: Document | None = None) -> Document:
         headers = {"authorization": f"Bearer {self.token}"}
-        answer = httpx.request(
-            method, f"{self.api}/api/v1/services/{path}", headers=headers, json=body, timeout=WAIT_SECONDS
-        )
+        answer = httpx.request(method, f"{self.api}/api/v1/{path}", headers=headers, json=body, timeout=WAIT_SECONDS)
         assert answer.is_success, answer.text
         document: Document = answer.json()
         return document

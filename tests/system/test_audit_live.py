@@ -59,6 +59,20 @@ def test_what_is_done_is_logged_once_across_a_killed_agent_and_verifies(site: Si
     eventually(lambda: site.pid("agent") != agent, lambda: "the agent was not started again")
     send(5)
 
+    def told_of_replicas() -> list[tuple[str, str]]:
+        acts = ("start_replica", "end_replica")
+        mine = [one for one in entries(site) if one.act in acts and one.object == f"services/{service}"]
+        return [(one.act, one.reason) for one in mine]
+
+    def become(*expected: tuple[str, str]) -> None:
+        eventually(lambda: told_of_replicas() == [*expected], lambda: f"{told_of_replicas()}")
+
+    life = [("start_replica", "trial"), ("end_replica", "put to sleep"), ("start_replica", "1 in flight")]
+    site.sleep("audited", "stopped")
+    become(*life[:2])
+    send(1)
+    become(*life)
+
     def cosigned() -> bool:
         found = {one["log"]: one for one in site.json("audit", "verify")}
         assert all(one["findings"] == [] for one in found.values())

@@ -25,6 +25,10 @@ services:
     access: public
     data: {level: restricted, categories: [personal], regimes: [gdpr]}
 """
+BROCHURE = """
+services:
+  brochure: {command: [python3, app.py], access: public, data: {level: internal}, placement: {avoid: [paris]}}
+"""
 APP = """
 import http.server, os
 class Answer(http.server.BaseHTTPRequestHandler):
@@ -44,7 +48,7 @@ http.server.ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.env
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """An installation in Casablanca that sites can join."""
     home = Site(tmp_path_factory.mktemp("home"))
-    home.up("--country", "MA", "--sites", "127.0.0.1:0")
+    home.up("--country", "MA", "--sites", "127.0.0.1:0", "--peers", "127.0.0.1:0")
     (home.home / "sites.yaml").write_text(SITES)
     home.ok("sites", "apply", "-f", home.home / "sites.yaml")
     try:
@@ -104,6 +108,18 @@ def test_its_source_and_logs_are_in_paris_alone(home: Site, paris: OtherSite, ap
         assert list((there / folder).iterdir())
         kept = [path.read_bytes() for path in (here / folder).rglob("*") if path.is_file()]
         assert not any(b"KASBAH_SITE" in one for one in kept)
+
+
+def test_what_runs_at_the_first_site_is_served_at_the_others(home: Site, paris: OtherSite, app: Path) -> None:
+    taken = {name: home.site(name)["peers_address"] for name in ("local", "paris")}
+    assert (taken["local"].startswith("127.0.0.1:"), taken["paris"]) == (True, "")
+    rows = {row.split()[0]: row for row in home.ok("sites", "list").splitlines()}
+    assert (taken["local"] in rows["local"], " nothing " in rows["paris"]) == (True, True)
+    assert taken["local"] in home.ok("sites", "describe", "local")
+    (app / "kasbah.yaml").write_text(BROCHURE)
+    home.deploy(app)
+    eventually(lambda: asked(paris, "brochure") == "local", lambda: asked(paris, "brochure"))
+    home.ok("delete", "brochure", "--yes")
 
 
 def test_a_drained_site_gives_what_it_runs_to_one_that_may_have_it(home: Site, paris: OtherSite, app: Path) -> None:

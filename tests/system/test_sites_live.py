@@ -65,6 +65,7 @@ def two(tmp_path: Path) -> Iterator[dict[str, AtSite]]:
     try:
         local.start("control")
         local.token = local.env["KASBAH_TOKEN"] = (local.data_dir / "admin.token").read_text().strip()
+        local.env["KASBAH_DEPLOYER_KEY"] = str(local.data_dir / "deployer.key")
         add_rabat(local.data_dir / "control")
         rabat.data_dir.mkdir()
         rabat.token_file.write_text(TOKEN)

@@ -31,7 +31,6 @@ from kasbah.domain.audit import ITSELF, Entry, Outcome, decode, encode
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.ids import ServiceId
 from kasbah.domain.label import Label, label_text
-from kasbah.drivers.interface import Running
 
 log = structlog.get_logger()
 
@@ -162,11 +161,6 @@ class SiteLog:
             *(_of_service("route", one, label) for one, label in routed.items()),
             *(_of_service("unroute", one, label) for one, label in gone.items()),
         )
-
-    def end(self, replica: Running) -> None:
-        """Log that a replica has ended."""
-        details = {"replica": replica.replica, "revision": replica.revision}
-        self.say("end_replica", f"services/{replica.service}", details=details)
 
     def last_requests(self) -> Entry | None:
         """The newest entry about requests."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +25,7 @@ from kasbah.api.signing import sign_time
 from kasbah.control.access.authenticate import authenticate_site, belongs
 from kasbah.control.http.acts import CALLER, act_of, object_of, of_site
 from kasbah.control.http.call import office_of
+from kasbah.control.http.routers import for_agents
 from kasbah.control.http.waiting import Wait, until
 from kasbah.control.sites_door import CERTIFIED
 from kasbah.control.store.records import DesiredDocument, SiteRecord
@@ -40,7 +41,7 @@ from kasbah.domain.desired import PROTOCOL
 from kasbah.errors import Invalid
 
 SIGNED = TypeAdapter(Signed)
-router = APIRouter(prefix="/agent/v1", include_in_schema=False)
+router = for_agents()
 
 SPOKEN = frozenset({str(PROTOCOL), str(PROTOCOL - 1)})
 

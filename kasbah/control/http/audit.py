@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -15,13 +15,14 @@ from kasbah.api.audit import AuditBundle, AuditEntryDetail, AuditEntryView, Audi
 from kasbah.api.checkpoints import read_note
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, anywhere, may
+from kasbah.control.http.routers import for_people
 from kasbah.control.store.records import AuditLog
 from kasbah.control.usecases.read_audit import list_entries, list_logs, prove_entry, read_bundle, witnesses_of
 from kasbah.control.usecases.work import Work
 from kasbah.domain.access import Action
 from kasbah.errors import Invalid
 
-router = APIRouter(prefix="/api/v1/audit", tags=["audit"])
+router = for_people("/audit", "audit")
 
 LAST = 2**53
 Number = Annotated[int, Path(ge=0, lt=LAST)]

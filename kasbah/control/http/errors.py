@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from kasbah.api.public import ErrorBody, ErrorDetail
-from kasbah.control.http.nearest import explain, operation_of
+from kasbah.control.http.nearest import explain
 from kasbah.errors import BuildFailed, Invalid, KasbahError, NotFound, Unavailable
 
 log = structlog.get_logger()
@@ -80,8 +80,7 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    explained = explain(error.errors()[0], request.app.openapi(), operation_of(request))
-    return answer(explained, request_id_of(request))
+    return answer(await run_in_threadpool(explain, error.errors()[0], request), request_id_of(request))
 
 
 async def _framework(request: Request, error: Exception) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -12,12 +11,13 @@ from kasbah.api import projects as shapes
 from kasbah.api import public
 from kasbah.api.signing import FREE
 from kasbah.control.http.call import Call, anywhere, may
+from kasbah.control.http.routers import for_people
 from kasbah.control.usecases.free import free
 from kasbah.control.usecases.site_doors import open_site_door
 from kasbah.control.usecases.work import Work
 from kasbah.domain.access import Action
 
-router = APIRouter(prefix="/api/v1")
+router = for_people("")
 
 
 @router.post("/gc", response_model=shapes.SpaceView, tags=["installation"])

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import cast
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from kasbah.control.http.call import office_of
+from kasbah.control.http.routers import for_probes
 from kasbah.control.metrics import Metrics
 from kasbah.control.running import Running
 from kasbah.control.usecases.describe import installation_of
 from kasbah.errors import Unavailable
 
-router = APIRouter(tags=["health"])
+router = for_probes()
 
 
 @router.get("/livez", response_class=Response)

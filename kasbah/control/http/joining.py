@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel
 
@@ -27,6 +27,7 @@ from kasbah.control.access.authenticate import bearer
 from kasbah.control.access.authority import Authority
 from kasbah.control.http.agent import Caller
 from kasbah.control.http.call import Call, anywhere, may, office_of, render
+from kasbah.control.http.routers import for_agents, for_people
 from kasbah.control.store.records import Joining
 from kasbah.control.usecases import joining
 from kasbah.control.usecases.describe import installation_of, see_site
@@ -34,8 +35,8 @@ from kasbah.control.usecases.work import Work
 from kasbah.domain.access import Action
 from kasbah.domain.charter import Signed
 
-people = APIRouter(prefix="/api/v1", tags=["sites"])
-agents = APIRouter(prefix="/agent/v1", include_in_schema=False)
+people = for_people("", "sites")
+agents = for_agents()
 
 
 def _authority(request: Request) -> Authority:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -14,6 +14,7 @@ from kasbah.api import credentials, public
 from kasbah.control import credential_views as views
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, anywhere, may, project_asked, the_token
+from kasbah.control.http.routers import for_people
 from kasbah.control.http.services import Project
 from kasbah.control.store.records import KeyRecord, TokenRecord
 from kasbah.control.usecases.keys import create_key, disable_key, enable_key, list_keys, revoke_key
@@ -21,7 +22,7 @@ from kasbah.control.usecases.tokens import create_token, disable_token, enable_t
 from kasbah.control.usecases.work import DEFAULT_PROJECT, Work
 from kasbah.domain.access import Action
 
-router = APIRouter(prefix="/api/v1")
+router = for_people("")
 
 Revoked = Annotated[bool, Query(description="The revoked ones too.")]
 

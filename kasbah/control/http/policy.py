@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -12,6 +12,7 @@ from kasbah.api import policy as shapes
 from kasbah.api import public
 from kasbah.control import law_views
 from kasbah.control.http.call import Call, anywhere, may
+from kasbah.control.http.routers import for_people
 from kasbah.control.store.lawbooks import LawbookRecord
 from kasbah.control.usecases.change_law import apply_law, approve_law, lawbook_numbered, plan_law, resume_law
 from kasbah.control.usecases.coverage import coverage
@@ -21,7 +22,7 @@ from kasbah.control.usecases.work import Work
 from kasbah.domain.access import Action
 from kasbah.domain.charter import Signed
 
-router = APIRouter(prefix="/api/v1/policy", tags=["policy"])
+router = for_people("/policy", "policy")
 
 Version = Annotated[int, Path(ge=1, lt=2**31)]
 

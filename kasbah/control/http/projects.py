@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -13,6 +12,7 @@ from kasbah.api import public
 from kasbah.control import project_views
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, anywhere, may, the_project
+from kasbah.control.http.routers import for_people
 from kasbah.control.usecases.projects import (
     create_project,
     delete_project,
@@ -23,7 +23,7 @@ from kasbah.control.usecases.projects import (
 from kasbah.control.usecases.work import Work
 from kasbah.domain.access import Action
 
-router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
+router = for_people("/projects", "projects")
 
 
 @router.get("", response_model=public.Page[shapes.ProjectView])

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
 from kasbah.api import public
 from kasbah.control import views
 from kasbah.control.http.call import Call, may, render, the_rollout
+from kasbah.control.http.routers import for_people
 from kasbah.control.http.waiting import After, Wait, until
 from kasbah.control.usecases.describe import describe_rollout
 from kasbah.control.usecases.work import rollout_topic, token_topic
 from kasbah.domain.access import Action
 from kasbah.domain.ids import RolloutId
 
-router = APIRouter(prefix="/api/v1/rollouts", tags=["rollouts"])
+router = for_people("/rollouts", "rollouts")
 
 
 @router.get("/{rollout_id}", response_model=public.RolloutView)

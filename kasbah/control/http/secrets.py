@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -13,12 +13,13 @@ from kasbah.api import credentials, public
 from kasbah.control import views
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, may, project_asked
+from kasbah.control.http.routers import for_people
 from kasbah.control.http.services import Project
 from kasbah.control.usecases.secrets import delete_secret, list_secrets, see_secret, set_secret
 from kasbah.control.usecases.work import DEFAULT_PROJECT, Work
 from kasbah.domain.access import Action
 
-router = APIRouter(prefix="/api/v1/secrets", tags=["secrets"])
+router = for_people("/secrets", "secrets")
 
 Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="Lower-case letters, digits and dashes.")]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -13,9 +13,10 @@ from kasbah.api.where import WhereAnswer
 from kasbah.control import plan_views, project_views, views, where_views
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, may, render, some_project, the_service
+from kasbah.control.http.routers import for_people
 from kasbah.control.http.waiting import After, Wait, until
 from kasbah.control.store.records import ServiceRecord
-from kasbah.control.usecases.change_env import change_env
+from kasbah.control.usecases.change_env import change_env, current_env
 from kasbah.control.usecases.delete import delete
 from kasbah.control.usecases.deploy import Deployed, deploy, uploads_for
 from kasbah.control.usecases.describe import Detail, describe_service, list_services, see
@@ -34,7 +35,7 @@ from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, project_named, s
 from kasbah.domain.access import Action
 from kasbah.domain.ids import RolloutId
 
-router = APIRouter(prefix="/api/v1/services", tags=["services"])
+router = for_people("/services", "services")
 
 Project = Annotated[str, Query(max_length=40, description="The project the service belongs to.")]
 
@@ -173,6 +174,14 @@ def change_scale(
 ) -> Response:
     """Change how many replicas a service may have."""
     return call.write(lambda work: _view(work, scale(work, project, name, body)))
+
+
+@router.get("/{name}/env", response_model=public.EnvView)
+def show_env(
+    name: str, call: Annotated[Call, may(Action.SERVICE_ENV, the_service)], project: Project = DEFAULT_PROJECT
+) -> Response:
+    """The revision that a change of the environment starts from, as its deployer signs it."""
+    return call.read(lambda work: views.env(current_env(work, project, name)))
 
 
 @router.post("/{name}/env", status_code=202, response_model=public.RolloutView | None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -13,6 +13,7 @@ from kasbah.api.sites import CharterAnswer, CharterRequest, DrainRequest, SiteVi
 from kasbah.control import site_views, views
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, anywhere, may, project_asked
+from kasbah.control.http.routers import for_people
 from kasbah.control.http.services import Project
 from kasbah.control.usecases.declare_site import charter_of, declare_site
 from kasbah.control.usecases.describe import installation_of, list_sites, list_usage, see_site
@@ -22,7 +23,7 @@ from kasbah.control.usecases.work import DEFAULT_PROJECT, Work
 from kasbah.domain.access import Action
 from kasbah.domain.charter import Signed
 
-router = APIRouter(prefix="/api/v1")
+router = for_people("")
 
 
 @router.get("/installation", response_model=public.InstallationView, tags=["installation"])

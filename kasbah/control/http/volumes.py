@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
 from kasbah.api import public
 from kasbah.api.signing import VOLUMES
 from kasbah.control.http.call import Call, anywhere, may
+from kasbah.control.http.routers import for_people
 from kasbah.control.usecases.site_doors import open_site_door
 from kasbah.domain.access import Action
 
-router = APIRouter(prefix="/api/v1")
+router = for_people("")
 
 
 @router.post("/sites/{name}/volumes-door", response_model=public.Door, tags=["doors"])

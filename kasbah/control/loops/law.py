@@ -19,6 +19,7 @@ from kasbah.decide.grants import Grants
 from kasbah.decide.law_rollout import Act
 from kasbah.domain.ids import SiteId
 from kasbah.domain.law import Place
+from kasbah.domain.observed import TurnedAway
 
 LOOK_AGAIN = timedelta(minutes=10)
 """So often what was decided is looked at though nothing has happened."""
@@ -28,9 +29,10 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What placements rest on, but for what changes all the time: the sites and what they can, the lawbooks that live
-    and where they have arrived, the grants in force."""
+    and where they have arrived, the grants in force, and what sites refuse of themselves."""
 
     sites: dict[SiteId, Place]
+    turned_away: tuple[tuple[TurnedAway, ...], ...]
     outside: tuple[Outside, ...]
     able: tuple[tuple[object, ...], ...]
     lawbooks: tuple[tuple[int, tuple[Arrival, ...]], ...]
@@ -80,6 +82,7 @@ class Law:
 def _known(work: Work, estate: Estate) -> Known:
     return Known(
         sites=dict(estate.places),
+        turned_away=tuple(site.report.turned_away if site.report else () for site in estate.sites),
         outside=estate.outside,
         able=tuple((one.site, one.seen, one.draining, one.lost, one.runtimes, one.egress) for one in estate.facts),
         lawbooks=tuple((one.version, one.arrivals) for one in work.tx.lawbooks.live()),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kasbah.domain.access import Grant, Principal, PrincipalKind, Role
+from kasbah.domain.attestation import Attested
 from kasbah.domain.charter import Charter, Signed
 from kasbah.domain.ids import (
     Digest,
@@ -155,7 +156,8 @@ class ServiceRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionRecord:
-    """A revision of a service. `number` orders them, the newest highest; `proven`: a rollout of it was done once."""
+    """A revision of a service. `number` orders them, the newest highest; `proven`: a rollout of it was done once.
+    `attested` is what its deployer signed, None: nobody."""
 
     service: ServiceId
     id: RevisionId
@@ -163,6 +165,7 @@ class RevisionRecord:
     created_at: datetime
     contents: Revision
     proven: bool = False
+    attested: Attested | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

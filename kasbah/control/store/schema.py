@@ -24,6 +24,7 @@ from sqlalchemy import (
 from kasbah.control.store.columns import Instant, Placed, Shaped, one_of
 from kasbah.control.store.lawbooks import Arrival, LawbookState
 from kasbah.domain.access import Grant, PrincipalKind
+from kasbah.domain.attestation import Attested
 from kasbah.domain.charter import Charter, Signed
 from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import ServiceId
@@ -145,6 +146,7 @@ revision = Table(
     Column("created_at", Instant, nullable=False),
     Column("contents", Shaped(Revision), nullable=False),
     Column("proven", Boolean, nullable=False),
+    Column("attested", Shaped(Attested)),
 )
 
 rollout = Table(

@@ -228,7 +228,8 @@ def _shift(work: Work, seen: Snapshot, service: ServiceRecord, rollout: RolloutR
     if proven is not None:
         work.tx.revisions.put(replace(proven, proven=True))
     work.publish()
-    desired = (work.tx.sites.desired(site.id) for site in work.tx.sites.all())
+    chosen = service.placement.chosen if service.placement else ()
+    desired = (work.tx.sites.desired(site) for site in chosen)
     if percent == 0:
         return rollout
     return replace(

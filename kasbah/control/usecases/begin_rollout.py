@@ -7,6 +7,7 @@ from kasbah.control.usecases.advance import commit, decide, snapshot
 from kasbah.control.usecases.quotas import REVISIONS_KEPT
 from kasbah.control.usecases.work import Work, new_id
 from kasbah.decide.keeping import surplus_revisions
+from kasbah.domain.attestation import Attested
 from kasbah.domain.ids import RevisionId, RolloutId
 from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
@@ -14,8 +15,8 @@ from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
 ROLLOUTS_KEPT = 20
 
 
-def keep_revision(work: Work, service: ServiceRecord, contents: Revision) -> None:
-    """Keep the revision as the service's newest; one that is known keeps what is known of it."""
+def keep_revision(work: Work, service: ServiceRecord, contents: Revision, attested: Attested | None) -> None:
+    """Keep the revision as the service's newest, as it was signed now; one that is known keeps what is known of it."""
     kept = work.tx.revisions.of(service.id)
     known = work.tx.revisions.get(service.id, contents.id)
     work.tx.revisions.put(
@@ -26,6 +27,7 @@ def keep_revision(work: Work, service: ServiceRecord, contents: Revision) -> Non
             created_at=known.created_at if known else work.now,
             contents=contents,
             proven=known is not None and known.proven,
+            attested=attested or (None if known is None else known.attested),
         )
     )
 

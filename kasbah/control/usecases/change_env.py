@@ -14,6 +14,7 @@ from kasbah.control.usecases.quotas import allow
 from kasbah.control.usecases.revision_of import identified
 from kasbah.control.usecases.secrets import newest
 from kasbah.control.usecases.supersede import supersede, under_way
+from kasbah.control.usecases.vouching import vouched
 from kasbah.control.usecases.work import Work, check_version, service_named
 from kasbah.errors import Conflict, Invalid, NotFound
 
@@ -33,10 +34,17 @@ def change_env(work: Work, project: str, name: str, request: EnvRequest) -> Roll
     work.journal.detail(service=service.id, variables=changes, revision=changed.id)
     if changed.id == current.id:
         return under_way(work, service)
+    given = None if request.attested is None else request.attested.to_domain()
+    attested = vouched(work, service, service, changed, given)
     service = supersede(work, service, by=f"the environment of {name} was changed meanwhile")
     allow(work, service, runs=changed)
-    keep_revision(work, service, changed)
+    keep_revision(work, service, changed, attested)
     return begin_rollout(work, service, changed.id, rules=service.rollout_rules)
+
+
+def current_env(work: Work, project: str, name: str) -> RevisionRecord:
+    """What a change would start from."""
+    return _current(work, project, name)
 
 
 def _current(work: Work, project: str, name: str) -> RevisionRecord:

@@ -17,6 +17,7 @@ from kasbah.control.usecases.plan import Plan, plan
 from kasbah.control.usecases.quotas import project_of, refusal
 from kasbah.control.usecases.send_source import doors_for
 from kasbah.control.usecases.supersede import supersede
+from kasbah.control.usecases.vouching import deployer_of, sign_again
 from kasbah.control.usecases.work import Work, check_version, save_service
 from kasbah.domain.ids import RevisionId
 from kasbah.domain.label import label_text
@@ -47,6 +48,8 @@ def deploy(work: Work, project: str, name: str, request: DeployRequest) -> Deplo
     _tell(work, made)
     service = _write_service(work, made)
     rollout = _start(work, service, made) if made.starts else made.joins
+    if not made.starts:
+        sign_again(work, service, made.revision, made.attested)
     if rollout is None:
         supersede(work, service, by=f"revision {made.revision.id}, which serves already, was deployed again")
     service = work.tx.services.get(service.id) or service
@@ -83,6 +86,7 @@ def _tell(work: Work, made: Plan) -> None:
         service=made.service.id,
         revision=made.revision.id,
         source=made.revision.source,
+        deployer=deployer_of(work, made.attested) or None,
         label=label_text(made.service.label),
         label_before=label_text(before) if before != made.service.label else None,
     )
@@ -94,5 +98,5 @@ def _tell(work: Work, made: Plan) -> None:
 def _start(work: Work, service: ServiceRecord, made: Plan) -> RolloutRecord:
     """Write the revision and begin a rollout of it."""
     service = supersede(work, service, by=f"revision {made.revision.id} was deployed meanwhile")
-    keep_revision(work, service, made.revision)
+    keep_revision(work, service, made.revision, made.attested)
     return begin_rollout(work, service, made.revision.id, rules=service.rollout_rules)

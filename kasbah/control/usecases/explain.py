@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.lawful import opens
 from kasbah.control.usecases.placing import exits_of, placed, survey
+from kasbah.control.usecases.vouching import deployer_of, problem_with
 from kasbah.control.usecases.work import Work, service_named
 from kasbah.decide.egress import Exits
 from kasbah.domain.ids import SiteId
@@ -16,13 +17,15 @@ from kasbah.domain.placement import Placement
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
     """What is decided about every site, what single change would open each that the law refuses, and what it may
-    call."""
+    call; who signed the revision, and what is wrong with that."""
 
     service: ServiceRecord
     sites: tuple[SiteRecord, ...]
     placement: Placement
     opens: dict[SiteId, tuple[str, ...]]
     exits: Exits
+    deployer: str
+    unsigned: str
 
 
 def explain(work: Work, project: str, name: str) -> Explained:
@@ -37,4 +40,6 @@ def explain(work: Work, project: str, name: str) -> Explained:
         placement=placed(work, estate, service, serving.contents),
         opens=opens(estate.law.of(service), service.label, estate.places),
         exits=exits_of(work, estate, service, serving.contents),
+        deployer=deployer_of(work, serving.attested),
+        unsigned=problem_with(work, service, serving),
     )

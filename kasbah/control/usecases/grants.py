@@ -1,4 +1,4 @@
-"""Takes what the owner granted, signed: approvals and declassifications; lists them, and takes them back.
+"""Takes what the owner granted, signed: approvals, declassifications and deployers; lists them, and takes them back.
 
 To take one back needs no signature: it only makes things stricter.
 """
@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from kasbah.api.signing import parse_public
 from kasbah.control.store.lawbooks import GrantRecord
 from kasbah.control.store.records import TokenRecord
 from kasbah.control.usecases.work import Work, new_id
 from kasbah.domain.charter import Signed
-from kasbah.domain.grant import Approval, Grant, GrantKind
+from kasbah.domain.grant import Approval, Deployer, Grant, GrantKind
 from kasbah.domain.ids import GrantId, ServiceId
 from kasbah.errors import Invalid, NotFound
 
 MOST_LISTED = 500
+LONGEST_NAME = 100
 LEAST_EVIDENCE, LONGEST_EVIDENCE = 3, 2_000
 
 
@@ -73,6 +75,8 @@ def _check(work: Work, grant: Grant) -> None:
         problem, where = f"it has expired already, at {grant.expires_at.isoformat()}", "expires_at"
     elif isinstance(grant, Approval):
         problem = _problem_of_approval(work, grant)
+    elif isinstance(grant, Deployer):
+        problem = _problem_of_deployer(work, grant)
     elif _gone(work, grant.service):
         problem = f"there is no service {grant.service}"
     if problem:
@@ -93,6 +97,18 @@ def _problem_of_approval(work: Work, grant: Approval) -> str:
     if grant.name not in lifted:
         return f"no rule in force is lifted by {grant.name!r}; there are: {', '.join(sorted(lifted))}"
     return ""
+
+
+def _problem_of_deployer(work: Work, grant: Deployer) -> str:
+    try:
+        parse_public(grant.key)
+    except ValueError as error:
+        return f"{grant.key!r} is no public key: {error}"
+    if not 0 < len(grant.name) <= LONGEST_NAME:
+        return f"a deployer has a name, of {LONGEST_NAME} characters at most"
+    known = {one.id for one in work.tx.installations.projects()}
+    unknown = [one for one in grant.projects if one not in known]
+    return f"nothing here is {unknown[0]}" if unknown else ""
 
 
 def _gone(work: Work, service: str) -> bool:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from kasbah.api.owner import APPROVAL, DECLASSIFICATION, LAWBOOK, read_document, verify_document
+from kasbah.api.owner import APPROVAL, DECLASSIFICATION, DEPLOYER, LAWBOOK, read_document, verify_document
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.lawbooks import LawbookState
 from kasbah.control.store.records import ServiceRecord
@@ -26,7 +26,7 @@ from kasbah.decide.conclusions import at_home
 from kasbah.decide.grants import Grants, in_force, used_until
 from kasbah.decide.opening import openings
 from kasbah.domain.charter import Lawbook, Signed
-from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
+from kasbah.domain.grant import Approval, Declassification, Deployer, Grant, GrantKind
 from kasbah.domain.ids import InstallationId, ProjectId, ServiceId, SiteId
 from kasbah.domain.law import Admission, Data, Place, Purpose
 from kasbah.errors import Denied, Invalid, KasbahError, Unavailable
@@ -35,7 +35,7 @@ from kasbah.packs import law_of
 MOST_REMEMBERED = 500
 """Signed documents whose signatures need not be looked at again: lawbooks in force or on their way, and grants."""
 
-Document = TypeVar("Document", Lawbook, Approval, Declassification)
+Document = TypeVar("Document", Lawbook, Approval, Declassification, Deployer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +82,10 @@ class Library:
         if found is None:
             if kind is GrantKind.APPROVAL:
                 found = self._read(signed, APPROVAL, Approval)
-            else:
+            elif kind is GrantKind.DECLASSIFICATION:
                 found = self._read(signed, DECLASSIFICATION, Declassification)
+            else:
+                found = self._read(signed, DEPLOYER, Deployer)
             _remember(self._grants, signed, found)
         return found
 

@@ -22,11 +22,11 @@ from kasbah.decide.egress import Exits, Outside
 from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
 from kasbah.decide.placer import Placer
 from kasbah.decide.standing import Standing
-from kasbah.decide.together import Asked, place_together
+from kasbah.decide.together import Asked, place_alone, place_together
 from kasbah.domain.charter import value_of
 from kasbah.domain.ids import RevisionId, ServiceId, SiteId
 from kasbah.domain.law import Place
-from kasbah.domain.observed import BuildState
+from kasbah.domain.observed import BuildState, TurnedAway
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
 from kasbah.domain.site import OPEN, SiteState
@@ -38,7 +38,8 @@ FAILOVER = timedelta(seconds=30)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estate:
     """The sites at one moment, and the law at them. `places` are the sites as the law sees them, `until` when that
-    changes by itself; `outside` are the places that are only called."""
+    changes by itself; `outside` are the places that are only called. `turned_away` is by service what sites refused of
+    it themselves."""
 
     law: LawNow
     sites: tuple[SiteRecord, ...]
@@ -46,6 +47,7 @@ class Estate:
     outside: tuple[Outside, ...]
     placer: Placer
     until: datetime | None
+    turned_away: Mapping[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]]
 
     @property
     def facts(self) -> tuple[SiteFacts, ...]:
@@ -78,13 +80,13 @@ def survey(work: Work, *, room: bool = True) -> Estate:
             )
         ),
         until=min((one.until for one in standing.values() if one.until is not None), default=None),
+        turned_away=_turned_away(sites),
     )
 
 
 def placed(work: Work, estate: Estate, service: ServiceRecord, revision: Revision) -> Placement:
     """Where the service would run with this revision, if that were decided now."""
-    one = _asked(work, estate, service, revision)
-    found = estate.placer.place(one.service, one.needs, one.lawful, one.now, alone=one.alone)
+    found = place_alone(_asked(work, estate, service, revision), estate.placer)
     return dated_placement(estate, replace(service, placement=found))
 
 
@@ -107,7 +109,30 @@ def _asked(work: Work, estate: Estate, service: ServiceRecord, revision: Revisio
         lawful=lambda: admissions(law.of(service), service.label, estate.places),
         now=_current(work, estate, service),
         alone=bool(law.grants.approvals or law.coming),
+        turned_away={
+            site: one.reason
+            for site, one in estate.turned_away.get(service.id, ())
+            if one.label == service.label and _is_about(work, one, service, revision)
+        },
     )
+
+
+def _is_about(work: Work, refusal: TurnedAway, service: ServiceRecord, revision: Revision) -> bool:
+    """Whether a site refuses this revision, as it is signed now."""
+    if not refusal.revisions:
+        return True
+    known = work.tx.revisions.get(service.id, revision.id)
+    signature = known.attested.signed.signature if known is not None and known.attested is not None else ""
+    return (revision.id, signature) in refusal.revisions
+
+
+def _turned_away(sites: Sequence[SiteRecord]) -> dict[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]]:
+    """What sites refuse of themselves, by service: good as long as that is labelled as it was then."""
+    found: dict[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]] = {}
+    for site in sites:
+        for one in site.report.turned_away if site.report is not None else ():
+            found[one.service] = (*found.get(one.service, ()), (site.id, one))
+    return found
 
 
 def dated_placement(estate: Estate, service: ServiceRecord) -> Placement:

@@ -21,10 +21,12 @@ from kasbah.control.usecases.placing import exits_of, placed, survey
 from kasbah.control.usecases.publish import host_error
 from kasbah.control.usecases.quotas import excesses
 from kasbah.control.usecases.revision_of import revision_of
+from kasbah.control.usecases.vouching import vouched
 from kasbah.control.usecases.work import Work, new_id, project_named
 from kasbah.decide.egress import Exits
 from kasbah.decide.grants import kept
 from kasbah.decide.quotas import Excess
+from kasbah.domain.attestation import Attested
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.placement import Placement
 from kasbah.domain.revision import Revision
@@ -50,7 +52,7 @@ class Plan:
 
     `service` is the service as it will be, `existing` as it is. `starts`: a rollout is started; otherwise the
     revision serves already, or `joins` is the rollout that brings it. `opens`: by site, what single change would open
-    it. `exits` is what it may call. `refused`: the quotas that do not allow it.
+    it. `exits` is what it may call, `attested` what its deployer signed. `refused`: the quotas that do not allow it.
     """
 
     action: Action
@@ -63,6 +65,7 @@ class Plan:
     placement: Placement
     opens: Mapping[SiteId, tuple[str, ...]]
     exits: Exits
+    attested: Attested | None = None
     refused: tuple[Excess, ...] = ()
 
 
@@ -92,6 +95,8 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
     law = estate.law.of(service)
     check_label(law, service)
     revision = revision_of(work, owner.id, service.id, request)
+    given = None if request.attested is None else request.attested.to_domain()
+    attested = vouched(work, existing, service, revision, given)
     joins, starts = (None, True) if existing is None else _rollout(work.tx, existing, revision)
     placement = placed(work, estate, service, revision)
     service = replace(service, placement=_placement(existing, service, placement))
@@ -110,6 +115,7 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
         placement=placement,
         opens=opens(law, service.label, estate.places),
         exits=exits_of(work, estate, service, revision),
+        attested=attested,
         refused=excesses(work, service, runs=revision),
     )
 

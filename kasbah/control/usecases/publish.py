@@ -3,14 +3,15 @@
 A service that was placed and that the law does not allow there any more is left out: its replicas end.
 
 The document is signed over its exact bytes and stored in the transaction that changed what it says, so a site never
-sees half a change, and two changes never share a generation.
+sees half a change, and two changes never share a generation. All sites that one change concerns get the same one, so
+that "has acted on generation N" means the same at each.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -35,10 +36,12 @@ from kasbah.control.usecases.lawful import Lawful, Places, admissions, label_of,
 from kasbah.control.usecases.service_keys import callers_keys
 from kasbah.control.usecases.standbys import standbys
 from kasbah.decide.standing import Standing
+from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane, Neighbour
 from kasbah.domain.desired import DesiredState, SignedGrant
 from kasbah.domain.egress import met
+from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import Admission
@@ -47,6 +50,8 @@ from kasbah.domain.site import FIRST_SITE
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_LABEL = 63
+OLDER_KINDS = (GrantKind.APPROVAL, GrantKind.DECLASSIFICATION)
+"""What agents of the version before know among grants: they refuse a document with another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +177,7 @@ class _Scene:
     neighbours: tuple[Neighbour, ...]
     keys: tuple[Key, ...]
     grants: tuple[SignedGrant, ...]
+    deployers: tuple[Signed, ...]
 
     def there(self, site: SiteRecord) -> Places:
         """This site alone, as the law sees it."""
@@ -184,6 +190,7 @@ def _scene(
     revisions: dict[ServiceId, list[RevisionRecord]] = defaultdict(list)
     for revision in tx.revisions.all():
         revisions[revision.service].append(revision)
+    live = tx.grants.live(now)
     sites, services = tx.sites.all(), tuple(_labelled(law, one) for one in tx.services.all())
     here, outside = standings(sites, now), tx.sites.outside()
     lawful = Lawful(law=law, places={site: one.place for site, one in here.items()})
@@ -202,7 +209,8 @@ def _scene(
         standbys=standbys(services, revisions, lawful),
         neighbours=neighbours(sites, services),
         keys=(*(_key(one) for one in tx.keys.all() if one.opens(now)), *callers),
-        grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in tx.grants.live(now)),
+        grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in live if one.kind in OLDER_KINDS),
+        deployers=tuple(one.signed for one in live if one.kind is GrantKind.DEPLOYER),
     )
 
 
@@ -234,7 +242,16 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         lawbook=law.version_at(site.id),
         grants=scene.grants,
         neighbours=tuple(one for one in scene.neighbours if one.site != site.id),
+        deployers=scene.deployers,
+        attestations=tuple(found for one in known for found in _attested(scene, one)),
     )
+
+
+def _attested(scene: _Scene, record: ServiceRecord) -> Iterator[RevisionAttested]:
+    """What deployers signed of a service's revisions that sites are told of."""
+    for one in scene.revisions[record.id]:
+        if one.attested is not None and (one.proven or one.id in record.in_use):
+            yield RevisionAttested(service=record.id, revision=one.id, attested=one.attested)
 
 
 def _charters(

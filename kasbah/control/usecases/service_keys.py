@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 
+from kasbah.api.attesting import OWN_KEY
 from kasbah.api.sealing import Vault
 from kasbah.control.access.secrets import Secret, digest_of
 from kasbah.control.store.records import RevisionRecord, ServiceRecord
@@ -15,14 +16,13 @@ from kasbah.domain.ids import SecretId, ServiceId
 from kasbah.domain.secret import SecretUse
 from kasbah.domain.service import Key, own_key
 
-VARIABLE = "KASBAH_KEY"
 PREFIX = "key-"
 """Of a secret's id that is no secret of a project, but a service's own key."""
 
 
 def use_of_key(service: ServiceId) -> SecretUse:
     """The key as its service gets it: as a secret."""
-    return SecretUse(variable=VARIABLE, secret=SecretId(PREFIX + service), version=1)
+    return SecretUse(variable=OWN_KEY, secret=SecretId(PREFIX + service), version=1)
 
 
 def is_key(secret: str) -> bool:
