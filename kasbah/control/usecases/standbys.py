@@ -1,0 +1,30 @@
+"""Which sources does each site keep, because it may have to take a service over? Those of services that could run there
+and may be built there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from kasbah.control.store.records import RevisionRecord, ServiceRecord
+from kasbah.control.usecases.lawful import Lawful
+from kasbah.domain.ids import Digest, ServiceId, SiteId
+from kasbah.domain.law import Purpose
+from kasbah.domain.placement import Verdict
+
+
+def standbys(
+    services: Sequence[ServiceRecord], revisions: Mapping[ServiceId, Sequence[RevisionRecord]], lawful: Lawful
+) -> dict[SiteId, tuple[Digest, ...]]:
+    """By site, what it keeps. Services have the labels that their data has now."""
+    kept: dict[SiteId, set[Digest]] = defaultdict(set)
+    for service in services:
+        if service.placement is None:
+            continue
+        built, in_use = lawful.at(service, Purpose.BUILD), service.in_use
+        sources = [one.contents.source for one in revisions[service.id] if one.id in in_use]
+        for one in service.placement.verdicts:
+            if one.verdict is Verdict.POSSIBLE and one.site in built:
+                kept[one.site].update(sources)
+    return {site: tuple(sorted(sources)) for site, sources in kept.items()}
