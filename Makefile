@@ -52,7 +52,7 @@ lint: .venv/installed-dev ## ruff, mypy and import-linter
 demo: .venv/installed ## start Kasbah, deploy the examples, call them, then several sites and the law; ONESHOT=1 ends by itself
 	.venv/bin/python -m demo $(if $(filter-out 0,$(ONESHOT)),--oneshot)
 
-bench: .venv/installed ## measure beside Envoy by hand, nginx and LiteLLM; QUICK=1 ends within five minutes, ONLY=GROUP
+bench: .venv/installed-dev ## measure beside Envoy by hand, nginx and LiteLLM; QUICK=1 ends within five minutes, ONLY=GROUP
 	.venv/bin/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(foreach group,$(ONLY),--only $(group))
 
 lock: .venv/installed-dev ## resolve the dependencies again into both lock files; UPGRADE=1 takes newer ones

@@ -36,7 +36,7 @@ SECONDS = {
     "crowd": 1_200,
     "scaling": 900,
     "admission": 120,
-    "placement": 240,
+    "placement": 600,
 }
 QUICK_SECONDS = {
     "gateway": 110,

@@ -278,6 +278,7 @@ class Agent:
             certificates=self._certificates,
             identity=self._identity,
             word=self._word,
+            nearness=self._nearness,
             peers_address=self._settings.peers_address,
             isolation=await driver.isolation(),
             driver=driver.name,
@@ -363,8 +364,7 @@ class Agent:
             self._moved()
 
     async def _measure(self) -> None:
-        desired = self._ledger.desired
-        if desired is not None and await self._nearness.measure(desired.peers):
+        if (known := self._ledger.desired) and await self._nearness.measure(known.peers, known.neighbours):
             self._gateway.near = self._nearness.order
             self._reconciling.nudge()
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from kasbah.api.agent import USAGE_BATCH
 from kasbah.decide.metering import meter
-from kasbah.domain.ids import KeyId, RevisionId, ServiceId
+from kasbah.domain.ids import KeyId, RevisionId, ServiceId, SiteId
 from kasbah.domain.observed import UsageBatch
-from kasbah.domain.usage import Usage, UsageKey
+from kasbah.domain.usage import EntryKey, Usage, UsageKey
 
 CHUNK = 4 * 2**20
 SCHEMA = """
@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS usage (
   service TEXT NOT NULL, revision TEXT NOT NULL, caller TEXT NOT NULL, minute TEXT NOT NULL,
   requests INTEGER NOT NULL, failed INTEGER NOT NULL, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL,
   milliseconds INTEGER NOT NULL, PRIMARY KEY (service, revision, caller, minute));
+CREATE TABLE IF NOT EXISTS entry (
+  service TEXT NOT NULL, site TEXT NOT NULL, hour TEXT NOT NULL, requests INTEGER NOT NULL,
+  PRIMARY KEY (service, site, hour));
 CREATE TABLE IF NOT EXISTS batch (sequence INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);
 """
 ADD = """
@@ -37,6 +40,10 @@ INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET r
   failed = failed + excluded.failed, bytes_in = bytes_in + excluded.bytes_in,
   bytes_out = bytes_out + excluded.bytes_out, milliseconds = milliseconds + excluded.milliseconds
 """
+
+ENTER = "INSERT INTO entry VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests"
+MOST_ROWS = 5_000
+"""Of a batch: what there is more goes with the next."""
 
 
 class Meter:
@@ -81,7 +88,11 @@ class Meter:
             row = database.execute("SELECT sequence, body FROM batch ORDER BY sequence LIMIT 1").fetchone()
             if row is None:
                 row = self._make_batch(database)
-        return None if row is None else USAGE_BATCH.validate_python({"sequence": row[0], "usage": json.loads(row[1])})
+        if row is None:
+            return None
+        body = json.loads(row[1])
+        said = {"usage": body} if isinstance(body, list) else body  # as a meter wrote it that knew of no entries
+        return USAGE_BATCH.validate_python({"sequence": row[0], **said})
 
     def acknowledge(self, sequence: int) -> None:
         """Control has this batch."""
@@ -92,14 +103,19 @@ class Meter:
         self._database.close()
 
     def _make_batch(self, database: sqlite3.Connection) -> tuple[int, str] | None:
-        found = [_parse_row(row) for row in database.execute("SELECT * FROM usage LIMIT 5000")]
-        if not found:
+        found = [_parse_row(row) for row in database.execute("SELECT * FROM usage LIMIT ?", (MOST_ROWS,))]
+        entered = [_parse_entry(row) for row in database.execute("SELECT * FROM entry LIMIT ?", (MOST_ROWS,))]
+        if not found and not entered:
             return None
-        body = json.dumps(USAGE_BATCH.dump_python(UsageBatch(sequence=0, usage=tuple(found)), mode="json")["usage"])
+        batch = UsageBatch(sequence=0, usage=tuple(found), entries=tuple(entered))
+        body = json.dumps(USAGE_BATCH.dump_python(batch, mode="json", exclude={"sequence"}))
         sequence = database.execute("INSERT INTO batch (body) VALUES (?)", (body,)).lastrowid
         database.executemany(
             "DELETE FROM usage WHERE service = ? AND revision = ? AND caller = ? AND minute = ?",
             [_key_row(key) for key, _ in found],
+        )
+        database.executemany(
+            "DELETE FROM entry WHERE service = ? AND site = ? AND hour = ?", [_entry_row(key) for key, _ in entered]
         )
         assert sequence is not None
         return sequence, body
@@ -120,6 +136,7 @@ class Meter:
             metered = meter(lines)
             self.unreadable += metered.unreadable
             database.executemany(ADD, [(*_key_row(key), *astuple(one)) for key, one in metered.usage.items()])
+            database.executemany(ENTER, [(*_entry_row(key), count) for key, count in metered.entries.items()])
             database.execute("INSERT OR REPLACE INTO cursor VALUES (1, ?, ?)", (path.stat().st_ino, position + length))
             return len(lines)
 
@@ -176,3 +193,12 @@ def _parse_row(row: tuple[str, str, str, str, int, int, int, int, int]) -> tuple
     return key, Usage(
         requests=requests, failed=failed, bytes_in=bytes_in, bytes_out=bytes_out, milliseconds=milliseconds
     )
+
+
+def _entry_row(key: EntryKey) -> tuple[str, str, str]:
+    return (key.service, key.site, key.hour.isoformat())
+
+
+def _parse_entry(row: tuple[str, str, str, int]) -> tuple[EntryKey, int]:
+    service, site, hour, requests = row
+    return EntryKey(service=ServiceId(service), site=SiteId(site), hour=datetime.fromisoformat(hour)), requests

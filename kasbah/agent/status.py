@@ -22,6 +22,7 @@ from kasbah.agent.last_word import LastWord
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
+from kasbah.agent.nearness import Nearness
 from kasbah.agent.proof import SiteIdentity
 from kasbah.agent.reconciler import Reconciler
 from kasbah.agent.site_clock import SiteClock
@@ -43,6 +44,7 @@ class Reporter:
     certificates: Certificates
     identity: SiteIdentity
     word: LastWord
+    nearness: Nearness
     peers_address: str | None
     isolation: Isolation
     driver: str
@@ -71,6 +73,7 @@ class Reporter:
             memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             drivers=(self.driver,),
             runtimes=available_runtimes(),
+            near=self.nearness.told,
             services=self.reconciler.statuses(),
         )
 

@@ -93,6 +93,7 @@ def _timely_status(status: SiteStatus) -> SiteStatus:
 
 def _timely_batch(batch: UsageBatch) -> UsageBatch:
     _refuse_untimely(key.minute for key, _ in batch.usage)
+    _refuse_untimely(key.hour for key, _ in batch.entries)
     return batch
 
 

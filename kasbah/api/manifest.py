@@ -210,18 +210,33 @@ class PlacementSection(Section):
     sites: int = Field(default=1, ge=1, le=20)
     """At how many sites it runs, as different as can be had."""
     objective: Objective | dict[Objective, Annotated[float, Field(gt=0, le=1e6)]] | None = None
-    """What lawful sites are ranked by: price, energy or carbon, or several with a weight each."""
+    """What lawful sites are ranked by: price, energy, carbon or latency, or several with a weight each."""
     only: tuple[ServiceName, ...] = Field(default=(), max_length=100)
     """The only sites that it may be at, by name."""
     avoid: tuple[ServiceName, ...] = Field(default=(), max_length=100)
     """Sites that it is not to be at, by name."""
+    callers: tuple[ServiceName, ...] = Field(default=(), max_length=100)
+    """For latency: at which sites its callers are, by name; without it, where requests came in over the last day."""
+
+    @model_validator(mode="after")
+    def _callers_count(self) -> PlacementSection:
+        if self.callers and Objective.LATENCY not in self._weights:
+            raise ValueError("callers count for latency alone: write objective: latency")
+        return self
+
+    @property
+    def _weights(self) -> dict[Objective, float]:
+        return {self.objective: 1.0} if isinstance(self.objective, Objective) else self.objective or {}
 
     def to_domain(self) -> Constraints:
         """As the domain has them."""
-        weights = self.objective if isinstance(self.objective, dict) else {}
-        if isinstance(self.objective, Objective):
-            weights = {self.objective: 1.0}
-        return Constraints(sites=self.sites, weights=tuple(weights.items()), only=self.only, avoid=self.avoid)
+        return Constraints(
+            sites=self.sites,
+            weights=tuple(self._weights.items()),
+            only=self.only,
+            avoid=self.avoid,
+            callers=self.callers,
+        )
 
 
 class DataSection(Section):

@@ -18,18 +18,13 @@ from kasbah.domain.label import Label
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Who serves the requests of one class (`serving`, in order of choice), and where they may pass (`passing`)."""
+    """Who serves the requests of one class (`serving`, in order of choice), and where they may pass (`passing`). `id`
+    names what was decided: another outcome, another id."""
 
+    id: str
     label: Label
     serving: tuple[SiteId, ...]
     passing: frozenset[SiteId]
-
-    @property
-    def id(self) -> str:
-        """Names what was decided: another outcome, another id."""
-        label = [int(self.label.level), sorted(self.label.categories), sorted(self.label.regimes)]
-        said = json.dumps([label, self.serving, sorted(self.passing)])
-        return f"dc-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
 def decide(
@@ -37,7 +32,13 @@ def decide(
 ) -> Decision:
     """`chosen` are the sites it was placed at; the data may be kept at `place` and pass through `forward`. A site that
     serves what comes from others must be both."""
-    return Decision(label=label, serving=tuple(site for site in chosen if site in place), passing=frozenset(forward))
+    serving, passing = tuple(site for site in chosen if site in place), frozenset(forward)
+    return Decision(id=_name_of(label, serving, passing), label=label, serving=serving, passing=passing)
+
+
+def _name_of(label: Label, serving: tuple[SiteId, ...], passing: frozenset[SiteId]) -> str:
+    said = json.dumps([[int(label.level), sorted(label.categories), sorted(label.regimes)], serving, sorted(passing)])
+    return f"dc-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
 def lane(decision: Decision, site: SiteId, dialled: Collection[SiteId]) -> Lane | None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from kasbah.domain.ids import KeyId, RevisionId, ServiceId, WakeId
-from kasbah.domain.usage import Usage, UsageKey
+from kasbah.domain.ids import KeyId, RevisionId, ServiceId, SiteId, WakeId
+from kasbah.domain.usage import EntryKey, Usage, UsageKey
 
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, OSError)
 """What a line that is not what the gateway writes can raise while it is read."""
@@ -29,6 +29,7 @@ class Metered:
     """What some lines of the gateway's log amount to."""
 
     usage: dict[UsageKey, Usage]
+    entries: dict[EntryKey, int]
     unreadable: int = 0
 
 
@@ -43,8 +44,9 @@ class FirstByte:
 def meter(lines: Iterable[bytes]) -> Metered:
     """The usage in some lines of the gateway's log, whose fields a tab parts:
 
-        SECOND  CLUSTER  KEY  STATUS  FLAGS  MILLISECONDS  BYTES_IN  BYTES_OUT
+        SECOND  CLUSTER  KEY  STATUS  FLAGS  [ENTRY]  MILLISECONDS  BYTES_IN  BYTES_OUT
 
+    ENTRY is there where another site sent the request: the name in that one's certificate.
     What reached no service (401, 404) is nobody's usage. Under load this is most of what the agent does: lines that
     are the same are read once, and so is what lines that differ only in their counts begin with.
     """
@@ -61,6 +63,7 @@ def meter(lines: Iterable[bytes]) -> Metered:
             found = sums[head] = _Sums()
         found.add(times, counts)
     usage: dict[UsageKey, Usage] = {}
+    entries: dict[EntryKey, int] = {}
     for head, found in sums.items():
         try:
             whose = _whose(head)
@@ -68,9 +71,11 @@ def meter(lines: Iterable[bytes]) -> Metered:
             unreadable += found.requests
             continue
         if whose is not None:
-            key, failed = whose
+            key, failed, site = whose
             usage[key] = usage.get(key, Usage()) + found.usage(failed=failed)
-    return Metered(usage=usage, unreadable=unreadable)
+            entry = EntryKey(service=key.service, site=site, hour=key.minute.replace(minute=0))
+            entries[entry] = entries.get(entry, 0) + found.requests
+    return Metered(usage=usage, entries=entries, unreadable=unreadable)
 
 
 @dataclass(slots=True)
@@ -105,9 +110,11 @@ def _parse(line: bytes) -> tuple[bytes, tuple[int, int, int]]:
     return head, (_count(milliseconds), _count(bytes_in), _count(bytes_out))
 
 
-def _whose(head: bytes) -> tuple[UsageKey, bool] | None:
-    """Whose requests a line tells of, and whether they failed. None: nobody's."""
-    second, cluster, key, status, flags = head.decode().split("\t")
+def _whose(head: bytes) -> tuple[UsageKey, bool, SiteId] | None:
+    """Whose requests a line tells of, whether they failed, and the site that sent them ("": callers did). None:
+    nobody's."""
+    second, cluster, key, status, flags, *sent = head.decode().split("\t")
+    (entry,) = sent or ("",)
     service, slash, revision = cluster.partition("/")
     minute = datetime.fromtimestamp(_count(second) // 60 * 60, UTC)
     code = _count(status)
@@ -116,7 +123,7 @@ def _whose(head: bytes) -> tuple[UsageKey, bool] | None:
     found = UsageKey(
         service=ServiceId(service), revision=RevisionId(revision), key=None if key == "-" else KeyId(key), minute=minute
     )
-    return found, code >= 500 or _cut(code, flags)
+    return found, code >= 500 or _cut(code, flags), SiteId(entry.rpartition("/")[2])
 
 
 def _as_text(line: bytes) -> bytes:

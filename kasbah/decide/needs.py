@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kasbah.decide.egress import Reach
 from kasbah.domain.ids import SiteId
@@ -11,13 +12,17 @@ from kasbah.domain.placement import ANYWHERE, Constraints
 from kasbah.domain.revision import Resources, Runtime
 from kasbah.domain.site import OPEN
 
+Callers = tuple[tuple[SiteId, float], ...]
+"""The sites where a service's requests enter, by id, each with its part."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteFacts:
     """A site, as it said of itself and as its owner declares it. `seen` is false until it has reported once; 0 cpus or
     memory: it did not say. `egress`: what it can keep replicas from calling (`domain.site.Isolation`).
     `lost`: it has been silent for so long that others take what it ran. `used_cpus` and `used_memory`: what the
-    services that are placed there ask for.
+    services that are placed there ask for. `near`: the milliseconds of a round trip to other sites, where it was
+    measured.
     """
 
     site: SiteId
@@ -38,12 +43,14 @@ class SiteFacts:
     gib_hour: float | None = None
     energy_price: float | None = None
     carbon: float | None = None
+    near: Mapping[SiteId, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What a service asks of a site. `reach` is how far its calls go; it `insists` where a site that cannot keep to
-    that is no place for it. `replicas`: how many it always has; room is kept for those."""
+    that is no place for it. `replicas`: how many it always has; room is kept for those.
+    `callers`: where its requests enter, if that counts for it."""
 
     label: Label
     runtime: Runtime
@@ -52,6 +59,17 @@ class Needs:
     insists: bool = False
     constraints: Constraints = ANYWHERE
     replicas: int = 0
+    callers: Callers = ()
+
+    @property
+    def room(self) -> tuple[float, int]:
+        """The CPUs and the memory that it always has at each of its sites."""
+        return (self.resources.cpu or 0.0) * self.replicas, (self.resources.memory or 0) * self.replicas
+
+    @property
+    def takes_room(self) -> bool:
+        """Whether others have less room where it is."""
+        return any(self.room)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,20 +5,22 @@ is there, builds this runtime and has room. Then the objective ranks what is lef
 unless another site is better by a margin: a placement that flaps costs more than it saves. Nothing fits is an answer,
 not an error: the service waits and says why.
 
-A service leaves a site that is drained or lost only once another serves it, where another may and can.
+A service leaves a site that may and could run it only once another serves it: where another is better, or it is drained
+or lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from kasbah.decide.latency import expected
 from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
 from kasbah.decide.ranking import scores
 from kasbah.decide.refusals import cannot, itself, may_not
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import NOBODY_SAID, Admission
-from kasbah.domain.placement import Placement, SiteVerdict, Verdict
+from kasbah.domain.placement import Objective, Placement, SiteVerdict, Verdict
 
 MARGIN = 0.2
 """How much better, in parts of its own score, another site must be for a service to move to it."""
@@ -70,7 +72,9 @@ def place_among(
     chosen, ranks = order[: needs.constraints.sites], {site: rank for rank, site in enumerate(order, 1)}
     return Placement(
         service=service,
-        verdicts=tuple(refused.get(site.site) or _verdict(site, chosen, ranks.get(site.site), now) for site in sites),
+        verdicts=tuple(
+            refused.get(site.site) or _verdict(needs, site, chosen, ranks.get(site.site), now) for site in sites
+        ),
     )
 
 
@@ -100,12 +104,26 @@ def _shares_with(site: SiteFacts, chosen: Iterable[SiteFacts]) -> int:
     )
 
 
-def _verdict(site: SiteFacts, chosen: tuple[SiteId, ...], rank: int | None, now: Current) -> SiteVerdict:
+def _verdict(needs: Needs, site: SiteFacts, chosen: tuple[SiteId, ...], rank: int | None, now: Current) -> SiteVerdict:
+    if rank is None:
+        return _leaving(site, chosen, now)
+    far = _how_far(needs, site)
     if site.site in chosen:
-        return SiteVerdict(site=site.site, verdict=Verdict.CHOSEN, reason=_why(site, chosen, now), rank=rank)
-    if rank is not None:
-        return SiteVerdict(site=site.site, verdict=Verdict.POSSIBLE, reason="others are preferred", rank=rank)
-    return _leaving(site, chosen, now)
+        return SiteVerdict(site=site.site, verdict=Verdict.CHOSEN, reason=_why(site, chosen, now) + far, rank=rank)
+    if site.site in now.at and not now.ready.intersection(chosen):
+        reason = f"others are preferred{far}: until one of them serves"
+        return SiteVerdict(site=site.site, verdict=Verdict.CHOSEN, reason=reason, until=True, rank=rank)
+    return SiteVerdict(site=site.site, verdict=Verdict.POSSIBLE, reason=f"others are preferred{far}", rank=rank)
+
+
+def _how_far(needs: Needs, site: SiteFacts) -> str:
+    """How far its callers are from a site, in words, if that counts for the service."""
+    if all(objective is not Objective.LATENCY for objective, _ in needs.constraints.weights):
+        return ""
+    if not needs.callers:
+        return ", where its callers are is not known"
+    took = expected(needs.callers, site)
+    return ", how far its callers are was not measured" if took is None else f", {took:.3g} ms from its callers"
 
 
 def _leaving(site: SiteFacts, chosen: tuple[SiteId, ...], now: Current) -> SiteVerdict:

@@ -1,8 +1,8 @@
 """How good is each of these sites for a service, by its objective? Only lawful sites come here: legality is no weight.
 
 Each objective is measured in its own unit, as a part of the worst among the sites that are compared, so that weights
-mean the same whatever the units. A site of which nobody declared what it costs counts as the worst: what is not known
-is not cheap.
+mean the same whatever the units. A site of which nobody declared what it costs, or measured how far it is, counts as
+the worst: what is not known is not cheap.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
+from kasbah.decide.latency import expected
 from kasbah.decide.needs import Needs, SiteFacts
 from kasbah.domain.ids import SiteId
 from kasbah.domain.placement import Objective
@@ -25,7 +26,7 @@ def scores(needs: Needs, sites: Sequence[SiteFacts]) -> dict[SiteId, float]:
     total = sum(weight for _, weight in needs.constraints.weights)
     found = dict.fromkeys((site.site for site in sites), 0.0)
     for objective, weight in needs.constraints.weights:
-        measured = {site.site: _measure(objective, needs.resources, site) for site in sites}
+        measured = {site.site: _measure(objective, needs, site) for site in sites}
         worst = max((value for value in measured.values() if value is not None), default=0.0)
         for site, value in measured.items():
             part = 1.0 if value is None else value / worst if worst else 0.0
@@ -42,14 +43,16 @@ def cost_of_an_hour(resources: Resources, site: SiteFacts) -> float | None:
     return cpu * site.cpu_hour + memory / GIB * site.gib_hour
 
 
-def _measure(objective: Objective, resources: Resources, site: SiteFacts) -> float | None:
-    """What an hour of one replica costs there, or the objective's own figure; None where nobody declared it."""
+def _measure(objective: Objective, needs: Needs, site: SiteFacts) -> float | None:
+    """What an hour of one replica costs there, or the objective's own figure; None where nobody knows it."""
     match objective:
         case Objective.PRICE:
-            return cost_of_an_hour(resources, site)
+            return cost_of_an_hour(needs.resources, site)
         case Objective.ENERGY:
             return site.energy_price
         case Objective.CARBON:
             return site.carbon
+        case Objective.LATENCY:
+            return expected(needs.callers, site)
         case _ as never:
             assert_never(never)

@@ -18,6 +18,8 @@ from kasbah.domain.site import CLOSABLE
 LABEL_IT = "or label it, if it is less: `data: {level: internal}` in kasbah.yaml"
 TOOLS = {Runtime.PYTHON: "uv", Runtime.NODE: "node and npm"}
 """What a site needs to build each runtime; a plain command needs nothing."""
+ROUNDING = 1e-6
+"""CPUs: sums of tenths are not exact."""
 
 
 def may_not(site: SiteId, label: Label, answer: Admission) -> SiteVerdict | None:
@@ -124,14 +126,19 @@ def _too_small(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
 
 def _full(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
     """What other services ask for is not given twice."""
-    cpu, memory = (needs.resources.cpu or 0) * needs.replicas, (needs.resources.memory or 0) * needs.replicas
-    if cpu and site.cpus and site.used_cpus + cpu > site.cpus:
+    cpu, memory = needs.room
+    if cpu and site.cpus and site.used_cpus + cpu > site.cpus + ROUNDING:
         reason = f"it asks for {cpu:g} CPUs, and {site.used_cpus:g} of {site.cpus:g} are taken"
         return _refused(site, reason, "free some there, declare more (capacity), or lower resources.cpu")
     if memory and site.memory and site.used_memory + memory > site.memory:
         reason = f"it asks for {_mib(memory)}, and {_mib(site.used_memory)} of {_mib(site.memory)} are taken"
         return _refused(site, reason, "free some there, declare more (capacity), or lower resources.memory")
     return None
+
+
+def is_full(needs: Needs, site: SiteFacts) -> bool:
+    """Whether a site has too little room left for a service that is not there."""
+    return _full(needs, site) is not None
 
 
 def _mib(size: float) -> str:

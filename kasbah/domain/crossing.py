@@ -59,6 +59,14 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """Another site, which is to be measured: how long a round trip to its gateway at `address` takes."""
+
+    site: SiteId
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
     """What was decided about the requests of one class: their label and the sites that serve them.
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
-from kasbah.domain.crossing import Forwarded, Lane, Peer
+from kasbah.domain.crossing import Forwarded, Lane, Neighbour, Peer
 from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, InstallationId, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
@@ -44,7 +44,7 @@ class DesiredState:
     `standby` are sources that it keeps for services that it may have to take over.
 
     `services` run here and `forwarded` elsewhere, both in the `lanes` that they name; `peers` are the other sites that
-    the lanes name, and no others may send anything here.
+    the lanes name, and no others may send anything here. `neighbours` are those whose distance counts for some service.
 
     `charters` (of this site, of its peers and of the first site), `grants` and the `lawbook` with this version are the
     owner's: the site holds everything else against them. `deployers` are those that he named, `attestations` what they
@@ -69,6 +69,7 @@ class DesiredState:
     charters: tuple[Signed, ...] = ()
     lawbook: int = 0
     grants: tuple[SignedGrant, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
     deployers: tuple[Signed, ...] = ()
     attestations: tuple[RevisionAttested, ...] = ()
 

@@ -11,7 +11,7 @@ from kasbah.domain.label import Label
 from kasbah.domain.replica import Replica
 from kasbah.domain.service import ServiceState
 from kasbah.domain.site import Isolation
-from kasbah.domain.usage import Usage, UsageKey
+from kasbah.domain.usage import EntryKey, Usage, UsageKey
 
 
 class BuildState(StrEnum):
@@ -87,10 +87,12 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageBatch:
-    """Usage not yet acknowledged. `sequence` grows by one per batch; control takes each number once."""
+    """Usage not yet acknowledged. `sequence` grows by one per batch; control takes each number once. `entries` are the
+    requests of the same services, by where they came in."""
 
     sequence: int
     usage: tuple[tuple[UsageKey, Usage], ...]
+    entries: tuple[tuple[EntryKey, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,7 @@ class SiteStatus:
     """What a site reports. `applied` is the (epoch, generation) it has written to its ledger and acts on. `tls_names`
     are the hosts it has certificates for, at `tls_address`; `notes` what its owner should look after. At
     `peers_address` its gateway takes what other sites' send, "": nowhere; with `tunnel` by tunnels that it holds.
+    `near`: how many milliseconds a round trip to other sites takes, where it was measured.
     `packs` are its own owner's, `turned_away` what it refuses to run, be it told so any more or not."""
 
     site: SiteId
@@ -138,4 +141,5 @@ class SiteStatus:
     memory: int = 0
     drivers: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
+    near: tuple[tuple[SiteId, float], ...] = ()
     services: tuple[ServiceStatus, ...] = ()

@@ -20,23 +20,26 @@ class Verdict(StrEnum):
 
 
 class Objective(StrEnum):
-    """What lawful sites are ranked by: what an hour costs, what a kWh costs there, or what it emits."""
+    """What lawful sites are ranked by: what an hour costs, what a kWh costs there, what it emits, or how far callers
+    are."""
 
     PRICE = "price"
     ENERGY = "energy"
     CARBON = "carbon"
+    LATENCY = "latency"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraints:
     """What a service asks of its placement, beyond the law. `sites`: how many run it, at operators and in countries as
     different as can be had. `weights` say how much each objective counts; none: whichever is first by name. `only` and
-    `avoid` are names of sites."""
+    `avoid` are names of sites, and so are `callers`: where its callers are, whatever was counted."""
 
     sites: int = 1
     weights: tuple[tuple[Objective, float], ...] = ()
     only: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
+    callers: tuple[str, ...] = ()
 
 
 ANYWHERE = Constraints()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from kasbah.domain.ids import KeyId, RevisionId, ServiceId
+from kasbah.domain.ids import KeyId, RevisionId, ServiceId, SiteId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +16,16 @@ class UsageKey:
     revision: RevisionId
     key: KeyId | None
     minute: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryKey:
+    """What entries are counted by: a service, the site whose gateway its caller reached ("": the one that counts), and
+    an hour (UTC)."""
+
+    service: ServiceId
+    site: SiteId
+    hour: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

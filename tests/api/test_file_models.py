@@ -71,12 +71,20 @@ def test_it_crosses_to_the_control_plane_unchanged(service: ResolvedService) -> 
         ({"resources": {"memory": "9" * 400 + "Ti"}}, "too large"),
         ({"sleep": {"stop_after": "9" * 400 + "d"}}, "too long"),
         ({"data": {"level": "secret"}}, "level"),
+        ({"placement": {"callers": ["paris"]}}, "write objective: latency"),
+        ({"placement": {"objective": {"price": 1}, "callers": ["paris"]}}, "write objective: latency"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         ServiceSection.model_validate(fields)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("objective", ["latency", {"price": 1, "latency": 0.5}])
+def test_callers_count_for_latency(objective: object) -> None:
+    section = ServiceSection.model_validate({"placement": {"objective": objective, "callers": ["paris", "local"]}})
+    assert section.placement.to_domain().callers == ("paris", "local")
 
 
 def test_a_declared_label_is_the_domain_s() -> None:

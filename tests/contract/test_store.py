@@ -151,6 +151,22 @@ def test_a_service_comes_back_as_it_was_written(store: Store) -> None:
         assert tx.services.find(ProjectId("pr-2"), "web") is None
 
 
+def test_services_that_are_placed_alike_stay_apart(store: Store) -> None:
+    verdict = SiteVerdict(site=SITE, verdict=Verdict.CHOSEN, reason="it can")
+    until = (None, NOW, None)
+    placed = [
+        service(name, placement=Placement(service=ServiceId(f"sv-{name}-1"), verdicts=(verdict,), valid_until=end))
+        for name, end in zip(("one", "other", "third"), until, strict=True)
+    ]
+    add(store, *placed)
+    with store.read() as tx:
+        assert sorted(tx.services.all(), key=lambda one: one.name) == placed
+        one, _, third = (found.placement for it in placed if (found := tx.services.get(it.id)) is not None)
+        assert one is not None
+        assert third is not None
+        assert one.verdicts is third.verdicts, "what is alike is read once"
+
+
 def test_projects_have_quotas_and_are_listed_until_they_are_deleted(store: Store) -> None:
     quota = Quota(services=3, cpu=0.5, memory=2**40)
     oud, ney = Project(id=ProjectId("pr-2"), name="oud", quota=quota), Project(id=ProjectId("pr-3"), name="ney")

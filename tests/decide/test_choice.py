@@ -84,8 +84,18 @@ def test_what_a_replica_asks_for_decides_what_is_cheap() -> None:
 @pytest.mark.parametrize(("better", "moves"), [(MARGIN - 0.05, False), (MARGIN + 0.05, True)])
 def test_it_moves_only_for_enough(better: float, moves: bool) -> None:
     here, there = site("here", carbon=100.0), site("there", carbon=100.0 * (1 - better))
-    found = placed(needs(weights=CARBON), (here, there), at("here"))
+    found = placed(needs(weights=CARBON), (here, there), at("here", ready=("there",)))
     assert names(found) == (["there"] if moves else ["here"])
+
+
+def test_for_what_is_better_a_site_is_left_only_once_that_serves() -> None:
+    dirty, wanted = site("dirty", carbon=600.0), needs(weights=CARBON)
+    found = placed(wanted, (dirty, CLEAN), at("dirty"))
+    assert (names(found), found.moving) == (["dirty", "clean"], True)
+    found = placed(wanted, (dirty, CLEAN), at("dirty", "clean"))
+    assert (names(found), found.moving) == (["dirty", "clean"], True)
+    found = placed(wanted, (dirty, CLEAN), at("dirty", "clean", ready=("clean", "dirty")))
+    assert (names(found), found.moving) == (["clean"], False)
 
 
 def test_where_nothing_counts_it_stays() -> None:
@@ -179,7 +189,9 @@ def test_whatever_happens(sites: list[SiteFacts], wanted: int, here: set[str], u
     found = place(SERVICE, asked, tuple(sites), lawful, now)
     assert [one.site for one in found.verdicts] == [one.site for one in sites]
     assert all(lawful[one].allowed for one in found.chosen)
-    assert len([one for one in found.verdicts if one.verdict is Verdict.CHOSEN and one.rank is not None]) <= wanted
+    assert (
+        len([one for one in found.verdicts if one.verdict is Verdict.CHOSEN and one.rank and not one.until]) <= wanted
+    )
     assert found == place(SERVICE, asked, tuple(sites), lawful, now)
     again = place(SERVICE, asked, tuple(sites), lawful, Current(at=found.chosen, ready=frozenset(found.chosen)))
     staying = {one.site for one in found.verdicts if one.verdict is Verdict.CHOSEN and not one.until}

@@ -49,6 +49,16 @@ def test_a_line_counts_for_its_service_revision_key_and_minute() -> None:
     assert metered.unreadable == 0
 
 
+def test_what_another_site_sent_entered_there_and_the_rest_here() -> None:
+    sent = b"1772366437\tsv-1/rv-1\tky-1\t200\t-\tspiffe://in-1/site/st-paris\t12\t5\t700"
+    metered = meter([line(), sent, sent, line(at=LINE["at"] + 3_600), line(status=401), older()])
+    assert metered.usage[KEY].requests == 4, "wherever it entered, it is counted where it was served"
+    hour = KEY.minute.replace(minute=0)
+    counts = {(key.site, (key.hour - hour).seconds): count for key, count in metered.entries.items()}
+    assert counts == {("", 0): 2, ("", 3_600): 1, ("st-paris", 0): 2}
+    assert metered.unreadable == 0
+
+
 def test_lines_of_one_minute_add_up_and_others_stand_apart() -> None:
     usage = meter([line(), line(status=503), line(at=LINE["at"] + 60), line(key=None)]).usage
     assert len(usage) == 3

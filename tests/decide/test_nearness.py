@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kasbah.decide.nearness import LEAST, PART, nearest
+from kasbah.decide.nearness import LEAST, PART, nearest, steady
 from kasbah.domain.ids import SiteId
 
 sites = st.sampled_from([SiteId(f"st-{name}") for name in "abcde"])
@@ -30,6 +30,23 @@ sites = st.sampled_from([SiteId(f"st-{name}") for name in "abcde"])
 def test_order(before: str, took: dict[str, float], after: str) -> None:
     times = {SiteId(name): timedelta(milliseconds=one) for name, one in took.items()}
     assert nearest([SiteId(one) for one in before], times) == tuple(after)
+
+
+@pytest.mark.parametrize(
+    ("told", "took", "then"),
+    [
+        pytest.param(None, 20, 20, id="new"),
+        pytest.param(20, 24, 20, id="hardly farther"),
+        pytest.param(20, 17, 20, id="hardly nearer"),
+        pytest.param(0.2, 0.9, 0.2, id="by less than anybody notices"),
+        pytest.param(20, 40, 40, id="much farther"),
+        pytest.param(20, 10, 10, id="much nearer"),
+    ],
+)
+def test_what_is_told_rests_while_little_changes(told: float | None, took: float, then: float) -> None:
+    before = {} if told is None else {SiteId("a"): timedelta(milliseconds=told), SiteId("b"): timedelta(1)}
+    found = steady(before, {SiteId("a"): timedelta(milliseconds=took)})
+    assert found == {SiteId("a"): timedelta(milliseconds=then)}, "and of who does not answer nothing is told"
 
 
 @given(

@@ -59,6 +59,31 @@ def test_it_answers_as_each_alone_would_be_answered(asked: list[tuple[Needs, Cur
         assert placer.place(service, needs, lambda needs=needs: lawful(needs), now) == alone  # type: ignore[misc]
 
 
+ROOMY = st.builds(
+    Needs,
+    label=st.just(Label(level=Level.PUBLIC)),
+    runtime=st.just(Runtime.PYTHON),
+    resources=st.builds(Resources, cpu=st.sampled_from((2.0, 3.0))),
+    constraints=st.builds(Constraints, sites=st.integers(1, 2)),
+    replicas=st.integers(0, 1),
+)
+
+
+@given(asked=st.lists(st.tuples(ROOMY, st.booleans()), min_size=8, max_size=30))
+def test_it_answers_as_one_that_remembers_nothing_whatever_room_is_taken(asked: list[tuple[Needs, bool]]) -> None:
+    placer, held = Placer(sites=SITES), list[tuple[Needs, tuple[SiteId, ...]]]()
+    for number, (needs, back) in enumerate(asked):
+        service = ServiceId(f"sv-{number}")
+        found = placer.place(service, needs, lambda needs=needs: lawful(needs))  # type: ignore[misc]
+        verdicts = {one.site: one.verdict for one in found.verdicts}
+        fresh = place(service, needs, placer.sites, lawful(needs))
+        assert verdicts == {one.site: one.verdict for one in fresh.verdicts}
+        placer.take(needs, found.chosen)
+        held.append((needs, found.chosen))
+        if back:
+            placer.give_back(*held.pop(0))
+
+
 def test_the_law_is_asked_once_for_all_that_are_alike() -> None:
     placer, times = Placer(sites=SITES), []
     needs = Needs(label=Label(level=Level.PUBLIC), runtime=Runtime.PYTHON)

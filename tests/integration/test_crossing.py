@@ -517,8 +517,11 @@ async def test_a_request_is_counted_once_where_it_is_served(three: Installation)
     assert {(key.service, key.revision, key.key): usage.requests for key, usage in there.usage.items()} == {
         ("sv-notes", "rv-first", "ky-1"): 4
     }
+    assert sorted((key.site, count) for key, count in there.entries.items()) == [("", 1), ("st-a", 3)], (
+        "and where it entered"
+    )
     here = meter(logs["a"].read_bytes().splitlines())
-    assert (here.usage, here.unreadable) == ({}, 0)
+    assert (here.usage, here.entries, here.unreadable) == ({}, {}, 0)
     assert there.unreadable == 0, "health checks are in no log"
 
 

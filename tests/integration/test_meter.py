@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,9 +21,15 @@ AT = 1_767_268_800.0
 
 
 def line(
-    *, service: str = "sv-a", key: str | None = "ky-a", status: int = 200, at: float = AT, sent: int = 10
+    *,
+    service: str = "sv-a",
+    key: str | None = "ky-a",
+    status: int = 200,
+    at: float = AT,
+    sent: int = 10,
+    entry: str = "",
 ) -> bytes:
-    fields = (int(at), f"{service}/rv-a", key or "-", status, "-", 3, 1, sent)
+    fields = (int(at), f"{service}/rv-a", key or "-", status, "-", *([entry] if entry else []), 3, 1, sent)
     return "\t".join(map(str, fields)).encode() + b"\n"
 
 
@@ -87,6 +95,32 @@ def test_counts(place: Place) -> None:
     assert usage[(None, minute)].requests == 1
     assert len(usage) == 3
     assert isinstance(batch.usage[0][0], UsageKey)
+
+
+def test_where_requests_came_in_is_handed_over_with_them_once(place: Place) -> None:
+    meter = place.meter()
+    place.write(line(), line(at=AT + 60), line(entry="spiffe://in-1/site/st-paris"))
+    meter.read()
+    place.meter().read()
+    (batch,) = taken(place.meter())
+    assert {(key.service, key.site): count for key, count in batch.entries} == {
+        ("sv-a", ""): 2,
+        ("sv-a", "st-paris"): 1,
+    }
+    assert {key.hour for key, _ in batch.entries} == {datetime.fromtimestamp(AT, UTC).replace(minute=0)}
+    assert taken(place.meter()) == []
+
+
+def test_a_batch_that_an_older_meter_left_is_handed_over(place: Place) -> None:
+    meter = place.meter()
+    place.write(line())
+    meter.read()
+    assert meter.next_batch() is not None
+    with sqlite3.connect(place.folder / "usage.db") as database:
+        ((body,),) = database.execute("SELECT body FROM batch")
+        database.execute("UPDATE batch SET body = ?", (json.dumps(json.loads(body)["usage"]),))
+    (batch,) = taken(place.meter())
+    assert (requests([batch]), batch.entries) == (1, ())
 
 
 def test_usage_of_one_minute_adds_up_between_reads(place: Place) -> None:

@@ -10,7 +10,7 @@ from certificate_files import Authority
 
 from kasbah.agent.nearness import Nearness
 from kasbah.agent.proof import Proof, SiteIdentity
-from kasbah.domain.crossing import Peer
+from kasbah.domain.crossing import Neighbour, Peer
 from kasbah.domain.ids import SiteId
 
 WHO = "spiffe://in-1/site/st-a"
@@ -97,5 +97,9 @@ async def test_near_sites_are_those_that_answer() -> None:
         assert await nearness.measure(known)
         assert nearness.order == ("st-b",)
         assert not await nearness.measure(known)
-    assert await nearness.measure(known)
-    assert nearness.order == ()
+        assert [site for site, _ in nearness.told] == ["st-b"]
+        await nearness.measure(known[1:], [Neighbour(site=SiteId("st-e"), address=f"127.0.0.1:{port}")])
+        assert [site for site, took in nearness.told if took > 0] == ["st-e"], "it is measured, and no peer"
+        assert nearness.order == ()
+    assert not await nearness.measure(known)
+    assert (nearness.order, nearness.told) == ((), ())

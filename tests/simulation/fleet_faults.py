@@ -35,6 +35,7 @@ from kasbah.control.usecases import (
     retire_site,
     roll_law,
     send_source,
+    standbys,
 )
 from kasbah.decide import admission, conclusions, last_word, law_rollout, placement, placer, policies, standing
 from kasbah.decide.grants import Grants, in_force
@@ -57,7 +58,7 @@ def everywhere(law: Any, label: Any, sites: Any, purpose: Any = None) -> dict[An
 def asks_nobody(patch: Patch) -> None:
     """Services, requests and sources go anywhere and labels fall freely; sites are shown the oldest charter beside the
     newest, at times an older law in the place of a new one, and the key of a thief for those of the others."""
-    for module in (placing, crossing, publish, send_source):
+    for module in (placing, lawful, publish, send_source):
         patch.setattr(module, "admissions", everywhere)
     patch.setattr(plan, "check_label", lambda law, service: None)
     shown, charters = {}, publish._charters
@@ -198,15 +199,18 @@ def a_declassification_lowers_everything(patch: Patch) -> None:
 # --- the control plane's own ------------------------------------------------------------------------------------------
 
 
-def transit_is_not_asked_about(patch: Patch) -> None:
-    asked = crossing._allowed
+def _allow_everywhere(patch: Patch, purpose: str) -> None:
+    """Where it is decided who serves and where requests pass."""
+    asked = lawful.Lawful.at
     patch.setattr(
-        crossing,
-        "_allowed",
-        lambda law, label, places, purpose: (
-            frozenset(places) if purpose == "forward" else asked(law, label, places, purpose)
-        ),
+        lawful.Lawful,
+        "at",
+        lambda self, service, what: frozenset(self.places) if what == purpose else asked(self, service, what),
     )
+
+
+def transit_is_not_asked_about(patch: Patch) -> None:
+    _allow_everywhere(patch, "forward")
 
 
 def anybody_may_send(patch: Patch) -> None:
@@ -232,14 +236,7 @@ ALL_SITES: list[Any] = []
 
 def a_placement_is_for_ever(patch: Patch) -> None:
     """Where it was placed it serves, and nobody asks again before that is published."""
-    asked = crossing._allowed
-    patch.setattr(
-        crossing,
-        "_allowed",
-        lambda law, label, places, purpose: (
-            frozenset(places) if purpose == "place" else asked(law, label, places, purpose)
-        ),
-    )
+    _allow_everywhere(patch, "place")
     patch.setattr(plan, "_placement", lambda existing, service, decided: service.placement)
 
 
@@ -252,7 +249,7 @@ def only_the_first_of_several_is_asked_about(patch: Patch) -> None:
         here = [one for one in places if one in law.runs_at]
         return {**answers, **dict.fromkeys(here, ALLOWED)} if here and answers[here[0]].allowed else answers
 
-    for module in (placing, crossing):
+    for module in (placing, lawful):
         patch.setattr(module, "admissions", first)
 
 
@@ -264,7 +261,7 @@ def another_site_is_asked_about(patch: Patch) -> None:
         answers = asked(law, label, places, *more)
         return dict(zip(answers, [*list(answers.values())[1:], *list(answers.values())[:1]], strict=True))
 
-    for module in (placing, crossing):
+    for module in (placing, lawful):
         patch.setattr(module, "admissions", shifted)
 
 
@@ -306,7 +303,11 @@ def sources_go_anywhere(patch: Patch) -> None:
 
 
 def every_site_keeps_every_source(patch: Patch) -> None:
-    patch.setattr(publish, "_may_follow", lambda service, site, law, there: True)
+    def all_of_them(services: Any, revisions: Any, lawful: Any) -> Any:
+        sources = [(one, kept.contents.source) for one in services for kept in revisions[one.id]]
+        return dict.fromkeys(lawful.places, tuple(standbys._standby(*one) for one in sources))
+
+    patch.setattr(publish, "standbys", all_of_them)
 
 
 def what_is_drained_is_filled(patch: Patch) -> None:
@@ -331,7 +332,7 @@ def what_is_removed_is_told_nothing(patch: Patch) -> None:
 
 def the_heir_of_what_is_lost_is_anyone(patch: Patch) -> None:
     """Once a site is lost, nobody asks where its services may go, nor when that is published."""
-    made, asked = placement.place_among, crossing._allowed
+    made = placement.place_among
 
     def anywhere(service: Any, needs: Any, sites: Any, unlawful: Any, now: Any) -> Any:
         lost = any(one.lost and one.site in now.at for one in sites)
@@ -339,13 +340,7 @@ def the_heir_of_what_is_lost_is_anyone(patch: Patch) -> None:
 
     for module in (placement, placer):
         patch.setattr(module, "place_among", anywhere)
-    patch.setattr(
-        crossing,
-        "_allowed",
-        lambda law, label, places, purpose: (
-            frozenset(places) if purpose == "place" else asked(law, label, places, purpose)
-        ),
-    )
+    _allow_everywhere(patch, "place")
 
 
 def a_law_comes_to_all_at_once(patch: Patch) -> None:
@@ -421,10 +416,10 @@ def a_site_takes_lower_labels(patch: Patch) -> None:
 
 def a_site_is_not_told_what_was_declared(patch: Patch) -> None:
     """It knows the labels that it has seen, and no more."""
-    made, forwarded, standby = publish._service, publish._forwarded, publish._standby
+    made, forwarded, standby = publish._service, publish._forwarded, standbys._standby
     patch.setattr(publish, "_service", lambda *asked: replace(made(*asked), declared=None))
     patch.setattr(publish, "_forwarded", lambda *asked: replace(forwarded(*asked), declared=None))
-    patch.setattr(publish, "_standby", lambda *asked: tuple(replace(one, declared=None) for one in standby(*asked)))
+    patch.setattr(standbys, "_standby", lambda *asked: replace(standby(*asked), declared=None))
 
 
 def a_site_takes_older_charters(patch: Patch) -> None:

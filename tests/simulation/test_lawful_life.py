@@ -22,7 +22,7 @@ from charters import standing_in
 from deployers import signing
 
 from kasbah.api.owner import DECLASSIFICATION, LAWBOOK, load, read_document, sign_document
-from kasbah.control.usecases import advance, crossing, lawful, placing, plan, publish, send_source
+from kasbah.control.usecases import advance, lawful, placing, plan, publish, send_source
 from kasbah.control.usecases.law_now import Library
 from kasbah.decide import admission, conclusions
 from kasbah.decide.grants import Grants
@@ -261,12 +261,12 @@ def unlabelled_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
     def without(law: Any, label: Any, sites: Any, *more: Any) -> Any:
         return asked(law, replace(label, regimes=()), sites, *more)
 
-    for module in (placing, crossing, publish, send_source):
+    for module in (placing, lawful, publish, send_source):
         monkeypatch.setattr(module, "admissions", without)
 
 
 def nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (placing, crossing, publish, send_source):
+    for module in (placing, lawful, publish, send_source):
         monkeypatch.setattr(module, "admissions", everywhere)
 
 
@@ -305,7 +305,7 @@ def a_placement_is_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that has a place keeps it, and nobody asks again before it is published."""
     monkeypatch.setattr(plan, "_placement", lambda existing, service, decided: service.placement)
     monkeypatch.setattr(advance, "_lost", lambda seen: False)
-    monkeypatch.setattr(crossing, "admissions", everywhere)
+    monkeypatch.setattr(lawful, "admissions", everywhere)
 
 
 def sources_go_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,14 +294,14 @@ def _woken_routes() -> Json:
     return {"name": "woken", "domains": ["*"], "routes": [route]}
 
 
-GATEWAY_LOG: Json = {
-    "text_format_source": {
-        "inline_string": "%START_TIME(%s)%\t%UPSTREAM_CLUSTER%\t"
-        f"%REQ({names.KEY_HEADER})%\t%RESPONSE_CODE%\t%RESPONSE_FLAGS%\t"
-        "%DURATION%\t%BYTES_RECEIVED%\t%BYTES_SENT%\n"
-    }
-}
+SERVED = f"%START_TIME(%s)%\t%UPSTREAM_CLUSTER%\t%REQ({names.KEY_HEADER})%\t%RESPONSE_CODE%\t%RESPONSE_FLAGS%\t"
+COUNTED = "%DURATION%\t%BYTES_RECEIVED%\t%BYTES_SENT%\n"
+
+GATEWAY_LOG: Json = {"text_format_source": {"inline_string": SERVED + COUNTED}}
 """What `kasbah.decide.metering` reads. No path, no header, no address: what a request was about is not ours to keep."""
+
+PEERS_LOG: Json = {"text_format_source": {"inline_string": f"{SERVED}%DOWNSTREAM_PEER_URI_SAN%\t{COUNTED}"}}
+"""The same of what other sites sent, with the site that did."""
 
 COLD_LOG: Json = {
     "json_format": {

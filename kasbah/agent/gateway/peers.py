@@ -19,6 +19,7 @@ from kasbah.agent.gateway.listeners import (
     GATEWAY_LOG,
     GREETING,
     HTTP2_WINDOWS,
+    PEERS_LOG,
     ROUTER,
     WEBSOCKET,
     access_log,
@@ -116,7 +117,7 @@ def peers_manager(site: str, wiring: Wiring) -> Json:
         "upgrade_configs": [WEBSOCKET],
         "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": STREAMS, **LONG_WAY},
         "local_reply_config": {"mappers": replies.of_the_peers()},
-        "access_log": [access_log(wiring.access_log, GATEWAY_LOG) | {"filter": {"not_health_check_filter": {}}}],
+        "access_log": [access_log(wiring.access_log, PEERS_LOG) | {"filter": {"not_health_check_filter": {}}}],
     }
 
 

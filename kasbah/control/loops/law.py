@@ -5,6 +5,7 @@ nothing has changed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from starlette.concurrency import run_in_threadpool
 
@@ -19,6 +20,10 @@ from kasbah.decide.law_rollout import Act
 from kasbah.domain.ids import SiteId
 from kasbah.domain.law import Place
 from kasbah.domain.observed import TurnedAway
+
+LOOK_AGAIN = timedelta(minutes=10)
+"""So often what was decided is looked at though nothing has happened."""
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +41,13 @@ class Known:
 
 class Law:
     """One pass over all services whenever something that placements rest on has changed, and at the start; again where
-    a service waits for a site to report, or for another to serve."""
+    a service waits for a site to report, or for another to serve, and now and then, as prices and callers move."""
 
     def __init__(self, office: Office) -> None:
         self._office = office
         self._known: Known | None = None
         self._settled = False
+        self._looked = NEVER
 
     def unsettle(self) -> None:
         """Have the next pass look at everything again."""
@@ -55,9 +61,9 @@ class Law:
         self._roll()
         with self._office.read() as work:
             found = _known(work, survey(work, room=False))
-            if self._settled and found == self._known:
+            if self._settled and found == self._known and abs(work.now - self._looked) < LOOK_AGAIN:
                 return
-            wanted = due(work)
+            wanted, self._looked = due(work), work.now
         self._settled = wanted.settled
         if wanted.services or found != self._known:  # what sites are told depends on what is known of them, too
             with self._office.write() as work:

@@ -1,5 +1,5 @@
-"""Drops what is kept for a while only: answers for callers that ask again, values of secrets that nothing uses, salts
-of the audit log."""
+"""Drops what is kept for a while only: answers for callers that ask again, where requests came in, values of secrets
+that nothing uses, salts of the audit log."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from starlette.concurrency import run_in_threadpool
 
+from kasbah.control.usecases.callers import WINDOW
 from kasbah.control.usecases.work import Office
 
 ANSWERS_KEPT = timedelta(hours=24)
@@ -28,6 +29,7 @@ class Tidy:
         with self._office.note() as work:
             work.tx.answers.drop_before(work.now - ANSWERS_KEPT)
             work.tx.joinings.drop_before(work.now)
+            work.tx.usage.drop_entries_before(work.now - 2 * WINDOW)
             revisions = work.tx.revisions.all()
             used = ((use.secret, use.version) for one in revisions for use in one.contents.secrets)
             if erased := work.tx.secrets.keep(used):

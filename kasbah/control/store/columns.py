@@ -12,6 +12,9 @@ from sqlalchemy import DateTime, Enum, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from kasbah.domain.ids import ServiceId
+from kasbah.domain.placement import Placement
+
 
 @cache
 def adapter(shape: Any) -> TypeAdapter[Any]:
@@ -47,6 +50,34 @@ def _parsed(shape: Any, text: str) -> Any:
     """What a short text says. Our values are frozen, and of thousands of services most are as they were when they were
     read last."""
     return adapter(shape).validate_json(text)
+
+
+class Placed(TypeDecorator[Placement]):
+    """A placement, as JSON text. It has a verdict for every site; but of thousands of services few are placed
+    differently, and what is said of those that are alike is read once."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Placement | None, dialect: Dialect) -> str | None:
+        return None if value is None else adapter(Placement).dump_json(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Placement | None:
+        if value is None or not value.startswith(WHOSE):
+            return None if value is None else _placement(value)
+        service, quote, said = value[len(WHOSE) :].partition('"')
+        alike = _placement(WHOSE + quote + said)
+        return Placement(service=ServiceId(service), verdicts=alike.verdicts, valid_until=alike.valid_until)
+
+
+WHOSE = '{"service":"'
+"""How a placement begins, as it is written."""
+
+
+@lru_cache(maxsize=2_000)
+def _placement(text: str) -> Placement:
+    found: Placement = adapter(Placement).validate_json(text)
+    return found
 
 
 class Instant(TypeDecorator[datetime]):

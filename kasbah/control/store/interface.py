@@ -36,7 +36,7 @@ from kasbah.control.store.records import (
 )
 from kasbah.domain.ids import GrantId, JoiningId, ProjectId, RevisionId, RolloutId, SecretId, ServiceId, SiteId, TokenId
 from kasbah.domain.observed import ServiceStatus
-from kasbah.domain.usage import Usage, UsageKey
+from kasbah.domain.usage import EntryKey, Usage, UsageKey
 
 Cursor = tuple[str, str]
 """The name and id of the last object of a page; lists are ordered by both."""
@@ -252,13 +252,23 @@ class Wakes(Protocol):
 
 
 class UsageCounts(Protocol):
-    """Usage by minute, and totals by service."""
+    """Usage by minute, and totals by service; and by the hour where requests came in."""
 
     def add(self, usage: Iterable[tuple[UsageKey, Usage]]) -> None: ...
     def totals(self, services: Iterable[ServiceId]) -> dict[ServiceId, Usage]: ...
     def by_revision(self, service: ServiceId, *, since: datetime) -> dict[RevisionId, Usage]:
         """What each revision of a service served in the minutes from `since` on."""
         ...
+
+    def enter(self, entries: Iterable[tuple[EntryKey, int]]) -> None:
+        """Count requests by where they came in; those of services and sites that are not known are left out."""
+        ...
+
+    def entered(self, service: ServiceId, *, since: datetime) -> dict[SiteId, int]:
+        """How many requests for a service came in at each site in the hours from `since` on."""
+        ...
+
+    def drop_entries_before(self, moment: datetime) -> None: ...
 
 
 class Answers(Protocol):

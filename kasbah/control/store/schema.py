@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-from kasbah.control.store.columns import Instant, Shaped, one_of
+from kasbah.control.store.columns import Instant, Placed, Shaped, one_of
 from kasbah.control.store.lawbooks import Arrival, LawbookState
 from kasbah.domain.access import Grant, PrincipalKind
 from kasbah.domain.attestation import Attested
@@ -30,7 +30,7 @@ from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import ServiceId
 from kasbah.domain.label import Label, Level
 from kasbah.domain.observed import ServiceStatus, SiteStatus, Wake
-from kasbah.domain.placement import Constraints, Placement
+from kasbah.domain.placement import Constraints
 from kasbah.domain.project import Quota
 from kasbah.domain.revision import Revision
 from kasbah.domain.rollout import Cause, RolloutRules, RolloutState
@@ -119,7 +119,7 @@ service = Table(
     Column("rollout_rules", Shaped(RolloutRules), nullable=False),
     Column("constraints", Shaped(Constraints), nullable=False),
     Column("created_at", Instant, nullable=False),
-    Column("placement", Shaped(Placement)),
+    Column("placement", Placed),
     Column("shares", Shaped(tuple[Share, ...]), nullable=False),
     Column("trial", Shaped(Trial)),
     Column("order", Shaped(Order)),
@@ -281,6 +281,15 @@ usage_total = Table(
     Column("bytes_in", BigInteger, nullable=False),
     Column("bytes_out", BigInteger, nullable=False),
     Column("milliseconds", BigInteger, nullable=False),
+)
+
+entry_hour = Table(
+    "entry_hour",
+    metadata,
+    Column("service", ForeignKey("service.id"), primary_key=True),
+    Column("site", ForeignKey("site.id"), primary_key=True),
+    Column("hour", Instant, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
 )
 
 audit_entry = Table(

@@ -22,17 +22,17 @@ from kasbah.control.store.records import (
 )
 from kasbah.control.store.rows import Rows, page_of
 from kasbah.control.store.schema import desired as desired_table
+from kasbah.control.store.schema import entry_hour, service_report, usage_minute, usage_total
 from kasbah.control.store.schema import installation as installation_table
 from kasbah.control.store.schema import joining as joining_table
 from kasbah.control.store.schema import project as project_table
 from kasbah.control.store.schema import service as service_table
-from kasbah.control.store.schema import service_report, usage_minute, usage_total
 from kasbah.control.store.schema import site as site_table
 from kasbah.control.store.schema import wake as wake_table
 from kasbah.domain.ids import JoiningId, RevisionId, ServiceId, SiteId
 from kasbah.domain.observed import ServiceStatus
 from kasbah.domain.site import SiteState
-from kasbah.domain.usage import Usage, UsageKey
+from kasbah.domain.usage import EntryKey, Usage, UsageKey
 
 _THERE = select(site_table).where(site_table.c.state != SiteState.REMOVED)
 COUNTS = ("requests", "failed", "bytes_in", "bytes_out", "milliseconds")
@@ -202,3 +202,22 @@ class SqlUsage(Rows):
         minutes = select(t.revision, *sums).where(t.service == service, t.minute >= since).group_by(t.revision)
         rows = self._connection.execute(minutes).mappings()
         return {RevisionId(row["revision"]): Usage(**{name: int(row[name]) for name in COUNTS}) for row in rows}
+
+    def enter(self, entries: Iterable[tuple[EntryKey, int]]) -> None:
+        services = set(self._connection.scalars(select(service_table.c.id)))
+        sites = set(self._connection.scalars(select(site_table.c.id)))
+        for key, count in entries:
+            if key.service not in services or key.site not in sites:
+                continue
+            t, where = entry_hour, {"service": key.service, "site": key.site, "hour": key.hour}
+            same = [t.c[name] == value for name, value in where.items()]
+            if not self._connection.execute(t.update().where(*same).values(requests=t.c.requests + count)).rowcount:
+                self._connection.execute(t.insert().values({**where, "requests": count}))
+
+    def entered(self, service: ServiceId, *, since: datetime) -> dict[SiteId, int]:
+        t = entry_hour.c
+        counts = select(t.site, func.sum(t.requests)).where(t.service == service, t.hour >= since).group_by(t.site)
+        return {SiteId(site): int(count) for site, count in self._connection.execute(counts)}
+
+    def drop_entries_before(self, moment: datetime) -> None:
+        self._connection.execute(delete(entry_hour).where(entry_hour.c.hour < moment))

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kasbah.control.store.records import ServiceRecord, SiteRecord
-from kasbah.control.usecases.law_now import LawNow
-from kasbah.control.usecases.lawful import Places, admissions
+from kasbah.control.usecases.lawful import Lawful
 from kasbah.decide.crossing import Decision, decide, lane
 from kasbah.domain.crossing import Lane, Peer, address_error, spiffe_id
 from kasbah.domain.ids import InstallationId, ServiceId, SiteId
@@ -45,35 +44,21 @@ class Crossings:
 
 
 def crossings(
-    installation: InstallationId,
-    sites: Sequence[SiteRecord],
-    services: Sequence[ServiceRecord],
-    law: LawNow,
-    places: Places,
+    installation: InstallationId, sites: Sequence[SiteRecord], services: Sequence[ServiceRecord], lawful: Lawful
 ) -> Crossings:
-    """For all sites and services at once: of many services few are decided differently. Approvals are a service's
-    own."""
-    known: dict[tuple[Label, tuple[SiteId, ...], ServiceId | None], Decision] = {}
+    """For all sites and services at once: of many services few are decided differently."""
+    known: dict[tuple[Label, tuple[SiteId, ...], frozenset[SiteId], frozenset[SiteId]], Decision] = {}
     decisions = {}
     for service in services:
         chosen = service.placement.chosen if service.placement else ()
         if not chosen:
             continue
-        asked = (service.label, chosen, service.id if law.grants.approvals else None)
+        place, forward = lawful.at(service, Purpose.PLACE), lawful.at(service, Purpose.FORWARD)
+        asked = (service.label, chosen, place, forward)
         if asked not in known:
-            its = law.of(service)
-            known[asked] = decide(
-                service.label,
-                chosen,
-                place=_allowed(its, service.label, places, Purpose.PLACE),
-                forward=_allowed(its, service.label, places, Purpose.FORWARD),
-            )
+            known[asked] = decide(service.label, chosen, place=place, forward=forward)
         decisions[service.id] = known[asked]
     return Crossings(decisions=decisions, peers={one.id: _peer(installation, one) for one in sites})
-
-
-def _allowed(law: LawNow, label: Label, places: Places, purpose: Purpose) -> frozenset[SiteId]:
-    return frozenset(site for site, answer in admissions(law, label, places, purpose).items() if answer.allowed)
 
 
 def _peer(installation: InstallationId, site: SiteRecord) -> Peer:

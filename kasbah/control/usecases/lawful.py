@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.decide.grants import lowers
 from kasbah.decide.standing import Standing, standing
-from kasbah.domain.ids import SiteId
+from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.label import Label, combine
 from kasbah.domain.law import Admission, Data, Place, Purpose
 from kasbah.domain.site import FIRST_SITE
@@ -34,6 +34,29 @@ def admissions(law: LawNow, label: Label, places: Places, purpose: Purpose = Pur
     """By site, whether a service's data with this label may be there."""
     data = Data(label=label)
     return {site: law.admit(site, data, place, purpose) for site, place in places.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lawful:
+    """Where the data of services may be, each question asked once however many services ask it: the law says the same
+    of all that are labelled alike, unless it is on its way to the sites or a service has approvals of its own."""
+
+    law: LawNow
+    places: Places
+    _known: dict[tuple[Label, Purpose, ServiceId | None, tuple[SiteId, ...]], frozenset[SiteId]] = field(
+        default_factory=dict
+    )
+
+    def at(self, service: ServiceRecord, purpose: Purpose) -> frozenset[SiteId]:
+        """The sites where this service's data may be for this purpose."""
+        own = service.id if self.law.grants.approvals else None
+        chosen = service.placement.chosen if self.law.coming and service.placement else ()
+        asked = (service.label, purpose, own, chosen)
+        found = self._known.get(asked)
+        if found is None:
+            answers = admissions(self.law.of(service), service.label, self.places, purpose)
+            found = self._known[asked] = frozenset(site for site, answer in answers.items() if answer.allowed)
+        return found
 
 
 def opens(law: LawNow, label: Label, places: Places) -> dict[SiteId, tuple[str, ...]]:

@@ -12,15 +12,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kasbah.control.store.records import ServiceRecord, SiteRecord
+from kasbah.control.usecases.callers import callers, distances
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import admissions, dated, standings
 from kasbah.control.usecases.outbound import exits_now, outside
 from kasbah.control.usecases.sites import connected
 from kasbah.control.usecases.work import Work
 from kasbah.decide.egress import Exits, Outside
-from kasbah.decide.needs import Current, Needs, SiteFacts
+from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
 from kasbah.decide.placer import Placer
 from kasbah.decide.standing import Standing
+from kasbah.decide.together import Asked, place_alone, place_together
 from kasbah.domain.charter import value_of
 from kasbah.domain.ids import RevisionId, ServiceId, SiteId
 from kasbah.domain.law import Place
@@ -63,14 +65,19 @@ def survey(work: Work, *, room: bool = True) -> Estate:
     matters only to services that always run."""
     sites = work.tx.sites.all()
     standing = standings(sites, work.now)
-    used = _used(work) if room else {}
+    used, far = _used(work) if room else {}, distances(sites)
     return Estate(
         law=work.law,
         sites=sites,
         places={site: one.place for site, one in standing.items()},
         outside=outside(work, sites),
         placer=Placer(
-            sites=tuple(facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now) for site in sites)
+            sites=tuple(
+                replace(
+                    facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now), near=far.get(site.id, {})
+                )
+                for site in sites
+            )
         ),
         until=min((one.until for one in standing.values() if one.until is not None), default=None),
         turned_away=_turned_away(sites),
@@ -79,12 +86,28 @@ def survey(work: Work, *, room: bool = True) -> Estate:
 
 def placed(work: Work, estate: Estate, service: ServiceRecord, revision: Revision) -> Placement:
     """Where the service would run with this revision, if that were decided now."""
+    found = place_alone(_asked(work, estate, service, revision), estate.placer)
+    return dated_placement(estate, replace(service, placement=found))
+
+
+def placed_together(
+    work: Work, estate: Estate, services: Sequence[tuple[ServiceRecord, Revision]]
+) -> dict[ServiceId, Placement]:
+    """The same of several, none of which is given room that another is given. The estate has less room afterwards."""
+    found = place_together([_asked(work, estate, *one) for one in services], estate.placer)
+    return {one.id: dated_placement(estate, replace(one, placement=found[one.id])) for one, _ in services}
+
+
+def _asked(work: Work, estate: Estate, service: ServiceRecord, revision: Revision) -> Asked:
     law = estate.law
-    found = estate.placer.place(
-        service.id,
-        needs_of(service, revision, exits_of(work, estate, service, revision)),
-        lambda: admissions(law.of(service), service.label, estate.places),
-        _current(work, estate, service),
+    return Asked(
+        service=service.id,
+        needs=replace(
+            needs_of(service, revision, exits_of(work, estate, service, revision)),
+            callers=callers(work.tx, work.now, estate.sites, service),
+        ),
+        lawful=lambda: admissions(law.of(service), service.label, estate.places),
+        now=_current(work, estate, service),
         alone=bool(law.grants.approvals or law.coming),
         turned_away={
             site: one.reason
@@ -92,7 +115,6 @@ def placed(work: Work, estate: Estate, service: ServiceRecord, revision: Revisio
             if one.label == service.label and _is_about(work, one, service, revision)
         },
     )
-    return dated_placement(estate, replace(service, placement=found))
 
 
 def _is_about(work: Work, refusal: TurnedAway, service: ServiceRecord, revision: Revision) -> bool:
@@ -167,9 +189,12 @@ def facts(site: SiteRecord, standing: Standing, used: tuple[float, int], now: da
 
 def _current(work: Work, estate: Estate, service: ServiceRecord) -> Current:
     """Where it is. Who could serve it now is looked up only where it is about to leave a site."""
-    at = service.placement.chosen if service.placement else ()
-    leaving = {site.site for site in estate.facts if site.draining or site.lost}
-    ready = _ready(work, service, service.serving) if leaving.intersection(at) else frozenset[SiteId]()
+    placement = service.placement
+    if placement is None:
+        return NOWHERE
+    at, leaving = placement.chosen, {site.site for site in estate.facts if site.draining or site.lost}
+    leaves = leaving.intersection(at) or len(at) > service.constraints.sites
+    ready = _ready(work, service, service.serving) if leaves else frozenset[SiteId]()
     return Current(at=at, ready=ready - leaving)
 
 
@@ -186,9 +211,10 @@ def _used(work: Work) -> dict[SiteId, tuple[float, int]]:
     """By site, the CPUs and the memory of what always runs there."""
     used: dict[SiteId, tuple[float, int]] = defaultdict(lambda: (0.0, 0))
     for service in work.tx.services.all():
-        if not service.scaling.min or service.placement is None or service.serving is None:
+        runs = service.serving or (service.trial.revision if service.trial is not None else None)
+        if not service.scaling.min or service.placement is None or runs is None:
             continue
-        revision = work.tx.revisions.get(service.id, service.serving)
+        revision = work.tx.revisions.get(service.id, runs)
         if revision is None:
             continue
         asked, count = revision.contents.resources, service.scaling.min

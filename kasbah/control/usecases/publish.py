@@ -29,21 +29,22 @@ from kasbah.control.store.records import (
     ServiceRecord,
     SiteRecord,
 )
+from kasbah.control.usecases.callers import neighbours
 from kasbah.control.usecases.crossing import Crossings, crossings
 from kasbah.control.usecases.law_now import LawNow
-from kasbah.control.usecases.lawful import Places, admissions, label_of, standings, until
+from kasbah.control.usecases.lawful import Lawful, Places, admissions, label_of, standings, until
 from kasbah.control.usecases.service_keys import callers_keys
+from kasbah.control.usecases.standbys import standbys
 from kasbah.decide.standing import Standing
 from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
-from kasbah.domain.crossing import Forwarded, Lane
+from kasbah.domain.crossing import Forwarded, Lane, Neighbour
 from kasbah.domain.desired import DesiredState, SignedGrant, Standby
 from kasbah.domain.egress import met
 from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label
-from kasbah.domain.law import Admission, Purpose
-from kasbah.domain.placement import Verdict
+from kasbah.domain.law import Admission
 from kasbah.domain.service import Key, Service
 from kasbah.domain.site import FIRST_SITE
 
@@ -172,6 +173,8 @@ class _Scene:
     revisions: Mapping[ServiceId, Sequence[RevisionRecord]]
     projects: Mapping[ProjectId, str]
     across: Crossings
+    standbys: Mapping[SiteId, tuple[Standby, ...]]
+    neighbours: tuple[Neighbour, ...]
     keys: tuple[Key, ...]
     grants: tuple[SignedGrant, ...]
     deployers: tuple[Signed, ...]
@@ -190,6 +193,7 @@ def _scene(
     live = tx.grants.live(now)
     sites, services = tx.sites.all(), tuple(_labelled(law, one) for one in tx.services.all())
     here, outside = standings(sites, now), tx.sites.outside()
+    lawful = Lawful(law=law, places={site: one.place for site, one in here.items()})
     callers = callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()})
     return _Scene(
         installation=installation,
@@ -201,7 +205,9 @@ def _scene(
         services=services,
         revisions=revisions,
         projects={project.id: project.name for project in tx.installations.projects()},
-        across=crossings(installation.id, sites, services, law, {site: one.place for site, one in here.items()}),
+        across=crossings(installation.id, sites, services, lawful),
+        standbys=standbys(services, revisions, lawful),
+        neighbours=neighbours(sites, services),
         keys=(*(_key(one) for one in tx.keys.all() if one.opens(now)), *callers),
         grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in live if one.kind in OLDER_KINDS),
         deployers=tuple(one.signed for one in live if one.kind is GrantKind.DEPLOYER),
@@ -227,7 +233,7 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         base_domain=scene.base_domain,
         services=tuple(_service(scene, one, lanes[one.id]) for one in here),
         keys=scene.keys,
-        standby=_standby(scene, [one for one in scene.services if _may_follow(one, site, law, there)]),
+        standby=scene.standbys.get(site.id, ()),
         site_name=site.name,
         peers=peers,
         lanes=tuple({one.id: one for one in lanes.values()}.values()),
@@ -235,6 +241,7 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         charters=_charters(scene, site, {peer.site for peer in peers}, here),
         lawbook=law.version_at(site.id),
         grants=scene.grants,
+        neighbours=tuple(one for one in scene.neighbours if one.site != site.id),
         deployers=scene.deployers,
         attestations=tuple(found for one in known for found in _attested(scene, one)),
     )
@@ -257,29 +264,6 @@ def _charters(
         calls = {entry for one in services for kept in scene.revisions[one.id] for entry in kept.contents.egress or ()}
         named += [one for one in scene.outside if met(one.charter.hosts, calls)]
     return tuple(one.signed for one in named if one.signed is not None)
-
-
-def _standby(scene: _Scene, services: Sequence[ServiceRecord]) -> tuple[Standby, ...]:
-    """What these services are built from."""
-    return tuple(
-        Standby(
-            id=one.id,
-            project=one.project,
-            name=one.name,
-            source=source,
-            label=one.label,
-            declared=one.declared,
-        )
-        for one in services
-        for source in sorted({kept.contents.source for kept in scene.revisions[one.id] if kept.id in one.in_use})
-    )
-
-
-def _may_follow(service: ServiceRecord, site: SiteRecord, law: LawNow, there: Places) -> bool:
-    """Whether the site may have to take the service over, and so keeps what it is built from."""
-    verdicts = service.placement.verdicts if service.placement is not None else ()
-    possible = any(one.site == site.id and one.verdict is Verdict.POSSIBLE for one in verdicts)
-    return possible and admissions(law.of(service), label_of(law, service), there, Purpose.BUILD)[site.id].allowed
 
 
 def _key(record: KeyRecord) -> Key:

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from kasbah.control.changes import ROLLOUTS
 from kasbah.control.store.records import Difference, SiteRecord, WakeRecord
 from kasbah.control.usecases.work import Office, Work, service_topic
+from kasbah.decide.nearness import NEIGHBOURS
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.observed import ServiceStatus, SiteStatus
-from kasbah.errors import Conflict, Denied
+from kasbah.errors import Conflict, Denied, Invalid
 
 WAKES_KEPT = 20
 
@@ -27,6 +28,8 @@ def report_status(office: Office, site: SiteRecord, status: SiteStatus, *, mark:
     """Take the site's report; `mark` names it from now on."""
     if status.site != site.id:
         raise Denied("a site reports for itself only", hint="give the agent its own site.token")
+    if len(status.near) > NEIGHBOURS or any(took < 0 for _, took in status.near):
+        raise Invalid(f"a site says of {NEIGHBOURS} others at the most how far they are, in milliseconds", where="near")
     office.marks.pop(site.id, None)
     with office.read() as work:
         news = _news(work, site, status)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from kasbah.control.store.records import ServiceRecord
 from kasbah.control.usecases.decisions import tell_placement
 from kasbah.control.usecases.lawful import dated, label_of
-from kasbah.control.usecases.placing import placed, survey
+from kasbah.control.usecases.placing import placed_together, survey
 from kasbah.control.usecases.work import Work, save_service
 from kasbah.domain.placement import Placement, Verdict
 
@@ -30,18 +30,20 @@ def due(work: Work) -> Due:
     """What is to change of the services that serve."""
     seen = survey(work)
     serving = {one.id: one.contents for one in work.tx.revisions.all()}
+    before = {one.id: one for one in work.tx.services.all()}
+    wanted = [replace(one, label=label_of(seen.law, one)) for one in before.values()]
+    runs = [(one, serving.get(one.serving)) for one in wanted if one.serving and one.placement is not None]
+    found = placed_together(work, seen, [(one, contents) for one, contents in runs if contents is not None])
     changed, settled = [], True
-    for service in work.tx.services.all():
-        wanted = replace(service, label=label_of(seen.law, service))
-        contents = serving.get(service.serving) if service.serving and service.placement is not None else None
-        if contents is not None:
-            placement = placed(work, seen, wanted, contents)
+    for service in wanted:
+        placement, now = found.get(service.id), service
+        if placement is not None:
             settled = settled and not placement.moving and bool(placement.chosen or _unlawful(placement))
-            if not _agrees(wanted.placement, placement):
-                wanted = replace(wanted, placement=placement)
-        wanted = dated(seen.law, wanted, seen.places, seen.until)
-        if wanted != service:
-            changed.append(wanted)
+            if not _agrees(service.placement, placement):
+                now = replace(service, placement=placement)
+        now = dated(seen.law, now, seen.places, seen.until)
+        if now != before[service.id]:
+            changed.append(now)
     return Due(services=tuple(changed), settled=settled)
 
 
