@@ -76,7 +76,7 @@ def test_wrong_usage_as_json(control: Cli) -> None:
 
 
 def test_a_mistyped_command_finds_the_right_one(cli: Cli) -> None:
-    assert "Did you mean 'deploy'?" in cli("deply", code=2).err
+    assert "Did you mean 'describe'?" in cli("descrbe", code=2).err
 
 
 def test_nothing_is_known(cli: Cli) -> None:
@@ -210,7 +210,7 @@ def test_words_are_completed(control: Cli) -> None:
         control.home,
         {**control.extra, "_KASBAH_COMPLETE": "complete_bash", "COMP_WORDS": "kasbah de", "COMP_CWORD": "1"},
     )
-    assert asked.process().out.split() == ["deploy", "describe", "delete", "declassify"]
+    assert asked.process().out.split() == ["deploy", "describe", "delete", "deployers", "declassify"]
 
 
 def test_versions(control: Cli, cli: Cli) -> None:

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from site_runner import Site, is_alive, site_in, state_of, until
 
+from kasbah.agent.paths import Paths
 from kasbah.agent.runner import processes
 from kasbah.agent.runner.held import Held
 from kasbah.agent.runner.journal import Journal
-from kasbah.agent.runner.launch import ALREADY_RUNS, PROGRAM, layout_of, process_driver
+from kasbah.agent.runner.launch import ALREADY_RUNS, PROGRAM, _answers, layout_of, process_driver
 from kasbah.agent.runner.layout import Layout
 from kasbah.agent.runner.reactor import Reactor
 from kasbah.agent.runner.reaper import Reaper
@@ -512,3 +513,31 @@ async def _get(address: str, path: str) -> str:
         answer = await reader.read()
     writer.close()
     return answer.decode().split("\r\n\r\n", 1)[1]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_socket_that_only_a_fork_of_a_dead_runner_has_open_is_no_runner(tmp_path: Path, killed: bool) -> None:
+    layout = layout_of(Paths(tmp_path / "data"))
+    layout.socket.parent.mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", LISTENS, str(layout.socket)], stdout=subprocess.PIPE) as runner:
+        assert runner.stdout is not None
+        fork = int(runner.stdout.readline())
+        try:
+            if killed:
+                runner.kill()
+                runner.wait()
+            assert await _answers(layout) is not killed
+        finally:
+            os.kill(fork, signal.SIGKILL)
+            runner.kill()
+
+
+LISTENS = """
+import os, socket, sys, time
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen()
+if (fork := os.fork()):
+    print(fork, flush=True)
+time.sleep(1000)
+"""

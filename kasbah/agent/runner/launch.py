@@ -7,6 +7,8 @@ first.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 from kasbah.agent.paths import Paths
 from kasbah.agent.runner import __file__ as package
 from kasbah.agent.runner.layout import Layout
+from kasbah.agent.runner.processes import look
 from kasbah.drivers.process import ProcessDriver
 from kasbah.errors import Unavailable
 from kasbah.settings import Limits
@@ -22,6 +25,8 @@ START_SECONDS = 30.0
 RETRY_SECONDS = 0.02
 PROGRAM = Path(package).with_name("__main__.py")
 ALREADY_RUNS = 3
+CREDENTIALS = struct.Struct("iII")
+"""A process, a user and a group, as the kernel tells of who listens (unix(7), SO_PEERCRED)."""
 
 
 def process_driver(paths: Paths, limits: Limits = Limits()) -> ProcessDriver:  # noqa: B008 frozen
@@ -60,12 +65,16 @@ async def ensure_runner(paths: Paths, limits: Limits = Limits()) -> None:  # noq
 
 
 async def _answers(layout: Layout) -> bool:
+    """Whether a runner listens. A fork of one that was killed may have its socket open for a moment: who connects to
+    that is heard by nobody, so whoever began to listen must be there still."""
     try:
         _, writer = await asyncio.open_unix_connection(layout.socket)
     except OSError:
         return False
+    peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     writer.close()
-    return True
+    listener = look(CREDENTIALS.unpack(peer)[0])
+    return listener is not None and listener.state not in "ZX"
 
 
 async def _start(layout: Layout) -> None:
