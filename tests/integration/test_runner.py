@@ -516,7 +516,7 @@ async def _get(address: str, path: str) -> str:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-async def test_a_socket_that_only_a_fork_of_a_dead_runner_has_open_is_no_runner(tmp_path: Path, killed: bool) -> None:
+def test_a_socket_that_only_a_fork_of_a_dead_runner_has_open_is_no_runner(tmp_path: Path, killed: bool) -> None:
     layout = layout_of(Paths(tmp_path / "data"))
     layout.socket.parent.mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", LISTENS, str(layout.socket)], stdout=subprocess.PIPE) as runner:
@@ -526,7 +526,7 @@ async def test_a_socket_that_only_a_fork_of_a_dead_runner_has_open_is_no_runner(
             if killed:
                 runner.kill()
                 runner.wait()
-            assert await _answers(layout) is not killed
+            assert asyncio.run(_answers(layout)) is not killed
         finally:
             os.kill(fork, signal.SIGKILL)
             runner.kill()
