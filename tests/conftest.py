@@ -34,12 +34,30 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[ASKED] = set()
 
 
+LONGEST = (
+    "simulation/test_lawful_fleet.py",
+    "system/test_partitions.py",
+    "simulation/test_lawful_life.py",
+    "system/test_installation_life.py",
+    "system/test_survival.py",
+    "cli/test_up.py",
+)
+"""Files that take more than a minute, the longest first: begun last, each would keep one worker while others have
+nothing left."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without root, tests that need it are skipped, each by its name."""
+    """The longest files come first. Without root, tests that need it are skipped, each by its name."""
+    items.sort(key=lambda item: _turn(item.path))
     if os.geteuid() != 0:
         for item in items:
             if item.get_closest_marker("root"):
                 item.add_marker(pytest.mark.skip(reason=f"{item.name} needs root"))
+
+
+def _turn(path: Path) -> int:
+    name = path.relative_to(Path(__file__).parent).as_posix() if path.is_relative_to(Path(__file__).parent) else ""
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
 def pytest_collection_finish() -> None:
