@@ -178,6 +178,14 @@ class _Scene:
     keys: tuple[Key, ...]
     grants: tuple[SignedGrant, ...]
     deployers: tuple[Signed, ...]
+    _forwarded: dict[ServiceId, Forwarded] = field(default_factory=dict)
+
+    def forwarded(self, service: ServiceRecord) -> Forwarded:
+        """A service that runs elsewhere, as any site takes requests for it: made once for all of them."""
+        found = self._forwarded.get(service.id)
+        if found is None:
+            found = self._forwarded[service.id] = _forwarded(self, service, self.across.decisions[service.id].id)
+        return found
 
     def there(self, site: SiteRecord) -> Places:
         """This site alone, as the law sees it."""
@@ -237,7 +245,7 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         site_name=site.name,
         peers=peers,
         lanes=tuple({one.id: one for one in lanes.values()}.values()),
-        forwarded=tuple(_forwarded(scene, one, lanes[one.id]) for one in elsewhere),
+        forwarded=tuple(map(scene.forwarded, elsewhere)),
         charters=_charters(scene, site, {peer.site for peer in peers}, here),
         lawbook=law.version_at(site.id),
         grants=scene.grants,
@@ -312,8 +320,7 @@ def _service(scene: _Scene, record: ServiceRecord, lane: Lane) -> Service:
     )
 
 
-def _forwarded(scene: _Scene, record: ServiceRecord, lane: Lane) -> Forwarded:
-    """A service that runs elsewhere, as this site takes requests for it."""
+def _forwarded(scene: _Scene, record: ServiceRecord, decision: str) -> Forwarded:
     return Forwarded(
         id=record.id,
         project=record.project,
@@ -321,7 +328,7 @@ def _forwarded(scene: _Scene, record: ServiceRecord, lane: Lane) -> Forwarded:
         hosts=_hosts(scene, record),
         access=record.access,
         revisions=tuple(share.revision for share in record.shares),
-        lane=lane.id,
+        lane=decision,
         declared=record.declared,
     )
 
