@@ -280,9 +280,8 @@ class Reconciler:
     def _awaits(self, service: Service, revision: RevisionId) -> str:
         """What a built revision waits for before it can be started."""
         contents = service.revision(revision)
-        if contents is None or self._parts.keyring.has(contents):
-            return ""
-        return self._parts.keyring.problem or "waiting for its secrets"
+        complete = contents is None or self._parts.keyring.has(contents)
+        return "" if complete else self._parts.keyring.problem or "waiting for its secrets"
 
     def _make_way_for(self, tried: Unit) -> None:
         """A fixed port or a volume is one replica's: who has it stops first, and its callers wait for the outcome."""
@@ -336,10 +335,10 @@ class Reconciler:
     def statuses(self) -> tuple[ServiceStatus, ...]:
         """Every service of the desired state, and those that still end."""
         desired = self._parts.ledger.desired
-        services = {unit.service.id: unit.service for unit in self.units}
-        services |= {service.id: service for service in desired.services} if desired else {}
-        self._told = {service: told for service, told in self._told.items() if service in services}
-        return tuple(self._status_or_told(service) for service in services.values())
+        wanted = {service.id: service for service in desired.services} if desired else {}
+        gone = {unit.service.id: unit.service for unit in self.units if unit.service.id not in wanted}
+        self._told = {service: told for service, told in self._told.items() if service in wanted}
+        return (*map(self._status_or_told, wanted.values()), *(self._status(one, ends=True) for one in gone.values()))
 
     def _status_or_told(self, service: Service) -> ServiceStatus:
         """A service that sleeps and of which nothing has changed is as it was last told: of thousands, few change."""
@@ -362,7 +361,7 @@ class Reconciler:
             self._told[service.id] = (made_from, status)
         return status
 
-    def _status(self, service: Service) -> ServiceStatus:
+    def _status(self, service: Service, *, ends: bool = False) -> ServiceStatus:
         units = self._of(service.id)
         serving = [unit for unit in units if unit.role is Role.SERVING and unit.percent > 0]
         revisions = tuple(self._revision_status(service, revision.id) for revision in service.revisions)
@@ -372,6 +371,7 @@ class Reconciler:
             replicas=[one for unit in serving or units for one in unit.replicas.snapshot()],
             statuses=revisions,
             failure=next((unit.failed.reason for unit in serving if unit.failed.reason), ""),
+            ends=ends,
         )
         return ServiceStatus(
             service=service.id,

@@ -17,10 +17,13 @@ def summarise(
     replicas: Iterable[Replica],
     statuses: Iterable[RevisionStatus],
     failure: str,
+    ends: bool = False,
 ) -> tuple[ServiceState, str]:
     """The state of a service. `rung` is that of the revision with traffic (None: no revision has any yet); `failure`
-    says why its last start failed, empty where it did not."""
+    says why its last start failed, empty where it did not. `ends`: it is wanted here no more, which is no failure."""
     states = [one.state for one in replicas]
+    if ends:
+        return ServiceState.DRAINING, "it ends here"
     if rung is None:
         return _before_the_first(service, tuple(statuses))
     if ReplicaState.READY in states:

@@ -109,3 +109,11 @@ def test_the_word_is_true_of_the_replicas(rung, states: list[ReplicaState], trie
         assert (state is ServiceState.RUNNING) == (ReplicaState.READY in states)
         assert state is not ServiceState.FROZEN or ReplicaState.FROZEN in states
     assert state is not ServiceState.FAILED or reason, "a failure says why"
+
+
+@pytest.mark.parametrize("states", [["ready"], ["stopping"], ["ended"], []])
+def test_what_is_wanted_here_no_more_ends_and_has_not_failed(states: list[str]) -> None:
+    """A site that refuses a service says nothing of how well it served; a change of the law would halt at it."""
+    there = replicas([ReplicaState(one) for one in states])
+    found = summarise(UNTRIED, rung=None, replicas=there, statuses=(), failure="exited with code 1", ends=True)
+    assert found == (ServiceState.DRAINING, "it ends here")

@@ -15,6 +15,8 @@ from fleet import ADDRESS, CONTROL, HOUR, Calls, Fleet, fleet
 from other_sites import other_site
 from support import Document, app, eventually
 
+from demo.load import Fault
+
 pytestmark = [pytest.mark.real, pytest.mark.root, pytest.mark.timeout(300)]
 
 AT_ONCE = 10.0
@@ -169,7 +171,8 @@ def test_loss_in_one_direction(three: Fleet) -> None:
         three.network.heal()
         all_from(pair, first)
         three.is_connected("rabat")
-    assert (steady.failed, pair.failed) == ([], [])
+    # What had begun to be answered when the line was lost is cut: nobody can repeat the half of it.
+    assert (steady.failed, [one for one in pair.failed if one.fault is not Fault.TRUNCATED]) == ([], [])
     counts(three, "steady", known + len(steady.outcomes))
 
 
