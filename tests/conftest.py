@@ -56,8 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(path: Path) -> int:
-    name = path.relative_to(Path(__file__).parent).as_posix() if path.is_relative_to(Path(__file__).parent) else ""
-    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+    return next((turn for turn, name in enumerate(LONGEST) if path.as_posix().endswith(f"/{name}")), len(LONGEST))
 
 
 def pytest_collection_finish() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from kasbah.domain.charter import Charter
 from kasbah.domain.egress import SERVICE, Destination, covers, destination, meets
 from kasbah.domain.ids import SiteId
 from kasbah.domain.label import Label, Level, label_text
@@ -43,6 +44,12 @@ class Outside:
     name: str
     place: Place
     hosts: tuple[Destination, ...]
+
+
+def outside_of(charter: Charter, place: Place) -> Outside:
+    """What was declared, as the law sees it now."""
+    hosts = tuple(destination(host) for host in charter.hosts)
+    return Outside(site=charter.site, name=charter.name, place=place, hosts=hosts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from operator import is_
 
 from kasbah.decide import signed
 from kasbah.decide.admission import Admissions
-from kasbah.decide.egress import UNKNOWN, Called, Exits, Outside, exits, kept, limited
+from kasbah.decide.egress import UNKNOWN, Called, Exits, exits, kept, limited, outside_of
 from kasbah.decide.grants import Grants, lowers
 from kasbah.decide.hosts import Hosts, at_hosts
 from kasbah.decide.signed import Signatures, Taken
@@ -26,7 +26,6 @@ from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.desired import DesiredState, Standby
-from kasbah.domain.egress import destination
 from kasbah.domain.ids import ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level, combine
 from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
@@ -100,9 +99,9 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
         if shut := {way.entry: _because(way.admission) for reach in reaches for way in reach.refused}:
             closed[service.name] = "; ".join(f"{entry} ({reason})" for entry, reason in shut.items())
     opened = {own_key(one.id): judge.calls(one) for one in services}
-    lanes = {lane.id: lane for lane in told.lanes}
     for one in told.forwarded:
-        label = judge.label(one, lanes[one.lane].label) if one.lane in lanes else Label(declared=False)
+        lane = judge.lanes.get(one.lane)
+        label = Label(declared=False) if lane is None else judge.label(one, lane.label)
         if (why := judge.refusal(one, label, Purpose.FORWARD)) is None:
             forwarded.append(one)
         else:
@@ -179,16 +178,9 @@ class _Judge:
             site: standing(charter, word.home, now).place for site, charter in word.charters.items()
         }
         self._outside = [
-            Outside(
-                site=site,
-                name=charter.name,
-                place=self._places[site],
-                hosts=tuple(destination(host) for host in charter.hosts),
-            )
-            for site, charter in word.charters.items()
-            if charter.hosts
+            outside_of(charter, self._places[site]) for site, charter in word.charters.items() if charter.hosts
         ]
-        self._lanes = {lane.id: lane for lane in told.lanes}
+        self.lanes = {lane.id: lane for lane in told.lanes}
         self._called: dict[tuple[ProjectId, str], Called] | None = None
 
     def label(self, service: Held, said: Label) -> Label:
@@ -275,7 +267,7 @@ class _Judge:
                 (one, self.label(one, one.label), (self._told.site,)) for one in self._told.services
             ]
             for one in self._told.forwarded:
-                if (lane := self._lanes.get(one.lane)) is not None:
+                if (lane := self.lanes.get(one.lane)) is not None:
                     found.append((one, self.label(one, lane.label), ()))
             self._called = {
                 (one.project, one.name): Called(label=label, sites=self._sites((*sites, *self._sent_to(one, label))))
@@ -285,7 +277,7 @@ class _Judge:
 
     def _sent_to(self, service: Service | Forwarded, label: Label) -> tuple[SiteId, ...]:
         """The other sites that its requests go to from here."""
-        lane = self._lanes.get(service.lane)
+        lane = self.lanes.get(service.lane)
         return () if lane is None else tuple(site for site in lane.to if self._may_go(service, label, site))
 
     def _may_go(self, service: Service | Forwarded, label: Label, site: SiteId) -> bool:

@@ -38,6 +38,15 @@ ROUTER: Json = {
     "typed_config": {"@type": f"{EXTENSIONS}filters.http.router.v3.Router", "suppress_envoy_headers": True},
 }
 WEBSOCKET: Json = {"upgrade_type": "websocket"}
+PASSED_ON: Json = {
+    "generate_request_id": False,
+    "skip_xff_append": True,
+    "server_header_transformation": "PASS_THROUGH",
+    "stream_idle_timeout": "0s",
+    "upgrade_configs": [WEBSOCKET],
+    "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 10_000, **HTTP2_WINDOWS},
+}
+"""How requests are taken that another listener of ours has taken already: as they are."""
 
 
 def gateway_listener(address: str, site: str, wiring: Wiring, inside: str = "") -> Json:
@@ -131,12 +140,7 @@ def cold_listener(wiring: Wiring) -> Json:
         "stat_prefix": names.COLD_LISTENER,
         "route_config": {"name": names.COLD_LISTENER, "virtual_hosts": [_woken_routes()]},
         "http_filters": [_gate_filter(), ROUTER],
-        "generate_request_id": False,
-        "skip_xff_append": True,
-        "server_header_transformation": "PASS_THROUGH",
-        "stream_idle_timeout": "0s",
-        "upgrade_configs": [WEBSOCKET],
-        "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 10_000, **HTTP2_WINDOWS},
+        **PASSED_ON,
         "local_reply_config": {"mappers": replies.of_the_cold()},
         "access_log": [access_log(wiring.cold_log, COLD_LOG)],
     }

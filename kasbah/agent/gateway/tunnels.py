@@ -19,8 +19,8 @@ from kasbah.agent.gateway.listeners import (
     EXTENSIONS,
     GREETING,
     HTTP2_WINDOWS,
+    PASSED_ON,
     ROUTER,
-    WEBSOCKET,
     inner_listener,
     listener_of,
     tls_inspector,
@@ -79,12 +79,7 @@ def hop_listener(peer: Peer, wiring: Wiring) -> Json:
         "stat_prefix": "hop",
         "route_config": {"name": "hop", "virtual_hosts": hosts},
         "http_filters": [ROUTER],
-        "generate_request_id": False,
-        "skip_xff_append": True,
-        "server_header_transformation": "PASS_THROUGH",
-        "stream_idle_timeout": "0s",
-        "upgrade_configs": [WEBSOCKET],
-        "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": 10_000, **HTTP2_WINDOWS},
+        **PASSED_ON,
         "local_reply_config": {"mappers": replies.of_the_hop()},
     }
     return inner_listener(names.HOP + peer.site, wiring.hop_socket(peer.site), manager)

@@ -6,27 +6,18 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Query
 
 from kasbah.control.store.interface import Cursor
+from kasbah.domain.listed import Listed
 from kasbah.errors import Invalid
 
 MOST = 200
 
 Limit = Annotated[int, Query(ge=1, le=MOST, description="How many at most.")]
 After = Annotated[str | None, Query(max_length=400, description="`next` of the page before.")]
-
-
-class Listed(Protocol):
-    """Anything that lists are ordered by."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def id(self) -> str: ...
-
 
 L = TypeVar("L", bound=Listed)
 

@@ -64,8 +64,8 @@ class Sites(Protocol):
         """Those that were not removed, by name; without the places that are only called."""
         ...
 
-    def outside(self) -> tuple[SiteRecord, ...]:
-        """The places that are only called, by name."""
+    def everywhere(self) -> tuple[SiteRecord, ...]:
+        """Those that were not removed, by name, and the places that are only called among them."""
         ...
 
     def get(self, site: SiteId) -> SiteRecord | None:

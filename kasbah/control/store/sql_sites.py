@@ -68,12 +68,9 @@ class SqlSites(Rows):
     """Sites; see `interface.Sites`."""
 
     def all(self) -> tuple[SiteRecord, ...]:
-        return tuple(one for one in self._there() if not one.outside)
+        return tuple(one for one in self.everywhere() if not one.outside)
 
-    def outside(self) -> tuple[SiteRecord, ...]:
-        return tuple(one for one in self._there() if one.outside)
-
-    def _there(self) -> tuple[SiteRecord, ...]:
+    def everywhere(self) -> tuple[SiteRecord, ...]:
         return self._all(SiteRecord, _THERE.order_by(site_table.c.name))
 
     def get(self, site: SiteId) -> SiteRecord | None:

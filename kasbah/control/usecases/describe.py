@@ -132,8 +132,7 @@ def describe_rollout(work: Work, rollout: str) -> tuple[RolloutRecord, ServiceRe
 def list_sites(work: Work, after: Cursor | None = None, limit: int | None = None) -> tuple[SiteSight, ...]:
     """One page of sites; every site where there is no limit."""
     around = surroundings(work)
-    there = sorted((*around.sites, *work.tx.sites.outside()), key=lambda one: (one.name, one.id))
-    found = [one for one in there if after is None or (one.name, one.id) > after][:limit]
+    found = [one for one in work.tx.sites.everywhere() if after is None or (one.name, one.id) > after][:limit]
     return tuple(SiteSight(site=one, desired=work.tx.sites.desired(one.id), around=around) for one in found)
 
 

@@ -87,7 +87,7 @@ def _problem_of_approval(work: Work, grant: Approval) -> str:
     if not grant.services and not grant.projects:
         return "it is for nobody: name services or projects"
     known = {one.id for one in work.tx.installations.projects()}
-    sites = {one.id for one in (*work.tx.sites.all(), *work.tx.sites.outside())}
+    sites = {one.id for one in work.tx.sites.everywhere()}
     unknown: list[str] = [one for one in grant.services if _gone(work, one)]
     unknown += [one for one in grant.projects if one not in known]
     unknown += [one for one in grant.sites if one not in sites]

@@ -5,14 +5,15 @@ that were declared, and the services of its project.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import Places, label_of, standings
 from kasbah.control.usecases.work import Work
-from kasbah.decide.egress import UNKNOWN, Called, Exits, Outside, exits
+from kasbah.decide.egress import UNKNOWN, Called, Exits, Outside, exits, outside_of
 from kasbah.decide.refusals import may_not_call
-from kasbah.domain.egress import SERVICE, destination
+from kasbah.domain.egress import SERVICE
 from kasbah.domain.ids import SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import Admission, Data, Place, Purpose
@@ -20,11 +21,11 @@ from kasbah.domain.revision import Revision
 from kasbah.errors import Denied
 
 
-def outside(work: Work, sites: Sequence[SiteRecord]) -> tuple[Outside, ...]:
-    """The places outside, as they are now. `sites` are those that run services."""
-    found = work.tx.sites.outside()
-    here = standings(found, work.now, sites)
-    return tuple(_outside(site, here[site.id].place) for site in found)
+def outside(everywhere: Sequence[SiteRecord], now: datetime) -> tuple[Outside, ...]:
+    """The places outside, as they are now, of all that were declared."""
+    found = [one for one in everywhere if one.outside]
+    here = standings(found, now, everywhere)
+    return tuple(outside_of(one.charter, here[one.id].place) for one in found)
 
 
 def exits_now(
@@ -64,8 +65,3 @@ def check_exits(label: Label, found: Exits) -> None:
         hint=hint,
         code="policy_denied",
     )
-
-
-def _outside(site: SiteRecord, place: Place) -> Outside:
-    hosts = tuple(destination(host) for host in site.charter.hosts)
-    return Outside(site=site.id, name=site.name, place=place, hosts=hosts)

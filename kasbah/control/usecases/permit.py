@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from kasbah.api.public import DeployRequest
 from kasbah.control.store.interface import Cursor
@@ -20,6 +20,7 @@ from kasbah.control.usecases.work import Work, project_named, unknown_project, u
 from kasbah.domain.access import ABOUT, About, Action, Permission, over
 from kasbah.domain.ids import ProjectId, RolloutId
 from kasbah.domain.label import Level
+from kasbah.domain.listed import Listed
 from kasbah.errors import Denied
 
 
@@ -31,15 +32,6 @@ class Where:
     service: str | None = None
     rollout: str | None = None
     token: str | None = None
-
-
-class Listed(Protocol):
-    """Anything that lists are ordered by."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def id(self) -> str: ...
 
 
 L = TypeVar("L", bound=Listed)

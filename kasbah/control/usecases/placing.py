@@ -63,14 +63,15 @@ class Estate:
 def survey(work: Work, *, room: bool = True) -> Estate:
     """The sites as they are now. `room`: with what is taken of it, which is found by looking at every service, and
     matters only to services that always run."""
-    sites = work.tx.sites.all()
+    everywhere = work.tx.sites.everywhere()
+    sites = tuple(one for one in everywhere if not one.outside)
     standing = standings(sites, work.now)
     used, far = _used(work) if room else {}, distances(sites)
     return Estate(
         law=work.law,
         sites=sites,
         places={site: one.place for site, one in standing.items()},
-        outside=outside(work, sites),
+        outside=outside(everywhere, work.now),
         placer=Placer(
             sites=tuple(
                 replace(

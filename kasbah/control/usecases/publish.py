@@ -199,8 +199,9 @@ def _scene(
     for revision in tx.revisions.all():
         revisions[revision.service].append(revision)
     live = tx.grants.live(now)
-    sites, services = tx.sites.all(), tuple(_labelled(law, one) for one in tx.services.all())
-    here, outside = standings(sites, now), tx.sites.outside()
+    everywhere, services = tx.sites.everywhere(), tuple(_labelled(law, one) for one in tx.services.all())
+    sites = tuple(one for one in everywhere if not one.outside)
+    here = standings(sites, now)
     lawful = Lawful(law=law, places={site: one.place for site, one in here.items()})
     callers = callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()})
     return _Scene(
@@ -208,7 +209,7 @@ def _scene(
         law=law,
         base_domain=base_domain,
         sites=sites,
-        outside=outside,
+        outside=tuple(one for one in everywhere if one.outside),
         standings=here,
         services=services,
         revisions=revisions,
