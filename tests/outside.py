@@ -47,23 +47,34 @@ def _alone() -> Iterator[None]:
     _ip(f"netns add {name}")
     try:
         _ip(f"link add {device} type veth peer name eth0 netns {name}")
-        _ip(f"addr add 198.51.100.1/24 dev {device}", f"link set {device} up")
-        _ip(f"route add {METADATA} dev {device}")
-        inside = [
-            f"addr add {address}/{bits} dev eth0" for address, bits in ((ADDRESS, 24), (OTHER, 24), (METADATA, 32))
-        ]
-        for command in (*inside, "link set lo up", "link set eth0 up", "route add default via 198.51.100.1"):
-            _ip(f"-n {name} {command}")
-        server = [sys.executable, "-I", "-S", "-c", ANSWERS, str(PORT), str(OTHER_PORT)]
-        with subprocess.Popen(["ip", "netns", "exec", name, *server], stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == "up\n"
+        try:
+            _furnish(name, device)
+            with _answering(name):
                 yield
-            finally:
-                process.kill()
+        finally:
+            _ip(f"link del {device}")  # at once: with its namespace it would go some time later, and the name with it
     finally:
         _ip(f"netns del {name}")
+
+
+def _furnish(name: str, device: str) -> None:
+    _ip(f"addr add 198.51.100.1/24 dev {device}", f"link set {device} up")
+    _ip(f"route add {METADATA} dev {device}")
+    inside = [f"addr add {address}/{bits} dev eth0" for address, bits in ((ADDRESS, 24), (OTHER, 24), (METADATA, 32))]
+    for command in (*inside, "link set lo up", "link set eth0 up", "route add default via 198.51.100.1"):
+        _ip(f"-n {name} {command}")
+
+
+@contextmanager
+def _answering(name: str) -> Iterator[None]:
+    server = [sys.executable, "-I", "-S", "-c", ANSWERS, str(PORT), str(OTHER_PORT)]
+    with subprocess.Popen(["ip", "netns", "exec", name, *server], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            yield
+        finally:
+            process.kill()
 
 
 def _ip(*commands: str) -> None:
