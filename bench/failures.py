@@ -19,9 +19,9 @@ from random import Random
 
 from bench.errors import Unmeasured
 from bench.installation import Installation, eventually
-from bench.processes import lives
 from bench.rows import Row, skipped
 from demo.load import Outcome, Request, Tally, Target, burst, call
+from kasbah import proc
 
 APP = Path(__file__).parents[1] / "examples" / "hello-python"
 BURST = 500
@@ -115,7 +115,7 @@ class _Failures:
             pid = self._site.pid(part)
         except (OSError, ValueError, KeyError):
             return False
-        return pid != killed and lives(pid) and self._site.ready()
+        return pid != killed and proc.runs(pid) and self._site.ready()
 
     def _asleep(self, name: str, rung: str) -> None:
         self._site.wake(name)

@@ -106,10 +106,3 @@ def resident_bytes(pid: int) -> int:
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
-
-
-def lives(pid: int) -> bool:
-    """Whether a process is there, and is no zombie."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False

@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from kasbah import proc
+
 LISTENING = "0A"
 """The state of a listening socket in /proc/net/tcp."""
 
@@ -26,11 +28,8 @@ class Process:
     @classmethod
     def of(cls, pid: int) -> Process | None:
         """The process `pid`; None where there is none, or only its remains."""
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
+        found = proc.look(pid)
+        return None if found is None or found.ended else cls(pid, found.start_time)
 
     @property
     def alive(self) -> bool:

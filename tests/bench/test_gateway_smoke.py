@@ -9,7 +9,7 @@ import pytest
 
 from bench import gateway
 from bench.installation import installed
-from bench.processes import lives
+from kasbah import proc
 
 pytestmark = [
     pytest.mark.real,
@@ -27,5 +27,5 @@ def test_one_round_beside_an_envoy_written_by_hand(tmp_path: Path) -> None:
     assert row.ours
     assert row.reference
     assert row.ratio == row.ours / row.reference
-    assert not lives(envoy)
+    assert not proc.runs(envoy)
     assert oct((work / f"load-{site.gateway.rpartition(':')[2]}.lua").stat().st_mode)[-3:] == "600"

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from kasbah import proc
 from kasbah.agent.paths import Paths
 from kasbah.agent.runner.launch import ensure_runner, process_driver
 from kasbah.domain.ids import ReplicaId, RevisionId, ServiceId
@@ -49,7 +50,7 @@ class Site:
     async def kill_runner(self) -> None:
         """As a crash would: with no time to tidy up."""
         os.kill(self.runner_pid, signal.SIGKILL)
-        await until(lambda: not is_alive(self.runner_pid))
+        await until(lambda: not proc.runs(self.runner_pid))
 
     async def start(
         self,
@@ -140,13 +141,6 @@ async def until_async(look: Callable[[], Awaitable[Found | None]]) -> Found:
         while not (found := await look()):  # noqa: ASYNC110 another process tells no event
             await asyncio.sleep(0.01)
         return found
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def state_of(pid: int) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 
 import httpx
 import pytest
-from site_runner import DEADLINE, is_alive
+from site_runner import DEADLINE
 
+from kasbah import proc
 from kasbah.agent.paths import Paths
 from kasbah.agent.teardown import teardown
 
@@ -182,7 +183,7 @@ def test_an_agent_that_is_told_to_end_ends_alone(site: Installation) -> None:
     before = site.outliving
     assert site.end_agent(signal.SIGTERM) == 0
     assert site.outliving == before
-    assert all(is_alive(pid) for pid in before)
+    assert all(proc.runs(pid) for pid in before)
     site.start_agent()
     assert site.outliving == before
     assert "Traceback" not in (site.home / "agent.log").read_text()

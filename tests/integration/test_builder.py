@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import uv
 
+from kasbah import proc
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder, Built
 from kasbah.agent.build.launch import argument_vector
@@ -362,23 +363,16 @@ SLEEPER = {
 }
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 async def test_a_cancelled_build_leaves_nothing(site: Site) -> None:
     task = asyncio.create_task(site.python(SLEEPER))
     pids = site.folder() / "app" / "pids"
     await eventually(pids.exists)
     running = [int(one) for one in pids.read_text().split()]
-    assert all(alive(pid) for pid in running)
+    assert all(proc.runs(pid) for pid in running)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await eventually(lambda: not any(alive(pid) for pid in running))
+    await eventually(lambda: not any(proc.runs(pid) for pid in running))
     assert left_behind(site) == []
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 from real_gateway import FIRST, Site, Slow, replica, saying, virtual_host
-from site_runner import DEADLINE, is_alive, until
+from site_runner import DEADLINE, until
 
+from kasbah import proc
 from kasbah.agent.gateway import process
 from kasbah.agent.gateway.server import Rejected
 from kasbah.agent.gateway.translate import Kind, configuration, resource
@@ -162,7 +163,7 @@ async def test_envoy_outlives_who_started_it_and_is_adopted(site_paths: Paths) -
     async with another_agent(site_paths) as (starter, port, pid), replica(saying("adopted")) as address:
         os.killpg(starter.pid, signal.SIGKILL)
         await asyncio.to_thread(starter.wait)
-        assert is_alive(pid)
+        assert proc.runs(pid)
         assert os.getsid(pid) == pid
 
         site = Site(site_paths)
@@ -172,7 +173,7 @@ async def test_envoy_outlives_who_started_it_and_is_adopted(site_paths: Paths) -
         await site.route(address)
         assert (await site.get()).text == "adopted"
         await site.leave()
-    assert is_alive(pid)
+    assert proc.runs(pid)
 
 
 async def test_what_serves_goes_on_while_no_agent_is_there(site_paths: Paths) -> None:
@@ -277,7 +278,7 @@ async def test_another_bootstrap_restarts_envoy(site_paths: Paths) -> None:
     await first.leave()
     pid, port = first.envoy_pid, first.port
     second = Site(site_paths, workers=2)
-    assert not is_alive(pid)
+    assert not proc.runs(pid)
     await second.open()
     assert second.envoy_pid != pid
     assert second.port == port, "a free port is kept"
@@ -300,7 +301,7 @@ async def test_end_waits_until_envoy_is_gone(site_paths: Paths) -> None:
     running = site.controller.envoy.running
     assert running is not None
     await asyncio.to_thread(process.end, running)
-    assert not is_alive(running.pid)
+    assert not proc.runs(running.pid)
     await ended
     process.end(running)
     await site.leave()

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import outside
 import pytest
-from site_runner import Site, is_alive, site_in, until
+from site_runner import Site, site_in, until
 
+from kasbah import proc
 from kasbah.agent import confine
 from kasbah.agent.confine import pids, programs
 from kasbah.agent.confine.kernel import number
@@ -331,7 +332,7 @@ time.sleep(1000)
     assert len(_members(namespace)) >= 3, "its init, its program and what that left"
     await site.driver.stop(A, drain=timedelta(seconds=20))
     assert (await site.ended(A)).signal == "SIGTERM"
-    assert not [pid for pid in _members(namespace) if is_alive(pid)]
+    assert not [pid for pid in _members(namespace) if proc.runs(pid)]
 
 
 async def test_an_init_without_a_record_is_ended(site: Site) -> None:
@@ -341,7 +342,7 @@ async def test_an_init_without_a_record_is_ended(site: Site) -> None:
     await site.kill_runner()
     (site.paths.runner / f"{A}.replica").unlink()
     await site.ensure()
-    await until(lambda: not [one for one in _members(namespace) if is_alive(one)])
+    await until(lambda: not [one for one in _members(namespace) if proc.runs(one)])
 
 
 async def test_an_adopted_replica_keeps_its_user_its_network_and_its_limits(site: Site) -> None:

@@ -16,8 +16,9 @@ from typing import NoReturn
 
 import pytest
 from ordinary_user import as_ordinary_user
-from site_runner import Site, is_alive, site_in, state_of, until
+from site_runner import Site, site_in, state_of, until
 
+from kasbah import proc
 from kasbah.agent import confine
 from kasbah.agent.confine import mounts, pids, users
 from kasbah.agent.confine.kernel import StepFailed, checked, keep_orphans, libc
@@ -104,7 +105,7 @@ async def site() -> AsyncIterator[Site]:
 def inhabitants(namespace: str) -> list[int]:
     """Who is in a pid namespace and has not ended."""
     named = [int(name) for name in os.listdir("/proc") if name.isdigit() and pids.name_of(int(name)) == namespace]
-    return [pid for pid in named if is_alive(pid)]
+    return [pid for pid in named if proc.runs(pid)]
 
 
 async def namespace_of(site: Site, replica: ReplicaId) -> str:
@@ -153,7 +154,7 @@ async def test_signals_to_all_reach_nobody(site: Site) -> None:
     assert await site.run(A, SIGNALS_ALL, str(neighbour), str(runner), str(os.getpid())) == ["here"]
     assert state_of(neighbour) == "S"
     assert site.runner_pid == runner
-    assert is_alive(runner)
+    assert proc.runs(runner)
     assert (await site.the(B)).exit is None
 
 
@@ -175,7 +176,7 @@ async def test_what_hides_ends_though_nobody_saw_its_replica_end(site: Site, kin
     await site.kill_runner()
     assert leader is not None
     os.kill(leader, signal.SIGKILL)
-    await until(lambda: not is_alive(leader))
+    await until(lambda: not proc.runs(leader))
     await site.ensure()
     await site.ended(A)
     assert inhabitants(namespace) == []

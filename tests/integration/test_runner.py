@@ -15,10 +15,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from site_runner import Site, is_alive, site_in, state_of, until
+from site_runner import Site, site_in, state_of, until
 
+from kasbah import proc
 from kasbah.agent.paths import Paths
-from kasbah.agent.runner import processes
 from kasbah.agent.runner.held import Held
 from kasbah.agent.runner.journal import Journal
 from kasbah.agent.runner.launch import ALREADY_RUNS, PROGRAM, _answers, layout_of, process_driver
@@ -83,7 +83,7 @@ def test_the_runner_is_standard_library_only() -> None:
     foreign = {
         name for name in ran.stdout.split() if not name.startswith(("kasbah.agent.runner", "kasbah.agent.confine"))
     }
-    assert foreign == {"__main__", "kasbah", "kasbah.agent"}
+    assert foreign == {"__main__", "kasbah", "kasbah.agent", "kasbah.proc"}
 
 
 async def test_the_runner_stands_alone(site: Site) -> None:
@@ -108,11 +108,11 @@ async def test_agents_that_race_get_one_runner(site: Site) -> None:
     await asyncio.gather(*(site.ensure() for _ in range(4)))
     others = [
         process.pid
-        for process in processes.everyone()
+        for process in proc.everyone()
         if str(site.paths.data_dir).encode() in _command_line(process.pid)
         and site.runner_pid not in (process.pid, process.parent)  # its seats
     ]
-    assert not [one for one in others if is_alive(one)]
+    assert not [one for one in others if proc.runs(one)]
 
 
 async def test_a_replica_gets_its_environment_and_nothing_else(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ async def test_what_a_replica_left_running_ends_with_it(site: Site, kind: str) -
     daemon = _daemon_of(site, A, leader)
     await site.driver.stop(A, drain=timedelta(seconds=20))
     assert (await site.ended(A)).signal == "SIGTERM"
-    assert not is_alive(daemon)
+    assert not proc.runs(daemon)
 
 
 async def test_that_a_replica_answers_nobody_is_told_before_its_end(site: Site) -> None:
@@ -273,7 +273,7 @@ async def test_an_end_that_nobody_saw_is_told(site: Site) -> None:
     assert pid is not None
     await site.kill_runner()
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: not is_alive(pid))
+    await until(lambda: not proc.runs(pid))
     events = await site.driver.events()
     async with asyncio.timeout(20):
         assert await anext(events) == A
@@ -294,7 +294,7 @@ async def test_a_process_without_a_record_is_ended(site: Site) -> None:
     await site.kill_runner()
     (site.paths.runner / f"{A}.replica").write_text("{ cut")
     await site.ensure()
-    await until(lambda: not is_alive(pid))
+    await until(lambda: not proc.runs(pid))
     assert await site.driver.list() == ()
     await until(lambda: not list(site.paths.replicas.iterdir()))
 
@@ -358,7 +358,7 @@ def _sampled(tmp_path: Path, pid: int, *, limit: int) -> tuple[Held, Sampler]:
         log_file_bytes=1,
         log_files=1,
     )
-    found = processes.look(pid)
+    found = proc.look(pid)
     assert found is not None
     record = Record(
         replica=A, service="sv", revision="rv", port=1, boot="", started_at="", memory=limit, state=RUNNING, pid=pid
@@ -450,11 +450,11 @@ async def test_shutdown_leaves_nothing(site: Site) -> None:
     second = (await site.start("rp-b", "/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.02; done")).pid
     runner = site.runner_pid
     await site.driver.shutdown(drain=timedelta(seconds=0.1))
-    await until(lambda: not is_alive(runner))
+    await until(lambda: not proc.runs(runner))
     assert first is not None
     assert second is not None
-    assert not is_alive(first)
-    assert not is_alive(second)
+    assert not proc.runs(first)
+    assert not proc.runs(second)
 
 
 async def test_terminating_the_runner_ends_its_replicas(site: Site) -> None:
@@ -462,8 +462,8 @@ async def test_terminating_the_runner_ends_its_replicas(site: Site) -> None:
     assert pid is not None
     runner = site.runner_pid
     os.kill(runner, signal.SIGTERM)
-    await until(lambda: not is_alive(runner))
-    assert not is_alive(pid)
+    await until(lambda: not proc.runs(runner))
+    assert not proc.runs(pid)
 
 
 def test_ports_are_not_handed_out_twice() -> None:

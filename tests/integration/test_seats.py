@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from site_runner import Site, is_alive, site_in, until
+from site_runner import Site, site_in, until
 
-from kasbah.agent.runner import cgroups, processes
+from kasbah import proc
+from kasbah.agent.runner import cgroups
 from kasbah.agent.runner.launch import layout_of
 from kasbah.agent.runner.spawn import INIT, SEAT
 from kasbah.settings import Limits
@@ -24,7 +25,7 @@ SALAM = "print('salam')"
 def seats(site: Site) -> list[int]:
     """The processes of this site's runner that wait, and the first ones of their pid namespaces."""
     names = {SEAT, INIT}
-    children = [one.pid for one in processes.everyone() if one.parent == site.runner_pid and not one.ended]
+    children = [one.pid for one in proc.everyone() if one.parent == site.runner_pid and not one.ended]
     return [pid for pid in children if name_of(pid) in names]
 
 
@@ -49,7 +50,7 @@ async def test_seats_that_ended_are_not_given(tmp_path: Path) -> None:
         for pid in ready:
             with suppress(ProcessLookupError):  # the first of a pid namespace takes the other with it
                 os.kill(pid, signal.SIGKILL)
-        await until(lambda: not [pid for pid in ready if is_alive(pid)])
+        await until(lambda: not [pid for pid in ready if proc.runs(pid)])
         assert await site.run("rp-a", SALAM) == ["salam"]
         assert await site.run("rp-b", SALAM) == ["salam"]
 
@@ -58,7 +59,7 @@ async def test_seats_end_with_their_runner(tmp_path: Path) -> None:
     async with site_in(tmp_path) as site:
         left = await full(site)
         await site.kill_runner()
-        await until(lambda: not [pid for pid in left if is_alive(pid)])
+        await until(lambda: not [pid for pid in left if proc.runs(pid)])
 
 
 async def test_a_seat_taken_is_made_again(tmp_path: Path) -> None:
@@ -81,5 +82,5 @@ async def test_nothing_is_left_of_them(tmp_path: Path) -> None:
         pids = await full(site)
         groups = cgroups.Groups(layout_of(site.paths, site.limits).tag)
         assert len(groups.leftovers(frozenset())) == site.limits.ready_seats * len(groups.available)
-    assert not [pid for pid in pids if is_alive(pid)]
+    assert not [pid for pid in pids if proc.runs(pid)]
     assert groups.leftovers(frozenset()) == []

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import httpx
 import websockets
-from support import KASBAH, Site, eventually, runs
+from support import KASBAH, Site, eventually
 
 from demo.load import Fault, Outcome, Request, Tally, Target, call, digest
+from kasbah import proc
 
 ANSWERS_SECONDS = 30.0
 
@@ -55,7 +56,7 @@ class Apart(Site):
 
     def ends(self, pid: int) -> None:
         """Wait until a process is gone."""
-        eventually(lambda: not runs(pid), lambda: f"process {pid} does not end")
+        eventually(lambda: not proc.runs(pid), lambda: f"process {pid} does not end")
 
     def down_all(self) -> None:
         """End everything, whatever state it is in."""
@@ -113,7 +114,7 @@ def read(file: Path) -> dict[str, object] | None:
 def killed(pid: int) -> None:
     """SIGKILL a process of the installation, and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not runs(pid), lambda: f"process {pid} does not end")
+    eventually(lambda: not proc.runs(pid), lambda: f"process {pid} does not end")
 
 
 def frozen(pid: int) -> bool:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 from apart import frozen
-from support import Site, app, eventually, installation, runs
+from support import Site, app, eventually, installation
 
 from demo.load import Outcome, Request, call
+from kasbah import proc
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(0)]
 
@@ -117,7 +118,7 @@ async def _asleep(site: Site, replica: str) -> bool:
     with suppress(TimeoutError):
         async with asyncio.timeout(60):
             while True:
-                if frozen(pid) or not runs(pid):
+                if frozen(pid) or not proc.runs(pid):
                     return True
                 await asyncio.sleep(0.01)
     return False

@@ -201,14 +201,6 @@ class Site:
         return marked
 
 
-def runs(pid: int) -> bool:
-    """Whether a process is there; one that has ended and that nobody has reaped yet is not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def _traces(path: Path) -> bytes:
     try:
         return os.fsencode(os.readlink(path)) if path.name in ("cwd", "exe") else path.read_bytes()

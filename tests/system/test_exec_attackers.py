@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support import KASBAH, Site, app, eventually, installation, runs
+from support import KASBAH, Site, app, eventually, installation
 
+from kasbah import proc
 from kasbah.agent.confine import programs
 from kasbah.agent.confine.kernel import number
 from kasbah.agent.paths import Paths
@@ -121,7 +122,7 @@ def marked(mark: str) -> list[int]:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if mark.encode() in words and b"exec" not in words and runs(int(folder.name)):
+        if mark.encode() in words and b"exec" not in words and proc.runs(int(folder.name)):
             found.append(int(folder.name))
     return found
 

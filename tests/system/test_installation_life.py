@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from support import Site, eventually, installation, probe, runs
+from support import Site, eventually, installation, probe
 
 from demo.load import Request, burst
+from kasbah import proc
 
 pytestmark = pytest.mark.real
 
@@ -71,7 +72,7 @@ class TestWhatCommandsPrint:
         assert wake["total_ms"] == pytest.approx(sum(wake["phases"].values()), abs=1)
         (replica,) = [one for one in seen["replicas"] if one["state"] == "ready"]
         assert replica["id"] == site.get(talkative).json()["replica"]
-        assert runs(replica["pid"])
+        assert proc.runs(replica["pid"])
         assert [one["percent"] for one in seen["revisions"]] == [100]
 
     @pytest.mark.parametrize("command", ["doctor", "sites list", "keys list", "tokens list", "version"])
@@ -143,7 +144,7 @@ class TestCommandsThatAct:
         pid = known["replicas"][0]["pid"]
         marks = [known["id"], known["revision"]]
         site.ok("delete", "passing", "--yes")
-        eventually(lambda: not runs(pid), lambda: f"process {pid} lives on")
+        eventually(lambda: not proc.runs(pid), lambda: f"process {pid} lives on")
         eventually(lambda: site.get("passing").status_code == 404, lambda: "it still answers")
         assert "passing" not in site.ok("ps")
         assert site.run("describe", "passing").code == NOT_FOUND
@@ -199,7 +200,7 @@ class TestDownAndUp:
                 "stopped"
             ]
             assert own.processes() == {}
-            assert not any(runs(pid) for pid in (frozen, running, *parts))
+            assert not any(proc.runs(pid) for pid in (frozen, running, *parts))
 
             first = own.gateway, own.api
             own.up()

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from apart import Apart, callers, parts_apart, traffic
-from support import probe, runs
+from support import probe
 
 from demo.load import Request, call
+from kasbah import proc
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -52,5 +53,5 @@ def _made_later(site: Apart) -> int:
     """Deploy a service that the backup does not know; its process."""
     site.deploy(probe(site.home / "later", {"later": AWAKE}))
     pid = site.process_of(site.get("later").json()["replica"])
-    assert runs(pid)
+    assert proc.runs(pid)
     return pid

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 from apart import SLOW, UPLOAD, Apart, Kind, Traffic, callers, frozen, killed, parts_apart, read, traffic
-from support import WAIT_SECONDS, Site, eventually, installation, probe, runs
+from support import WAIT_SECONDS, Site, eventually, installation, probe
 
 from demo.load import Request, Target, call, digest
+from kasbah import proc
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -108,7 +109,7 @@ async def test_sleep_and_wake_without_the_control_plane(installed: Installed) ->
     woken = await asyncio.to_thread(installed.pid_of, "drowsy")
     await asyncio.to_thread(eventually, lambda: frozen(woken), lambda: "it never froze")
     assert await asyncio.to_thread(installed.pid_of, "drowsy") == woken
-    await asyncio.to_thread(eventually, lambda: not runs(woken), lambda: "it never stopped")
+    await asyncio.to_thread(eventually, lambda: not proc.runs(woken), lambda: "it never stopped")
     assert await asyncio.to_thread(installed.pid_of, "drowsy") != woken
 
 
@@ -271,7 +272,7 @@ async def test_everything_at_once(own: Counted, replicas_too: bool) -> None:
     for pid in doomed:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not any(map(runs, doomed)), lambda: f"they live: {list(filter(runs, doomed))}")
+    eventually(lambda: not any(map(proc.runs, doomed)), lambda: f"they live: {list(filter(proc.runs, doomed))}")
 
     await asyncio.to_thread(site.up)
     after = {name: own.pid_of(name) for name in EVERYTHING}

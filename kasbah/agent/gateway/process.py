@@ -19,6 +19,7 @@ from pathlib import Path
 
 import structlog
 
+from kasbah import proc
 from kasbah.agent.gateway.bootstrap import bootstrap
 from kasbah.agent.gateway.protos import envoy_binary
 from kasbah.agent.gateway.wiring import Wiring
@@ -41,12 +42,9 @@ class Running:
 
 
 def start_time(pid: int) -> int | None:
-    """When the process `pid` started, in clock ticks since boot; None where there is none, or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    """When the process `pid` started, in clock ticks since boot; None where there is none, or it has ended."""
+    found = proc.look(pid)
+    return None if found is None or found.ended else found.start_time
 
 
 class EnvoyProcess:

@@ -24,10 +24,11 @@ import socket
 import traceback
 from dataclasses import replace
 
+from kasbah import proc
 from kasbah.agent import confine
 from kasbah.agent.confine import network, programs
 from kasbah.agent.confine.kernel import keep_orphans
-from kasbah.agent.runner import cgroups, claims, processes, spawn
+from kasbah.agent.runner import cgroups, claims, spawn
 from kasbah.agent.runner.adoption import adopt
 from kasbah.agent.runner.keeper import Keeper
 from kasbah.agent.runner.layout import PROTOCOL, Layout
@@ -240,7 +241,7 @@ def _watch_signals(reactor: Reactor, keeper: Keeper) -> None:
 
 
 def _write_down(layout: Layout) -> None:
-    own = processes.look(os.getpid())
+    own = proc.look(os.getpid())
     assert own is not None
     known = {"pid": own.pid, "start_time": own.start_time, "protocol": PROTOCOL}
     layout.process.write_text(json.dumps(known))

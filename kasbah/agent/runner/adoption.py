@@ -16,6 +16,7 @@ import os
 import signal
 from pathlib import Path
 
+from kasbah import proc
 from kasbah.agent.confine import pids
 from kasbah.agent.runner import processes, records
 from kasbah.agent.runner.held import Held, send
@@ -48,8 +49,8 @@ def _living(record: Record, boot: str) -> int | None:
     except OSError:
         return None
     # Looked at after the pidfd was opened: what is true of the process now is true of the one the pidfd names.
-    same = processes.is_alive(record.pid, record.start_time)
-    marked = processes.environment(record.pid).get(processes.MARK) == record.replica
+    same = proc.is_alive(record.pid, record.start_time)
+    marked = processes.environment(proc.look(record.pid)).get(processes.MARK) == record.replica
     # A running program may write over its own environment; while starting, only the mark tells it from our child.
     if same and (marked or record.state == records.RUNNING):
         return pidfd
@@ -61,7 +62,7 @@ def _living(record: Record, boot: str) -> int | None:
 
 def _take_over(keeper: Keeper, layout: Layout, record: Record, pidfd: int) -> None:
     held = keeper.hold(record)
-    found = processes.look(record.pid)
+    found = proc.look(record.pid)
     keeper.book.save(held.change(state=records.RUNNING, frozen=found is not None and found.stopped))
     _remember_lines(held)
     held.listen(layout.pipes(record.replica))
@@ -93,10 +94,10 @@ def _remember_lines(held: Held) -> None:
 def _kill_strays(keeper: Keeper, layout: Layout) -> None:
     """Kill what is marked as a replica of this data folder and is none that we hold."""
     inits = {held.record.init for held in keeper.held.values() if held.runs}
-    for process in processes.everyone():
+    for process in proc.everyone():
         if process.pid not in inits and _is_init_of(layout, process.pid):
             send(process, signal.SIGKILL)
-        env = processes.environment(process.pid)
+        env = processes.environment(process)
         ours = Path(env.get(processes.SCRATCH, "/")).parent == layout.replicas
         held = keeper.held.get(env.get(processes.MARK, ""))
         if ours and (held is None or not held.runs):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from kasbah import proc
 from kasbah.agent.runner import processes, records
 from kasbah.agent.runner.journal import Journal
 from kasbah.agent.runner.reactor import Reactor, Timer
@@ -95,7 +96,7 @@ class Held:
             os.close(self.pidfd)
             self.pidfd = None
 
-    def members(self) -> list[processes.Process]:
+    def members(self) -> list[proc.Process]:
         """Its living processes, the init of its pid namespace included."""
         if self.record.init:
             return processes.inhabitants(self.record.init, self.record.init_start_time)
@@ -113,7 +114,7 @@ class Held:
     def kill(self) -> None:
         """Kill its process group, and with its init all of its pid namespace."""
         self.signal_group(signal.SIGKILL)
-        init = processes.look(self.record.init) if self.record.init else None
+        init = proc.look(self.record.init) if self.record.init else None
         if init is not None and init.start_time == self.record.init_start_time:
             send(init, signal.SIGKILL)
 
@@ -136,14 +137,14 @@ class Held:
         return bool(data)
 
 
-def send(process: processes.Process, number: signal.Signals) -> None:
+def send(process: proc.Process, number: signal.Signals) -> None:
     """Send a signal to a process, unless its pid is another's by now."""
     try:
         fd = os.pidfd_open(process.pid)
     except OSError:
         return
     try:
-        found = processes.look(process.pid)
+        found = proc.look(process.pid)
         if found is not None and found.start_time == process.start_time:
             signal.pidfd_send_signal(fd, number)
     except ProcessLookupError:

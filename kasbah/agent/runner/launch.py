@@ -16,9 +16,9 @@ from pathlib import Path
 from kasbah.agent.paths import Paths
 from kasbah.agent.runner import __file__ as package
 from kasbah.agent.runner.layout import Layout
-from kasbah.agent.runner.processes import look
 from kasbah.drivers.process import ProcessDriver
 from kasbah.errors import Unavailable
+from kasbah.proc import look
 from kasbah.settings import Limits
 
 START_SECONDS = 30.0
@@ -74,7 +74,7 @@ async def _answers(layout: Layout) -> bool:
     peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     writer.close()
     listener = look(CREDENTIALS.unpack(peer)[0])
-    return listener is not None and listener.state not in "ZX"
+    return listener is not None and not listener.ended
 
 
 async def _start(layout: Layout) -> None:

@@ -1,18 +1,16 @@
-"""What /proc says: who a process is, whether it is the one we knew, and which processes belong to a replica.
+"""Which processes belong to a replica.
 
-A process is known by its pid and its start time: pids are used again. A replica's processes are those of its pid
-namespace. Where it has none they are found three ways, because a program can leave each behind: its session, the mark
-in its environment, and its control group.
+They are those of its pid namespace. Where it has none they are found three ways, because a program can leave each
+behind: its session, the mark in its environment, and its control group.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from kasbah.agent.confine import pids
+from kasbah.proc import Process, everyone, is_alive
 
 MARK = "KASBAH_REPLICA"
 """The variable that names the replica in the environment of each of its processes."""
@@ -20,69 +18,16 @@ MARK = "KASBAH_REPLICA"
 SCRATCH = "KASBAH_SCRATCH"
 """The variable that names its private folder, and so the installation it belongs to."""
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """A process at one moment. `start_time` is in clock ticks since the machine started; `memory` is resident bytes."""
-
-    pid: int
-    state: str
-    parent: int
-    session: int
-    start_time: int
-    memory: int
-
-    @property
-    def ended(self) -> bool:
-        """Whether it runs no more, reaped or not."""
-        return self.state in ("Z", "X")
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was taken off the processor by SIGSTOP."""
-        return self.state in ("T", "Z", "X")
-
-
-def look(pid: int) -> Process | None:
-    """The process with this pid, or None."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    # The second field is the program's name in brackets, which may hold anything.
-    fields = text[text.rindex(")") + 2 :].split()
-    return Process(
-        pid=pid,
-        state=fields[0],
-        parent=int(fields[1]),
-        session=int(fields[3]),
-        start_time=int(fields[19]),
-        memory=int(fields[21]) * PAGE,
-    )
-
-
-def everyone() -> Iterator[Process]:
-    """Every process of the machine that we can see."""
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (found := look(int(name))) is not None:
-            yield found
-
-
-def environment(pid: int) -> dict[str, str]:
+def environment(process: Process | None) -> dict[str, str]:
     """What a process was started with; empty where we may not know."""
+    if process is None:
+        return {}
     try:
-        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="surrogateescape")
+        text = Path(f"/proc/{process.thread}/environ").read_bytes().decode(errors="surrogateescape")
     except OSError:
         return {}
     return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
-
-
-def is_alive(pid: int, start_time: int) -> bool:
-    """Whether the process of that pid and start time still runs."""
-    found = look(pid)
-    return found is not None and found.start_time == start_time and not found.ended
 
 
 def boot_id() -> str:
@@ -101,7 +46,7 @@ def members(replica: str, leader: int, since: int, groups: Iterable[Path]) -> li
             one.pid in grouped
             or (
                 one.start_time >= since
-                and ((leader and one.session == leader) or environment(one.pid).get(MARK) == replica)
+                and ((leader and one.session == leader) or environment(one).get(MARK) == replica)
             )
         )
     ]
@@ -113,7 +58,7 @@ def inhabitants(init: int, start_time: int) -> list[Process]:
     if not namespace or not is_alive(init, start_time):
         return []  # with it, nothing is left: another namespace may have the name by now
     seen = list(everyone())
-    named = [one for one in seen if pids.name_of(one.pid) == namespace]
+    named = [one for one in seen if pids.name_of(one.thread) == namespace]
     # Without root, one that runs a program which it may not read keeps the name of its namespace to itself.
     found = {one.pid: one for one in (*named, *below((one.pid for one in named), seen))}
     return [one for one in found.values() if not one.ended]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kasbah import proc
 from kasbah.agent.runner import cgroups, endings, processes, records, workdir
 from kasbah.agent.runner.held import Held, send
 from kasbah.agent.runner.layout import Layout
@@ -152,17 +153,17 @@ class Reaper:
         self.release(held)
         self._ended(held.record.replica)
 
-    def _orphans(self) -> list[processes.Process]:
+    def _orphans(self) -> list[proc.Process]:
         """Children of ours that are nobody's: their environment was cleared and their session is no replica's."""
         alive = [one.record for one in self._held.values() if one.alive]
         leaders = {one.pid for one in alive} | {one.init for one in alive if one.init}
-        children = [one for one in processes.everyone() if one.parent == os.getpid() and not one.ended]
+        children = [one for one in proc.everyone() if one.parent == os.getpid() and not one.ended]
         return [
             one
             for one in children
             if one.pid not in leaders | self._helpers
             and one.session not in leaders
-            and processes.environment(one.pid).get(processes.MARK) not in self._held
+            and processes.environment(one).get(processes.MARK) not in self._held
         ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from kasbah import proc
 from kasbah.agent.runner import endings, processes
 from kasbah.agent.runner.held import Held
 from kasbah.agent.runner.reactor import Reactor
@@ -30,13 +31,13 @@ class Sampler:
         limited = [one for one in self._held.values() if one.runs and one.record.memory and not one.record.frozen]
         if not limited:
             return
-        sessions: dict[int, list[processes.Process]] = defaultdict(list)
-        for process in processes.everyone():
+        sessions: dict[int, list[proc.Process]] = defaultdict(list)
+        for process in proc.everyone():
             sessions[process.session].append(process)
         for held in limited:
             self._judge(held, sessions[held.record.pid])
 
-    def _judge(self, held: Held, members: list[processes.Process]) -> None:
+    def _judge(self, held: Held, members: list[proc.Process]) -> None:
         limit = held.record.memory or 0
         # Resident memory counts shared pages once for each process, so it is the cheap upper bound.
         if sum(one.memory for one in members) <= limit:

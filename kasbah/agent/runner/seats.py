@@ -19,9 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kasbah import proc
 from kasbah.agent.confine import Confiner
 from kasbah.agent.confine.network import Rules
-from kasbah.agent.runner import cgroups, processes, spawn
+from kasbah.agent.runner import cgroups, spawn
 from kasbah.agent.runner.claims import Claim
 from kasbah.agent.runner.networks import Network, Networks
 from kasbah.agent.runner.reactor import Reactor
@@ -159,7 +160,7 @@ class Seats:
         except OSError:
             self.dropped(groups)
             raise
-        program, init = processes.look(child.pid), processes.look(child.init) if child.init else None
+        program, init = proc.look(child.pid), proc.look(child.init) if child.init else None
         return Seat(
             child=child,
             slot=network.slot,

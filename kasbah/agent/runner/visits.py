@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from kasbah import proc
 from kasbah.agent import confine
 from kasbah.agent.confine import pids, privileges
 from kasbah.agent.confine.kernel import StepFailed, call, control, keep_orphans, name_process
@@ -131,14 +132,14 @@ class Visits:
     def _sweep(self, visit: Visit, deadline: float, looks: int = LOOKS) -> None:
         """Kill all below the warden until nothing was seen in so many looks in a row: one whose parent ends while we
         look is below nobody for that moment."""
-        left = [one for one in processes.below((visit.warden,), processes.everyone()) if not one.ended]
+        left = [one for one in processes.below((visit.warden,), proc.everyone()) if not one.ended]
         for one in left:
             send(one, signal.SIGKILL)
         looks = LOOKS if left else looks - 1
         if looks and time.monotonic() < deadline:
             self._reactor.after(RETRY_SECONDS, lambda: self._sweep(visit, deadline, looks))
             return
-        found = processes.look(visit.warden)
+        found = proc.look(visit.warden)
         if found is not None and found.parent == os.getpid():
             send(found, signal.SIGKILL)
         self._under_way.remove(visit)
