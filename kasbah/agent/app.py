@@ -1,4 +1,4 @@
-"""The agent's entry point: builds everything once, wires it by hand, and runs it until told to end.
+"""Everything one site's agent is made of: built once, wired by hand, and run until told to end.
 
 SIGTERM ends the agent alone: Envoy, the runner and the replicas go on, and the next agent adopts them. What ends those
 is `teardown.py`.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import signal
 from collections.abc import Coroutine
@@ -16,7 +15,6 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-import uvloop
 
 from kasbah.agent.activator import open_gate
 from kasbah.agent.audit.log import SiteLog
@@ -44,6 +42,7 @@ from kasbah.agent.runner.launch import ensure_runner, process_driver
 from kasbah.agent.serving import announce, bound, loopback, serve_tcp, serve_unix
 from kasbah.agent.shelf import Shelf
 from kasbah.agent.site_clock import SiteClock
+from kasbah.agent.sources import ONE_DEADLINE, SourceExchange
 from kasbah.agent.space import Housekeeper
 from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
@@ -54,7 +53,7 @@ from kasbah.domain.ids import ReplicaId, WakeId, make_id
 from kasbah.drivers.interface import Driver
 from kasbah.drivers.ports import Ports
 from kasbah.drivers.process import ProcessDriver
-from kasbah.errors import KasbahError, first_of
+from kasbah.errors import KasbahError
 from kasbah.loop import Loop
 from kasbah.packs.own import pinned
 from kasbah.settings import AgentSettings
@@ -70,20 +69,6 @@ METER_PERIOD = timedelta(seconds=1)
 STATUS_PERIOD = timedelta(seconds=2)
 STATUS_PAUSE = 0.02
 """Seconds between two statuses at the least: a burst of changes is told as one."""
-
-
-def run(settings: AgentSettings) -> None:
-    """Run the agent until SIGTERM or SIGINT. Blocking. Raises KasbahError where it cannot start."""
-    # What is built is read by replicas, which may have users of their own; the folder above it is closed to others.
-    os.umask(0o022)
-    paths = Paths(settings.data_dir.resolve())
-    paths.make()
-    with paths.held():
-        try:
-            uvloop.run(Agent(settings, paths).run())
-        except BaseExceptionGroup as group:
-            expected = group.subgroup(KasbahError)
-            raise (first_of(expected) if expected is not None else group) from None
 
 
 class _ToldToEnd(Exception):
@@ -264,6 +249,18 @@ class Agent:
         door = Door(self._paths, self._ledger, self._blobs, self._clock, nudge, self._housekeeper, shelf)
         visits = Visits(self._reconciler, self._ledger, self._starter, driver)
         self._spawn(serve_unix(door.app(visits), self._paths.door_socket))
+        self._exchange = SourceExchange(
+            self._paths,
+            self._blobs,
+            self._settings.limits,
+            self._ledger,
+            self._word,
+            audit=self._audit,
+            build=self._revisions.status,
+            stored=nudge,
+        )
+        closing.push_async_callback(self._exchange.close)
+        self._spawn(serve_unix(self._exchange.app(), self._paths.handing_socket))
         await self._gateway.live()
         await self._start_loops(driver)
 
@@ -279,6 +276,7 @@ class Agent:
             identity=self._identity,
             word=self._word,
             nearness=self._nearness,
+            exchange=self._exchange,
             peers_address=self._settings.peers_address,
             isolation=await driver.isolation(),
             driver=driver.name,
@@ -288,6 +286,7 @@ class Agent:
         self._spawn(self._reconciling.run())
         self._spawn(self._hear_endings(driver))
         self._spawn(self._tell_status())
+        self._spawn(Loop("sources", self._exchange.seek, period=PERIOD, deadline=ONE_DEADLINE).run())
         self._spawn(Loop("egress", driver.renew, period=EGRESS_PERIOD).run())
         self._spawn(Loop("meter", self._count, period=METER_PERIOD).run())
         self._spawn(Loop("audit", self._tell_audit, period=AUDIT_PERIOD).run())

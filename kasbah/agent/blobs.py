@@ -88,6 +88,10 @@ class BlobStore:
             await _in_thread(partial(arriving.keep, wanted))
         return True
 
+    def digests(self) -> frozenset[Digest]:
+        """What is here."""
+        return frozenset(map(digest_of, stored(self._folder)))
+
     def size(self) -> int:
         """The bytes all bundles take."""
         return sum(path.stat().st_size for path in stored(self._folder))

@@ -1,6 +1,5 @@
-"""The site's own door, behind its gateway: sources come in, logs go out and commands are
-run inside replicas here, past the control plane; and who
-administers it sees what the site keeps, and has it remove what it does not need.
+"""The site's own door, behind its gateway: sources come in, logs go out and commands are run inside replicas here, past
+the control plane; and who administers it sees what the site keeps, and has it remove what it does not need.
 
 Each request carries a ticket of the control plane's, for one act on one object at this site.
 """
@@ -10,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import wraps
+from collections.abc import AsyncIterator, Callable
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -23,6 +21,7 @@ from kasbah.agent import logs
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.paths import Paths
+from kasbah.agent.serving import answering
 from kasbah.agent.shelf import Shelf
 from kasbah.agent.space import Housekeeper, Space
 from kasbah.agent.visits import Visits
@@ -32,12 +31,11 @@ from kasbah.api.volumes import VolumeView
 from kasbah.clock import Clock
 from kasbah.domain.ids import Digest, ReplicaId, ServiceId
 from kasbah.drivers.interface import LogLine
-from kasbah.errors import Denied, Invalid, KasbahError, Unauthenticated, Unavailable
+from kasbah.errors import Denied, Invalid, Unauthenticated, Unavailable
 
 MOST_LINES = 10_000
 NUMBER = re.compile(r"[0-9]{1,9}")
 ID = re.compile(r"(build-)?[a-z]{2}-[0-9a-z]{16}")
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Door:
@@ -72,13 +70,13 @@ class Door:
         return Starlette(
             routes=[
                 *([WebSocketRoute("/v1/services/{service}/exec", visit)] if visits is not None else []),
-                Route("/v1/blobs/{digest}", _answering(self._has_blob), methods=["HEAD"]),
-                Route("/v1/blobs/{digest}", _answering(self._put_blob), methods=["PUT"]),
-                Route("/v1/services/{service}/logs", _answering(self._read_logs), methods=["GET"]),
-                Route("/v1/gc", _answering(self._look_at_space), methods=["GET"]),
-                Route("/v1/gc", _answering(self._free_space), methods=["POST"]),
-                Route("/v1/volumes", _answering(self._list_volumes), methods=["GET"]),
-                Route("/v1/volumes/{service}/{name}", _answering(self._remove_volume), methods=["DELETE"]),
+                Route("/v1/blobs/{digest}", answering(self._has_blob), methods=["HEAD"]),
+                Route("/v1/blobs/{digest}", answering(self._put_blob), methods=["PUT"]),
+                Route("/v1/services/{service}/logs", answering(self._read_logs), methods=["GET"]),
+                Route("/v1/gc", answering(self._look_at_space), methods=["GET"]),
+                Route("/v1/gc", answering(self._free_space), methods=["POST"]),
+                Route("/v1/volumes", answering(self._list_volumes), methods=["GET"]),
+                Route("/v1/volumes/{service}/{name}", answering(self._remove_volume), methods=["DELETE"]),
             ]
         )
 
@@ -155,29 +153,6 @@ class Door:
         if (ticket.act, ticket.object, ticket.site) != (act, wanted, identity.site):
             raise Denied("this ticket is for something else")
         return ticket
-
-
-def _answering(work: Handler) -> Handler:
-    """Turn our errors into answers."""
-
-    @wraps(work)
-    async def answer(request: Request) -> Response:
-        try:
-            return await work(request)
-        except KasbahError as error:
-            detail = {
-                "message": str(error),
-                "type": "site_error",
-                "code": error.code,
-                "param": None,
-                "hint": error.hint,
-            }
-            headers = {}
-            if isinstance(error, Unavailable):
-                headers["retry-after"] = str(max(1, round(error.retry_after.total_seconds())))
-            return JSONResponse({"error": detail}, status_code=error.status, headers=headers)
-
-    return answer
 
 
 def _whose(replica: str | None, build: str | None) -> ReplicaId | None:

@@ -29,13 +29,13 @@ from kasbah.api.signing import parse_public
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import in_force
 from kasbah.decide.hosts import seen
-from kasbah.decide.last_word import Accepted, Word, accept, changes_at, floors, still_refused
+from kasbah.decide.last_word import Accepted, Word, accept, changes_at, floors, refuses_to_hand, still_refused
 from kasbah.decide.open_keys import with_open_keys
 from kasbah.decide.signed import Signatures
 from kasbah.domain.charter import Charter, Lawbook, Signed
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
-from kasbah.domain.ids import RevisionId, ServiceId, SiteId
+from kasbah.domain.ids import Digest, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import Pack
 from kasbah.domain.observed import TurnedAway
@@ -57,10 +57,11 @@ NO_OWNER = "this site pins no owner's key: it cannot hold what it is told agains
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What was accepted of a desired state, which holds `since` then `until` then (None: until something new is said);
-    a clock that was ahead for a moment is asked again."""
+    """What was accepted of a desired state by which word, which holds `since` then `until` then (None: until something
+    new is said); a clock that was ahead for a moment is asked again."""
 
     told: DesiredState
+    word: Word
     accepted: DesiredState
     since: datetime
     until: datetime | None
@@ -126,7 +127,7 @@ class LastWord:
         if self._signatures.news:
             self._write()
         self._remember_unsigned(told, said)
-        self._last = Answer(told=told, accepted=said.desired, since=now, until=changes_at(word, now))
+        self._last = Answer(told=told, word=word, accepted=said.desired, since=now, until=changes_at(word, now))
         for name, why in said.refused.items():
             if self.refused.get(name) != why:
                 log.warning("this site refuses a service", service=name, reason=why)
@@ -142,6 +143,12 @@ class LastWord:
         """What this site refuses, be it told so any more or not: who places services elsewhere must not try again."""
         found = (TurnedAway(service=one.id, label=one.label, reason=why) for one, why in self._turned_away.values())
         return (*found, *self._unsigned.values())
+
+    def refuses_to_hand(self, source: Digest, to: SiteId) -> str | None:
+        """Why this source does not go to another site, by the word that was last asked; None where it does."""
+        if (last := self._last) is None:
+            return NO_OWNER
+        return refuses_to_hand(source, to, last.told, last.word, self.clock.now())
 
     def take_law(self, identity: Identity, signed: Signed) -> None:
         """Take a lawbook. Raises Denied where the owner did not sign it for this installation, or it is not later than

@@ -146,6 +146,16 @@ class Paths:
         """The agent's door for sources and logs, behind Envoy."""
         return self.sockets / "door.sock"
 
+    @property
+    def sources_socket(self) -> Path:
+        """Envoy's fifth listener, where the agent asks other sites for sources."""
+        return self.sockets / "sources.sock"
+
+    @property
+    def handing_socket(self) -> Path:
+        """Where the agent hands sources to other sites, behind Envoy."""
+        return self.sockets / "handing.sock"
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """One agent per data folder: refused while another holds it."""

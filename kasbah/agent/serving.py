@@ -7,18 +7,24 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from kasbah.api.visits import LONGEST_MESSAGE
-from kasbah.errors import Conflict
+from kasbah.errors import Conflict, KasbahError, Unavailable
 
 log = structlog.get_logger()
+
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Server(uvicorn.Server):
@@ -96,3 +102,26 @@ def loopback(listen: str) -> str:
     """Where this machine's own processes reach what listens there."""
     host, _, port = listen.rpartition(":")
     return f"{'127.0.0.1' if host in ('0.0.0.0', 'localhost', '') else host}:{port}"
+
+
+def answering(work: Handler) -> Handler:
+    """Turn our errors into answers."""
+
+    @wraps(work)
+    async def answer(request: Request) -> Response:
+        try:
+            return await work(request)
+        except KasbahError as error:
+            detail = {
+                "message": str(error),
+                "type": "site_error",
+                "code": error.code,
+                "param": None,
+                "hint": error.hint,
+            }
+            headers = {}
+            if isinstance(error, Unavailable):
+                headers["retry-after"] = str(max(1, round(error.retry_after.total_seconds())))
+            return JSONResponse({"error": detail}, status_code=error.status, headers=headers)
+
+    return answer

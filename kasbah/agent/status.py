@@ -26,6 +26,7 @@ from kasbah.agent.nearness import Nearness
 from kasbah.agent.proof import SiteIdentity
 from kasbah.agent.reconciler import Reconciler
 from kasbah.agent.site_clock import SiteClock
+from kasbah.agent.sources import SourceExchange
 from kasbah.domain.observed import PinnedPack, SiteStatus
 from kasbah.domain.site import Isolation
 from kasbah.packs.own import digest_of
@@ -45,6 +46,7 @@ class Reporter:
     identity: SiteIdentity
     word: LastWord
     nearness: Nearness
+    exchange: SourceExchange
     peers_address: str | None
     isolation: Isolation
     driver: str
@@ -80,7 +82,14 @@ class Reporter:
     def _notes(self) -> tuple[str, ...]:
         own = filter(None, [self.identity.problem])
         refused = self.word.notes(self.ledger.identity)
-        return (*self.certificates.notes, *self.gateway.notes, *own, *self.clock.notes(), *refused)
+        return (
+            *self.certificates.notes,
+            *self.gateway.notes,
+            *own,
+            *self.clock.notes(),
+            *refused,
+            *self.exchange.notes,
+        )
 
     def problems(self) -> list[str]:
         """Why this site is not ready, empty where it is."""

@@ -189,7 +189,7 @@ def agent(
 def _run_agent(chosen: settings.AgentSettings) -> None:
     with quick_imports():
         from kasbah import log
-        from kasbah.agent.app import run
+        from kasbah.agent.entry import run
 
     log.configure()
     run(chosen)

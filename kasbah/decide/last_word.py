@@ -26,7 +26,7 @@ from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
 from kasbah.domain.crossing import Forwarded, Lane, Peer
 from kasbah.domain.desired import DesiredState, Standby
-from kasbah.domain.ids import ProjectId, RevisionId, ServiceId, SiteId
+from kasbah.domain.ids import Digest, ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level, combine
 from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
 from kasbah.domain.service import Key, Service, own_key
@@ -135,6 +135,18 @@ def still_refused(services: Iterable[Service], told: DesiredState, word: Word, n
     return {service: why for service, why in asked if why is not None}
 
 
+def refuses_to_hand(source: Digest, to: SiteId, told: DesiredState, word: Word, now: datetime) -> str | None:
+    """Why this site does not hand a source that it has to another site; None where it does: every service that it is
+    told of and that is made of it may be built there."""
+    judge = _Judge(told, word, now)
+    made: list[Service | Standby] = [
+        one for one in told.services if any(kept.source == source for kept in one.revisions)
+    ]
+    made += [one for one in told.standby if one.source == source]
+    refusals = (judge.refusal(one, judge.label(one, one.label), Purpose.BUILD, at=to) for one in made)
+    return next((why for why in refusals if why is not None), None) if made else "nothing here is made of it"
+
+
 def changes_at(word: Word, now: datetime) -> datetime | None:
     """When the answer may be another although nothing new is said: the next moment at which a fact begins or ends, a
     grant ends, or a deployer is named (once he is named no more, what was taken stays). None: never. Where data may go
@@ -194,21 +206,24 @@ class _Judge:
             return said
         return at_hosts(service, said, self._word.hosts, known)
 
-    def refusal(self, service: Held, label: Label, purpose: Purpose) -> str | None:
-        """Why this service is refused here; None where it is not."""
+    def refusal(self, service: Held, label: Label, purpose: Purpose, *, at: SiteId | None = None) -> str | None:
+        """Why this service is refused here, or at another site; None where it is not."""
         limit = self._word.stale_after.get(int(label.level))
         heard = self._word.heard_at
         if limit is not None and (heard is None or self._now - heard > limit):
             return f"nothing was heard of the control plane for longer than the law allows for level {int(label.level)}"
-        return self.unlawful(service, label, purpose)
+        return self.unlawful(service, label, purpose, at=at)
 
-    def unlawful(self, service: Held, label: Label, purpose: Purpose) -> str | None:
-        """Why this service may not be here, however lately the control plane was heard; None where it may."""
-        asked = (service, label, self._told.site, self._places.get(self._told.site), purpose)
+    def unlawful(self, service: Held, label: Label, purpose: Purpose, *, at: SiteId | None = None) -> str | None:
+        """Why this service may not be here, or at another site, however lately the control plane was heard; None where
+        it may."""
+        site = at or self._told.site
+        asked = (service, label, site, self._places.get(site), purpose)
         if not (answer := self._law(*asked)).allowed:
-            return _why("the law that the owner signed", answer)
+            return _why("the law that the owner signed", answer, "here" if at is None else "there")
         answer = self._pins(*asked)
-        return None if answer.allowed else _why("a pack that this site's own owner pinned", answer)
+        pack = "a pack that this site's own owner pinned"
+        return None if answer.allowed else _why(pack, answer, "here" if at is None else "there")
 
     def lane(self, lane: Lane, services: Iterable[Service | Forwarded]) -> Lane:
         """The lane with the sites that may have these requests; the strictest label of those in it counts."""
@@ -336,9 +351,9 @@ def _unsigned(revisions: Mapping[RevisionId, str]) -> str:
     )
 
 
-def _why(who: str, answer: Admission) -> str:
+def _why(who: str, answer: Admission, where: str) -> str:
     named = answer.rules or answer.unmet
-    return f"{who} refuses it here: {_because(answer)}" if named else answer.problem
+    return f"{who} refuses it {where}: {_because(answer)}" if named else answer.problem
 
 
 def _because(answer: Admission) -> str:

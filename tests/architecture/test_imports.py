@@ -72,7 +72,7 @@ def test_the_runner_needs_the_standard_library_only(modules) -> None:
     assert bare.returncode == 0, f"the runner outlives the agent and whatever is installed around it\n{bare.stderr}"
 
 
-@pytest.mark.parametrize("entry", ["kasbah.cli.main", "kasbah.agent.app", "kasbah.control.app"])
+@pytest.mark.parametrize("entry", ["kasbah.cli.main", "kasbah.agent.entry", "kasbah.control.app"])
 def test_nothing_heavy_is_loaded_by_a_plain_process(entry: str) -> None:
     code = f"import json, sys, {entry}; print(json.dumps(sorted(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

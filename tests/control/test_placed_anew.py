@@ -10,6 +10,7 @@ from charters import charter_of
 from fake_agent import FakeAgent
 from installed import Installed
 
+from kasbah.api.agent import DESIRED_STATE
 from kasbah.control.access.secrets import digest_of
 from kasbah.control.changes import MOVES
 from kasbah.control.loops.law import Law
@@ -73,3 +74,22 @@ async def test_what_waited_for_a_place_has_the_time_that_its_source_may_take(ins
     await installed.agent.report()
     rollout = await installed.get(f"/rollouts/{made['rollout']['id']}", after=made["rollout"]["version"], wait=10)
     assert (rollout["state"], "waiting for the source" in rollout["reason"]) == ("waiting", True), rollout["reason"]
+
+
+async def test_a_site_that_comes_later_keeps_the_source_of_what_it_could_take_over(
+    installed: Installed, rabat: FakeAgent
+) -> None:
+    installed.clock.advance(AWAY)
+    await installed.serving(data=INTERNAL)
+    law = Law(installed.control.office)
+    law._pass()
+    await rabat.report()
+    law._pass()
+    with installed.control.office.read() as work:
+        (service,) = work.tx.services.all()
+        (revision,) = work.tx.revisions.all()
+        document = work.tx.sites.desired(RABAT)
+    assert document is not None
+    waiting = [(one.id, one.source) for one in DESIRED_STATE.validate_json(document.body).standby]
+    assert waiting == [(service.id, revision.contents.source)]
+    assert chosen(installed) == 1

@@ -29,6 +29,8 @@ WIRING = Wiring(
     cold_socket=f"{RUN}/cold.sock",
     patient_socket=f"{RUN}/patient.sock",
     here_socket=f"{RUN}/here.sock",
+    sources_socket=f"{RUN}/sources.sock",
+    handing_socket=f"{RUN}/handing.sock",
     hops=RUN,
     takes_tunnels=True,
     holds_tunnels=True,
@@ -239,7 +241,8 @@ def static(gateway: Gateway, wiring: Wiring) -> dict[str, Any]:
             manager = chain["filters"][0]["typed_config"]
             if "rds" in manager:
                 manager["route_config"] = whole[Kind.ROUTES][manager.pop("rds")["route_config_name"]]
-                manager["http_filters"][-2] = whole[Kind.FILTER][names.KEYS_FILTER]
+                if len(manager["http_filters"]) > 1:
+                    manager["http_filters"][-2] = whole[Kind.FILTER][names.KEYS_FILTER]
             if name == names.TLS_LISTENER:
                 common = chain["transport_socket"]["typed_config"]["common_tls_context"]
                 del common["tls_certificate_sds_secret_configs"]

@@ -47,9 +47,15 @@ def forwarded_host(host: VirtualHost) -> Json:
 def entry_host(host: VirtualHost, senders: tuple[str, ...]) -> Json:
     """One service that runs here, as the gateways with these identities see it."""
     entry = here_host(host)
-    only = {"@type": f"{ENTRIES}RBACPerRoute", "rbac": {"rules": _only(senders)}}
-    entry["typed_per_filter_config"][names.ENTRIES_FILTER] = only
+    entry["typed_per_filter_config"][names.ENTRIES_FILTER] = only(senders)
     return entry
+
+
+def only(senders: tuple[str, ...]) -> Json:
+    """For a virtual host: the gateways with these identities may ask for it, and no others."""
+    named = [{"authenticated": {"principal_name": {"exact": sender}}} for sender in senders]
+    rules = {"action": "ALLOW", "policies": {"entries": {"permissions": [{"any": True}], "principals": named}}}
+    return {"@type": f"{ENTRIES}RBACPerRoute", "rbac": {"rules": rules}}
 
 
 def here_host(host: VirtualHost) -> Json:
@@ -130,8 +136,3 @@ def _nowhere() -> Json:
     answer = routes.answer(503, "no_lawful_site", "server_error", replies.NO_LAWFUL_SITE)
     answer["response_headers_to_add"].append(routes.header("retry-after", "1"))
     return answer
-
-
-def _only(senders: tuple[str, ...]) -> Json:
-    named = [{"authenticated": {"principal_name": {"exact": sender}}} for sender in senders]
-    return {"action": "ALLOW", "policies": {"entries": {"permissions": [{"any": True}], "principals": named}}}

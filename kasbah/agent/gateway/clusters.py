@@ -60,10 +60,10 @@ def endpoints(cluster: str, replicas: tuple[Endpoint, ...], cold_socket: str) ->
 def own_clusters(wiring: Wiring) -> tuple[Json, ...]:
     """The clusters that are there from the start: the agent's sockets, and the way to replicas the gate named."""
     return (
-        _unix(names.XDS_CLUSTER, wiring.xds_socket, http2=True),
-        _unix(names.GATE_CLUSTER, wiring.gate_socket),
-        _unix(names.PATIENT_LISTENER, wiring.patient_socket, http2=True),
-        _unix(names.DOOR_CLUSTER, wiring.door_socket),
+        unix(names.XDS_CLUSTER, wiring.xds_socket, http2=True),
+        unix(names.GATE_CLUSTER, wiring.gate_socket),
+        unix(names.PATIENT_LISTENER, wiring.patient_socket, http2=True),
+        unix(names.DOOR_CLUSTER, wiring.door_socket),
         _woken(names.WOKEN_HTTP1, Protocol.HTTP1),
         _woken(names.WOKEN_H2C, Protocol.H2C),
     )
@@ -102,7 +102,8 @@ def _woken(name: str, protocol: Protocol, *, max_streams: int | None = None) -> 
     }
 
 
-def _unix(name: str, path: str, *, http2: bool = False) -> Json:
+def unix(name: str, path: str, *, http2: bool = False) -> Json:
+    """The way to what listens on a Unix socket."""
     cluster: Json = {
         "name": name,
         "type": "STATIC",

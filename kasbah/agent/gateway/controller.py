@@ -62,6 +62,8 @@ def wiring_of(
         cold_socket=str(paths.cold_socket),
         patient_socket=str(paths.patient_socket),
         here_socket=str(paths.here_socket),
+        sources_socket=str(paths.sources_socket),
+        handing_socket=str(paths.handing_socket),
         hops=str(paths.sockets),
         door_socket=str(paths.door_socket),
         admin_socket=str(paths.sockets / "admin.sock"),

@@ -14,10 +14,11 @@ from importlib import resources
 
 from google.protobuf import any_pb2
 
-from kasbah.agent.gateway import across, clusters, listeners, names, peers, protos, routes, tunnels
+from kasbah.agent.gateway import across, clusters, listeners, names, peers, protos, routes, sources, tunnels
 from kasbah.agent.gateway.listeners import EXTENSIONS
 from kasbah.agent.gateway.replies import Json
 from kasbah.agent.gateway.wiring import Wiring
+from kasbah.domain.crossing import Peer
 from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, VirtualHost
 
 
@@ -75,6 +76,7 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
             names.ROUTES: _routes(gateway),
             names.HERE_LISTENER: _here(gateway),
             **_entries(gateway),
+            **_sources(gateway),
             **_inside(gateway),
         },
         Kind.FILTER: {names.KEYS_FILTER: _keys(gateway.credentials)},
@@ -125,8 +127,7 @@ def check(gateway: Gateway) -> tuple[str, ...]:
         owner |= dict.fromkeys(host.own_hosts, f"a revision of {host.name}")
         missing = [share.cluster for share in host.clusters if share.cluster not in known]
         faults.extend(f"service {host.name} routes to {cluster}, which is not there" for cluster in missing)
-        tunnels_come = gateway.crossing is not None and gateway.crossing.listen is not None
-        met = {peer.site for peer in gateway.peers if peer.address or (peer.tunnel and tunnels_come)}
+        met = {peer.site for peer in _reached(gateway)}
         strangers = [site for site in (host.elsewhere.sites if host.elsewhere else ()) if site not in met]
         faults.extend(f"service {host.name} is sent on to {site}, which is no peer" for site in strangers)
         if host.clusters and sum(share.percent for share in host.clusters) != 100:
@@ -165,12 +166,19 @@ def _for_others(gateway: Gateway, wiring: Wiring) -> Iterator[Json]:
     crossing = gateway.crossing
     if crossing is None:
         return
+    yield sources.sources_listener(wiring)
     if crossing.listen is not None:
         yield tunnels.taking_tunnels(peers.peers_listener(crossing.listen, gateway.site, wiring))
         yield from (tunnels.hop_listener(peer, wiring) for peer in gateway.peers if peer.tunnel)
     if crossing.tunnel:
         held = (peer for peer in gateway.peers if peer.address)
         yield from (tunnels.held_listener(peer, gateway.site_id, gateway.site, wiring) for peer in held)
+
+
+def _reached(gateway: Gateway) -> tuple[Peer, ...]:
+    """The sites that something can be sent to: by their address, or through a tunnel that they hold to this one."""
+    tunnels_come = gateway.crossing is not None and gateway.crossing.listen is not None
+    return tuple(peer for peer in gateway.peers if peer.address or (peer.tunnel and tunnels_come))
 
 
 def _ways(gateway: Gateway, wiring: Wiring) -> dict[str, Resource]:
@@ -185,6 +193,7 @@ def _ways(gateway: Gateway, wiring: Wiring) -> dict[str, Resource]:
         held = [one for one in gateway.peers if one.tunnel]
         found += [made for one in held for made in (tunnels.tunnel_cluster(one), tunnels.hop_cluster(one, wiring))]
     found += [peers.cluster_of(one) for one in orders]
+    found += [sources.handing_cluster(wiring)]
     found += [peers.here_cluster(wiring)] if any(names.HERE_LISTENER in one for one in orders) else []
     return {one["name"]: resource(Kind.CLUSTER, one) for one in found}
 
@@ -217,11 +226,24 @@ def _entries(gateway: Gateway) -> dict[str, Resource]:
         return {}
     identities = {peer.site: peer.identity for peer in gateway.peers}
     found = [_serialise_host(across.not_placed())]
+    if identities:
+        found.append(_serialise_host(sources.handing_host(identities.values())))
     for host in sorted(gateway.hosts, key=lambda host: host.service):
         senders = tuple(identities[site] for site in host.entries if site in identities)
         if senders and host.here:
             found.append(_entry_host(host, senders))
     return {names.PEERS_LISTENER: _table(names.PEERS_LISTENER, found)}
+
+
+def _sources(gateway: Gateway) -> dict[str, Resource]:
+    """Where this site asks for sources."""
+    if gateway.crossing is None:
+        return {}
+    return {
+        names.SOURCES: _table(
+            names.SOURCES, [_serialise_host(sources.asked_host(one.site)) for one in _reached(gateway)]
+        )
+    }
 
 
 def _table(name: str, hosts: Iterable[bytes]) -> Resource:

@@ -22,6 +22,8 @@ class Wiring:
     cold_socket: str
     patient_socket: str
     here_socket: str
+    sources_socket: str
+    handing_socket: str
     door_socket: str
     admin_socket: str
     access_log: str

@@ -14,6 +14,7 @@ from kasbah.control.usecases.decisions import tell_placement
 from kasbah.control.usecases.lawful import dated, label_of
 from kasbah.control.usecases.placing import placed_together, survey
 from kasbah.control.usecases.work import Work, save_service
+from kasbah.domain.ids import SiteId
 from kasbah.domain.placement import Placement, Verdict
 
 
@@ -58,10 +59,15 @@ def uphold(work: Work) -> bool:
 
 
 def _agrees(before: Placement | None, now: Placement) -> bool:
-    """Whether it is where it would be placed now; where that is nowhere, for the same reasons."""
-    if before is None:
+    """Whether it is where it would be placed now, and whoever could take it over is known; where that is nowhere, for
+    the same reasons. That a site can no more, for a while or for good, is no news as long as it is not needed."""
+    if before is None or set(before.chosen) != set(now.chosen):
         return False
-    return set(before.chosen) == set(now.chosen) and bool(now.chosen or before.verdicts == now.verdicts)
+    return _able(now) <= _able(before) if now.chosen else before.verdicts == now.verdicts
+
+
+def _able(placement: Placement) -> set[SiteId]:
+    return {one.site for one in placement.verdicts if one.verdict is not Verdict.REFUSED}
 
 
 def _unlawful(placement: Placement) -> bool:
