@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -56,6 +57,8 @@ SOON = 1
 """Seconds until what the desired state names is asked for again."""
 UNKNOWN_STATUS = (404, 409)
 """The answers to `still` that ask for the whole status."""
+STRANGER = re.compile(r"certificate verify failed: ([^(]*[^( ])")
+"""What OpenSSL says of a certificate that is not trusted, in httpx's words for it."""
 SNI = {"sni_hostname": CONTROL_NAME}
 """Whatever address it is dialled at, a control plane has this name in its certificate."""
 
@@ -245,6 +248,15 @@ class Link:
         trust = True if self._token_file is not None or self._identity is None else self._identity.client()
         return httpx.AsyncClient(timeout=CALL_DEADLINE, trust_env=False, transport=self._transport, verify=trust)
 
+    def _why(self, error: Exception) -> str:
+        found = STRANGER.search(str(error))
+        if found is None:
+            return type(error).__name__
+        return (
+            f"this site does not trust the certificate of who answers at {self._url} ({found[1]}): "
+            "is --control-url that of the installation it joined?"
+        )
+
     async def close(self) -> None:
         """Hang up."""
         await self._client.aclose()
@@ -277,7 +289,7 @@ class Link:
             )
         except (httpx.HTTPError, OSError) as error:
             self.connected = False
-            raise Unavailable(f"the control plane does not answer: {type(error).__name__}") from error
+            raise Unavailable(f"the control plane does not answer: {self._why(error)}") from error
         if answer.status_code >= 300 and answer.status_code not in expected:
             self.connected = False
             raise Unavailable(f"the control plane answered {answer.status_code} to {method} {path.partition('?')[0]}")

@@ -64,5 +64,6 @@ def restore(
         answer = {"installation": manifest.installation, "created_at": manifest.created_at, "epoch": epoch}
         render.document(answer, output)
         return
-    render.say(f"Restored installation {manifest.installation} as it was at {manifest.created_at}; epoch {epoch}.")
+    moment = render.moment(manifest.created_at)
+    render.say(f"Restored installation {manifest.installation} as it was at {moment}; epoch {epoch}.")
     render.say("Next: kasbah up")

@@ -142,9 +142,10 @@ def site_path(name: str, *below: str) -> str:
 
 
 def secret_path(name: str) -> str:
-    """The path of a secret. Raises NotFound for what cannot be one's name."""
+    """The path of a secret. Raises Invalid for what cannot be one's name."""
     if not SECRET.fullmatch(name):
-        raise NotFound(f"{name!r} names no secret", hint="lower-case letters, digits and dashes, a letter first")
+        hint = "a name has lower-case letters, digits and dashes, a letter first"
+        raise Invalid(f"{name!r} cannot be a secret's name", hint=hint, code="usage")
     return f"/secrets/{name}"
 
 

@@ -159,7 +159,7 @@ class _Source:
 
     def _send(self, first: Document) -> None:
         size, count = self._bundle.size, self._bundle.files
-        self._steps.step(self._name, f"sending {count} file{'s'[: count > 1]}, {format_size(size)}")
+        self._steps.step(self._name, f"sending {count} file{'s'[: count != 1]}, {format_size(size)}")
 
         def sent(gone: int) -> None:
             self._steps.detail(f"{100 * gone // max(size, 1)}%")

@@ -36,7 +36,7 @@ def _summary(detail: Document) -> dict[str, object]:
         "Address": f"{detail['address']}  (Host: {detail['host']})",
         "Domains": ", ".join(detail["domains"]),
         "Access": detail["access"],
-        "Data": detail["data"]["level"] + ("" if detail["data_declared"] else " (none declared, so it counts as this)"),
+        "Data": _label(detail),
         "Sites": ", ".join(f"{one['site']} ({one['state']})" for one in detail["placements"]),
         "Scaling": f"{scaling['min']} to {scaling['max']} replicas, {scaling['concurrency']} requests each",
         "Volumes": ", ".join(f"{one['name']} ({one['size']}) at {one['path']}" for one in detail["volumes"]),
@@ -46,6 +46,14 @@ def _summary(detail: Document) -> dict[str, object]:
         "Deployed": render.moment(detail["deployed_at"]),
         "Rollout": _rollout(detail["rollout"]),
     }
+
+
+def _label(detail: Document) -> str:
+    data = detail["data"]
+    words = [data["level"] + ("" if detail["data_declared"] else " (none declared, so it counts as this)")]
+    words += [f"about {', '.join(data['categories'])}"] if data["categories"] else []
+    words += [f"under {', '.join(data['regimes'])}"] if data["regimes"] else []
+    return "; ".join(words)
 
 
 def _rollout(rollout: Document | None) -> str:

@@ -27,7 +27,7 @@ from kasbah.cli.options import DataDir, OutputOption
 from kasbah.cli.processes import bind_error, listener
 from kasbah.cli.record import DataFolder, data_folder
 from kasbah.cli.render import Output
-from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN
+from kasbah.domain.site import CLOSABLE, ENFORCED, FIRST_SITE, OPEN
 from kasbah.errors import Denied, KasbahError
 from kasbah.settings import DEFAULT_API, DEFAULT_GATEWAY
 
@@ -201,8 +201,14 @@ def _installation(folder: DataFolder, running: bool) -> Iterator[Check]:
 
 def _site(site: Document) -> Iterator[Check]:
     name = f"site {site['name']}"
+    if site["hosts"]:
+        return  # it runs nothing: it is only called
+    if not site["seen_at"] and site["name"] != FIRST_SITE:
+        yield Check(name, "warn", "it never reported", f"have it join, by `kasbah sites token {site['name']}`")
+        return
     if not site["connected"]:
-        yield Check(name, "fail", f"not connected, last seen {site['seen_at'] or 'never'}", "is its agent running?")
+        seen = render.moment(site["seen_at"]) or "never"
+        yield Check(name, "fail", f"not connected, last seen {seen}", "is its agent running?")
     if site["gateway_error"]:
         yield Check(f"{name}: gateway", "fail", site["gateway_error"], "see the agent's log")
     else:

@@ -5,11 +5,23 @@ Errors go to standard error: a line or two for people, `ErrorBody` for programs 
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from enum import IntEnum
 
 from kasbah.cli.text import clean
-from kasbah.errors import Conflict, Denied, Invalid, KasbahError, NotFound, QuotaExceeded, Unauthenticated, Unavailable
+from kasbah.errors import (
+    Conflict,
+    Denied,
+    Invalid,
+    KasbahError,
+    NotFound,
+    QuotaExceeded,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class ExitCode(IntEnum):
@@ -28,7 +40,7 @@ class ExitCode(IntEnum):
 MEANINGS = {
     ExitCode.OK: "done",
     ExitCode.FAILED: "the operation failed: a build, a rollout, a check of `doctor`",
-    ExitCode.USAGE: "wrong usage, or an invalid file",
+    ExitCode.USAGE: "wrong usage, or a file or value that is invalid or too large",
     ExitCode.UNREACHABLE: "Kasbah is not running, not reachable, or cannot answer now",
     ExitCode.REFUSED: "the token is missing, unknown, or not allowed to do this, or a quota does not allow it",
     ExitCode.NOT_FOUND: "no such service, key, token or rollout",
@@ -38,6 +50,7 @@ MEANINGS = {
 
 _BY_ERROR: tuple[tuple[type[KasbahError], ExitCode], ...] = (
     (Invalid, ExitCode.USAGE),
+    (TooLarge, ExitCode.USAGE),
     (Unauthenticated, ExitCode.REFUSED),
     (Denied, ExitCode.REFUSED),
     (QuotaExceeded, ExitCode.REFUSED),
@@ -84,6 +97,17 @@ def for_people(error: KasbahError) -> str:
     if error.request_id and error.status >= 500:
         lines.append(f"request: {clean(error.request_id)}")
     return "\n".join(lines)
+
+
+def own_words(lines: Sequence[str]) -> tuple[str, str] | None:
+    """The last error that a program of ours told among these lines, as `for_people` writes it: the problem and the
+    hint. None where there is none."""
+    starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    if not starts:
+        return None
+    told = itertools.takewhile(lambda line: not line.startswith(("{", "request: ")), lines[starts[-1] :])
+    problem, _, hint = "\n".join(told).removeprefix("error: ").partition("\nhint: ")
+    return problem, hint
 
 
 def for_programs(error: KasbahError) -> str:

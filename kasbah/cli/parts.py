@@ -91,10 +91,10 @@ def control(
         ),
     ] = None,
     base_domain: Annotated[
-        str, typer.Option("--base-domain", help="Services answer at NAME.BASE_DOMAIN.")
+        str, typer.Option("--base-domain", metavar="DOMAIN", help="Services answer at NAME.BASE_DOMAIN.")
     ] = settings.DEFAULT_BASE_DOMAIN,
     country: Annotated[
-        str | None, typer.Option("--country", help="The country of the site `local`, such as MA.")
+        str | None, typer.Option("--country", metavar="CODE", help="The country of the site `local`, such as MA.")
     ] = None,
     ticket_lifetime: Annotated[
         str, typer.Option("--ticket-lifetime", help="How long a ticket for a site's door is good.")

@@ -18,9 +18,9 @@ from kasbah.cli.options import OutputOption
 from kasbah.cli.render import Output
 from kasbah.cli.shapes import PackView, TestedTable
 from kasbah.domain.law import Pack
-from kasbah.errors import Invalid, KasbahError, NotFound
+from kasbah.errors import KasbahError, NotFound
 from kasbah.packs import tables
-from kasbah.packs.own import TABLE, beside
+from kasbah.packs.own import TABLE, beside, read_own, table_in
 
 app = typer.Typer(
     add_completion=False,
@@ -159,13 +159,11 @@ def _tables(paths: Sequence[Path]) -> list[tuple[str, tuple[tables.Case, ...]]]:
         return [(one.name, tables.cases(packs.HERE / one.name / TABLE)) for one in packs.shipped()]
     found = []
     for path in paths:
-        file = path / TABLE if path.is_dir() else path
-        table = tables.cases(file)
-        if not table:
-            raise Invalid(
-                "there is no case in it", where=str(file), hint="write some: rules are as good as their tests"
-            )
-        found.append((str(file), table))
+        if path.is_dir():
+            own = read_own(path)
+            found.append((str(own.file), own.table))
+        else:
+            found.append((str(path), table_in(path)))
     return found
 
 

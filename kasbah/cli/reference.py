@@ -79,7 +79,9 @@ def _with_children(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _help(command: Any, path: str) -> str:
-    with command.make_context(path, [], resilient_parsing=True, max_content_width=100, terminal_width=100) as context:
+    width = {"max_content_width": 100, "terminal_width": 100}
+    inherited = {"help_option_names": ["-h", "--help"]}  # from the groups that a command stands in
+    with command.make_context(path, [], resilient_parsing=True, **width, **inherited) as context:
         return str(command.get_help(context)).rstrip()
 
 

@@ -109,7 +109,9 @@ def make_token(name: SiteName, output: OutputOption = Output.TABLE) -> None:
     if output is not Output.TABLE:
         render.document(made, output)
         return
-    render.say(f"Hand it to `kasbah join` on the machine that shall be {name}, before {made['expires_at']}:")
+    render.say(
+        f"Hand it to `kasbah join` on the machine that shall be {name}, before {render.moment(made['expires_at'])}:"
+    )
     print(made["token"])
 
 
@@ -172,7 +174,8 @@ def remove(
     """Remove a site for good: what its agent says is refused from then on."""
     with Client(context.find()) as client:
         client.delete(site_path(name) + ("?force=true" if force else ""))
-    render.say(f"Site {name} is removed.")
+    render.say(f"Site {name} is removed. Its agent is told to run nothing, and never comes back as it: stop it there.")
+    render.say("To use the machine again, join it as a new site, from another --data-dir.")
 
 
 def _state(site: Document) -> str:

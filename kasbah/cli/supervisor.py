@@ -25,7 +25,7 @@ from typing import Any
 
 from kasbah.cli import readiness
 from kasbah.cli.addresses import Address, parse_address
-from kasbah.cli.exits import Failed
+from kasbah.cli.exits import Failed, own_words
 from kasbah.cli.processes import Process, bind_error, free_port, last_lines, listener
 from kasbah.cli.record import DataFolder, Record
 from kasbah.errors import Conflict, Invalid, KasbahError
@@ -38,6 +38,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 SETTLED_SECONDS = 30.0
 """A part that ran for so long before it died is started again without a pause."""
 DEATHS_BEFORE_READY = 3
+CALLED = {"control": "control plane"}
+"""What people call a part."""
 POLL_SECONDS = 0.05
 LARGEST_LOG = 16 * 2**20
 LOG_CHECK_SECONDS = 60.0
@@ -176,7 +178,7 @@ class Supervisor:
         while asyncio.get_running_loop().time() < give_up:
             for part in self._parts:
                 if part.deaths >= DEATHS_BEFORE_READY:
-                    raise self._failure(f"the {part.name} does not start")
+                    raise self._refusal_of(part)
             agent = self.agent.process
             gateway = await asyncio.to_thread(readiness.gateway, self.folder, self._api.reachable, agent)
             if gateway:
@@ -186,6 +188,15 @@ class Supervisor:
             await asyncio.sleep(POLL_SECONDS)
         missing = await asyncio.to_thread(readiness.missing, self.folder, self._api.reachable)
         raise self._failure(f"Kasbah is not ready after {READY_SECONDS:.0f} s: {missing}")
+
+    def _refusal_of(self, part: Part) -> Failed:
+        """Why a part ends as often as it is started: in its own words where it found some, else what it wrote last."""
+        what = f"the {CALLED.get(part.name, part.name)} does not start"
+        said = own_words(last_lines(self.folder.log, 100, since=self._log_start))
+        if said is None:
+            return self._failure(what)
+        problem, hint = said
+        return Failed(f"{what}: {problem}", hint=hint or f"see {self.folder.log}, or `kasbah doctor`")
 
     def _failure(self, message: str) -> Failed:
         tail = last_lines(self.folder.log, 15, since=self._log_start)

@@ -54,14 +54,14 @@ def up(
     tls: TlsOption = None,
     certificates: CertificatesOption = None,
     country: Annotated[
-        str | None, typer.Option("--country", help="The country this machine stands in, such as MA.")
+        str | None, typer.Option("--country", metavar="CODE", help="The country this machine stands in, such as MA.")
     ] = None,
     sites: SitesOption = None,
     packs: PacksOption = None,
     peers: PeersOption = None,
     peers_address: PeersAddressOption = None,
     base_domain: Annotated[
-        str, typer.Option("--base-domain", help="Services answer at NAME.BASE_DOMAIN.")
+        str, typer.Option("--base-domain", metavar="DOMAIN", help="Services answer at NAME.BASE_DOMAIN.")
     ] = DEFAULT_BASE_DOMAIN,
     output: OutputOption = Output.TABLE,
 ) -> None:

@@ -48,6 +48,8 @@ WITHOUT = {
     "ca.key": "no site that joined can dial in",
     "audit.key": "nobody can tell that the audit log goes on",
 }
+MADE_AGAIN = frozenset({"tls.key"})
+"""Keys that no restore needs: another is made at the next start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +130,9 @@ def _describe(copy: Path, folder: Folder, now: datetime) -> Manifest:
         schema=_schema(copy),
         created_at=now.isoformat(),
         sha256=_digest(copy),
-        keys={path.name: _fingerprint(path) for path in sorted(folder.root.glob("*.key"))},
+        keys={
+            path.name: _fingerprint(path) for path in sorted(folder.root.glob("*.key")) if path.name not in MADE_AGAIN
+        },
     )
 
 
@@ -169,7 +173,11 @@ def _unpack(file: Path, fresh: Path) -> Manifest:
     except FileNotFoundError:
         raise NotFound(f"{file} does not exist", hint="name a file that `kasbah backup` wrote") from None
     except DAMAGED as error:
-        raise Invalid(f"{file} is no backup of Kasbah, or is damaged: {error}", code="bad_backup") from error
+        raise Invalid(
+            f"{file} is no backup of Kasbah, or is damaged: {error}",
+            hint="name a file that `kasbah backup` wrote; nothing here has changed",
+            code="bad_backup",
+        ) from error
     if digest.hexdigest() != manifest.sha256:
         raise Invalid(f"{file} is damaged: its database is not the one its manifest names", code="bad_backup")
     return manifest
@@ -229,17 +237,20 @@ def _check(folder: Folder, manifest: Manifest) -> None:
             hint="name the right data folder with --data-dir, or an empty one",
             code="another_installation",
         )
-    for name, fingerprint in manifest.keys.items():
+    needed = {name: mark for name, mark in manifest.keys.items() if name not in MADE_AGAIN}
+    if missing := [name for name in needed if not (folder.root / name).exists()]:
+        without = "; ".join(f"without {name} {WITHOUT.get(name, 'something does not open')}" for name in missing)
+        raise Conflict(
+            f"{folder.root} lacks keys that no backup holds: {without}",
+            hint=f"put {', '.join(missing)} of installation {manifest.installation} there (mode 0600), and restore "
+            "again",
+            code="key_missing",
+        )
+    for name, fingerprint in needed.items():
         _check_key(folder.root / name, fingerprint, manifest)
 
 
 def _check_key(path: Path, fingerprint: str, manifest: Manifest) -> None:
-    if not path.exists():
-        raise Conflict(
-            f"{path} is missing: no backup holds it, and without it {WITHOUT.get(path.name, 'nothing here opens')}",
-            hint=f"put there the {path.name} of installation {manifest.installation} (mode 0600), and restore again",
-            code="key_missing",
-        )
     if _fingerprint(path) != fingerprint:
         raise Conflict(
             f"{path} is not the key of installation {manifest.installation}, whose backup this is",

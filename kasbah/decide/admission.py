@@ -16,6 +16,7 @@ in force.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -80,8 +81,10 @@ def _unmet(law: Law, data: Data) -> tuple[Rule, ...]:
 
 
 def _unknown_regime(regime: str, law: Law) -> str:
+    near = difflib.get_close_matches(regime, sorted(law.regimes), n=1)
+    meant = f"did you mean {near[0]}? known" if near else "known"
     known = ", ".join(sorted(law.regimes))
-    return f"no policy pack in force knows the regime {regime!r}, so nobody can say that it is kept; known: {known}"
+    return f"no policy pack in force knows the regime {regime!r}, so nobody can say that it is kept; {meant}: {known}"
 
 
 def _entities(law: Law, data: Data, place: Place) -> str:

@@ -9,6 +9,7 @@ long or too deep is refused before Cedar sees it.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections import Counter
@@ -26,6 +27,10 @@ LEVELS = frozenset("01234")
 ACTION, EVERYTHING = "Kasbah::Action", "Process"
 """What is done with data, and the action that stands for all of them."""
 NUMBERED = re.compile(r"policy\d+")
+OF_POLICY = re.compile(r"^for policy `policy\d+`, ")
+ATTRIBUTE = re.compile(r"attribute `(?P<path>[\w.]+)`")
+DECLARED = re.compile(r"(\w+)\??:")
+"""A name in the schema that has a type."""
 
 LONGEST_TEXT = 200_000
 """Characters of a pack's policies."""
@@ -37,13 +42,14 @@ OPERATOR = re.compile(r"&&|\|\||[-+*.!<>=]|\b(?:if|has|like|in|is|when|unless)\b
 
 
 class Unsound(ValueError):
-    """Policies that cannot be law. `pack` and `rule` say where."""
+    """Policies that cannot be law. `pack` and `rule` say where, `hint` what to do where that can be said."""
 
-    def __init__(self, message: str, *, pack: str, rule: str = "") -> None:
+    def __init__(self, message: str, *, pack: str, rule: str = "", hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.pack = pack
         self.rule = rule
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,7 @@ def _described(pack: Pack, schema: str) -> list[tuple[Rule, str]]:
     try:
         parsed = _static(pack.policies)
     except (ValueError, RecursionError) as error:
-        raise Unsound(f"this is not Cedar: {error}", pack=pack.name) from error
+        raise Unsound(f"this is not Cedar: {_at_line(pack.policies)}{error}", pack=pack.name) from error
     if not parsed:
         raise Unsound("there is no policy in it", pack=pack.name)
     described = [(_rule(pack, name, policy), str(policy["effect"])) for name, policy in parsed.items()]
@@ -99,9 +105,37 @@ def _described(pack: Pack, schema: str) -> list[tuple[Rule, str]]:
     if not checked.validation_passed:
         named = {name: rule.id for name, (rule, _) in zip(parsed, described, strict=True)}
         first = checked.errors[0]
-        words = NUMBERED.sub(lambda found: named.get(found[0], found[0]), first.error)
-        raise Unsound(words, pack=pack.name, rule=named.get(first.policy_id, ""))
+        words = NUMBERED.sub(lambda found: named.get(found[0], found[0]), OF_POLICY.sub("", first.error))
+        raise Unsound(words, pack=pack.name, rule=named.get(first.policy_id, ""), hint=_hint(first.error, schema))
     return described
+
+
+def _at_line(policies: str) -> str:
+    """Where the first policy begins that Cedar cannot read, for it does not say; "" where each can be read alone."""
+    plain = QUIET.sub(lambda quiet: re.sub(r"[^\n]", " ", quiet[0]), policies)
+    start = 0
+    for end in (*(found.end() for found in re.finditer(";", plain)), len(plain)):
+        if plain[start:end].strip():
+            begins = end - len(plain[start:end].lstrip())
+            try:
+                cedarpy.policies_to_json_str(policies[start:end])
+            except ValueError:
+                return f"the policy at line {plain.count(chr(10), 0, begins) + 1}: "
+        start = end
+    return ""
+
+
+def _hint(error: str, schema: str) -> str:
+    """The next step about what Cedar found not to fit the schema; "" where there is none in particular."""
+    found = ATTRIBUTE.search(error)
+    if found is None:
+        return ""
+    path = found["path"]
+    if "optional" in error:
+        return f"where nobody declared it, it is not there: ask for it first, `resource has {path} && ...`"
+    near = difflib.get_close_matches(path.rpartition(".")[2], DECLARED.findall(schema), n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{meant}what policies may speak of is in kasbah/packs/schema.cedarschema"
 
 
 def _check_size(pack: Pack) -> None:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from kasbah.api import yaml_lines
+from kasbah.api.yaml_words import Words
 from kasbah.decide.policies import Law, Unsound, law
 from kasbah.domain.law import Geography, Pack
 from kasbah.errors import Invalid
@@ -31,6 +31,11 @@ HERE = files(__package__)
 SCHEMA, COUNTRIES = "schema.cedarschema", "countries.yaml"
 LARGEST_FILE = 1_000_000
 MOST_SHOWN = 9
+PATTERNS = {
+    r"^[a-z][a-z0-9-]{1,40}$": "a pack's name has lower-case letters, digits and dashes, a letter first",
+    r"^[A-Z]{2}$": "a country is two capital letters (ISO 3166-1), such as MA",
+    r"^\d{1,3}(\.\d+)?%$": "a number of services is expected, or a part of all, such as 10%",
+}
 
 
 class Strict(BaseModel):
@@ -104,7 +109,7 @@ def law_of(packs: Iterable[Pack]) -> Law:
             error.message,
             where=f"{error.pack}/rules.cedar" + (f": {error.rule}" if error.rule else ""),
             code="policy_unsound",
-            hint="mend the rule; nothing of a pack holds until all of it is sound",
+            hint=error.hint or "mend the rule; nothing of a pack holds until all of it is sound",
         ) from error
 
 
@@ -127,20 +132,19 @@ def parse(path: Traversable | Path, shape: type[Shape]) -> Shape:
         try:
             return shape.model_validate(lines.data)
         except ValidationError as error:
-            lines.problems += [lines.problem(one["loc"], _message(one)) for one in error.errors()]
-    first, *others = sorted(lines.problems)
-    more = [f"line {one.line}: {one.path}: {one.message}" for one in others[:MOST_SHOWN]]
+            lines.problems += _words(shape).problems(error.errors(include_url=False), lines)
+    first, *others = sorted(set(lines.problems))
+    more = [f"line {one.line}: {one.path + ': ' if one.path else ''}{one.message}" for one in others[:MOST_SHOWN]]
     raise Invalid(
-        "; ".join((first.message, *more)),
+        "\n  ".join((first.message, *more)),
         where=f"{path}:{first.line}" + (f": {first.path}" if first.path else ""),
         hint="mend the file and try again",
     )
 
 
-def _message(error: ErrorDetails) -> str:
-    if error["type"] in ("tuple_type", "list_type"):
-        return "a list belongs here"
-    return error["msg"].removeprefix("Value error, ")
+@cache
+def _words(shape: type[BaseModel]) -> Words:
+    return Words(shape.model_json_schema(), PATTERNS)
 
 
 def text_of(path: Traversable | Path) -> str:

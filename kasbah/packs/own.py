@@ -36,10 +36,15 @@ def read_own(folder: Path) -> Own:
     file = folder / TABLE
     if not file.exists():
         raise Invalid("a pack without tests is no pack", where=str(file), hint="write the table of its cases")
+    return Own(pack=pack, file=file, table=table_in(file))
+
+
+def table_in(file: Path) -> tuple[tables.Case, ...]:
+    """The cases in a file. Raises Invalid where there is none."""
     table = tables.cases(file)
     if not table:
         raise Invalid("there is no case in it", where=str(file), hint="write some: rules are as good as their tests")
-    return Own(pack=pack, file=file, table=table)
+    return table
 
 
 def pinned(folder: Path | None) -> tuple[Pack, ...]:

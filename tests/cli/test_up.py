@@ -152,7 +152,8 @@ def test_a_part_that_never_starts_is_told_with_its_last_lines(cli: Cli, data: Da
     (data.path / "control").mkdir(parents=True)
     (data.path / "control" / "kasbah.db").write_text("this is no database, only a file of that name" * 50)
     answer = cli.process("up", "-d", "--data-dir", data.path, *FREE, code=1)
-    assert "the control does not start" in answer.err
+    assert "the control plane does not start: " in answer.err
+    assert "{" not in answer.err, "no lines of logs where the part has said in words what is wrong"
     assert remains(data) == []
 
 

@@ -200,6 +200,18 @@ def test_doctor_without_an_installation(cli: Cli) -> None:
     assert found["installation"] == "warn"
 
 
+def test_doctor_tells_a_site_that_was_only_declared_from_one_that_fails(control: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "sites.yaml"
+    file.write_text("sites:\n  paris: {kind: public}\n  mailer: {kind: public, hosts: [10.0.0.0/8]}\n")
+    key = control.extra["KASBAH_DEPLOYER_KEY"].replace("deployer.key", "owner.key")
+    control("sites", "apply", "-f", file, "--owner-key", key)
+    found = {one["name"]: one for one in control("doctor", "-o", "json", code=1).json}
+    assert found["site local"]["state"] == "fail"
+    assert (found["site paris"]["state"], found["site paris"]["found"]) == ("warn", "it never reported")
+    assert "kasbah sites token paris" in found["site paris"]["next"]
+    assert not [name for name in found if name.startswith(("site paris:", "site mailer"))]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(cli: Cli, shell: str) -> None:
     assert "_KASBAH_COMPLETE" in cli("completion", shell).out

@@ -141,7 +141,7 @@ async def test_an_approval_is_for_what_it_names_alone(installed: Installed, faul
 @pytest.mark.parametrize(
     ("change", "words", "where"),
     [
-        ({"evidence": "  "}, "nothing of its evidence", "evidence"),
+        ({"evidence": "  "}, "evidence says where this is written down, in 3 to 2,000", "evidence"),
         ({"expires_at": "now"}, "expired already", "expires_at"),
         ({"services": ()}, "for nobody", "document"),
         ({"services": (ServiceId("sv-0"),)}, "nothing here is sv-0", "document"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,6 +60,19 @@ def test_a_database_newer_than_the_code_is_refused_and_left_alone(tmp_path: Path
     assert "restore" in refusal.value.hint
     with engine.connect() as connection:
         assert version(connection) == "9999"
+
+
+@pytest.mark.parametrize("spoil", [lambda file: b"no database" * 500, lambda file: file[:5_000]], ids=["other", "cut"])
+def test_a_damaged_database_is_told_and_left_alone(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "a.db"
+    engine = open_engine(url(path))
+    migrate(engine, clock=CLOCK)
+    engine.dispose()
+    path.write_bytes(spoilt := spoil(path.read_bytes()))
+    with pytest.raises(Conflict, match=f"{path} is damaged") as refusal:
+        migrate(open_engine(url(path)), clock=CLOCK)
+    assert "kasbah restore" in refusal.value.hint
+    assert path.read_bytes() == spoilt
 
 
 def test_an_old_database_is_copied_before_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

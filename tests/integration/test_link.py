@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificate_files import Authority
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from owner import INSTALLATION, NOW, SITE, Owner
 from real_gateway import answer, headers_of, replica
@@ -235,6 +237,21 @@ async def test_down_and_back(agent: Agent) -> None:
     with pytest.raises(Unavailable, match="does not answer"):
         await link.fetch(wait=0)
     assert not link.connected
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_apart_from_silence(agent: Agent, tmp_path: Path) -> None:
+    certificate, key = Authority().issue("kasbah")
+    (tmp_path / "stranger.pem").write_bytes(certificate + key)
+    shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    shown.load_cert_chain(tmp_path / "stranger.pem")
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=shown) as server:
+        port = server.sockets[0].getsockname()[1]
+        link = Link(f"https://127.0.0.1:{port}", tmp_path / "token", agent.ledger, agent.meter, lambda: None)
+        agent.links.append(link)
+        with pytest.raises(
+            Unavailable, match=rf"does not trust the certificate .* at https://127.0.0.1:{port} .*joined"
+        ):
+            await link.fetch(wait=0)
 
 
 async def test_a_stranger_in_its_place_is_not_followed(agent: Agent) -> None:

@@ -73,6 +73,36 @@ def test_an_error_names_the_rule_by_its_id() -> None:
 
 
 @pytest.mark.parametrize(
+    ("when", "hint"),
+    [
+        ('resource.cuntry == "MA"', "did you mean country?"),
+        ('resource.country == "MA"', "`resource has country && ...`"),
+        ('principal.label.levl == "MA"', "did you mean level?"),
+        ("resource.kind == 1", "mend the rule"),
+    ],
+    ids=["misspelt", "not asked for", "inside", "other"],
+)
+def test_what_does_not_fit_the_schema_has_its_next_step(when: str, hint: str) -> None:
+    with pytest.raises(Invalid) as raised:
+        law_of((pack(SAID + "forbid (principal, action, resource) when { " + when + " };"),))
+    assert hint in raised.value.hint
+    assert "for policy" not in raised.value.message, "where says which"
+
+
+@pytest.mark.parametrize(
+    ("policies", "line"),
+    [
+        (f"// one; two\n{SAID}\n{FORBID}\n\n{SAID}\nforbid (principal, action\n", 5),
+        (f"{SAID}\nforbid (principal, action, resource) when {{ ; }};\n{SAID}{FORBID}", 1),
+    ],
+    ids=["last", "first"],
+)
+def test_what_is_not_cedar_is_told_with_its_line(policies: str, line: int) -> None:
+    with pytest.raises(Invalid, match=f"this is not Cedar: the policy at line {line}: "):
+        law_of((pack(policies),))
+
+
+@pytest.mark.parametrize(
     ("table", "words"),
     [
         ("- name: one\n  data: {level: secret}\n  site: {kind: on-prem}\n  expect: allowed\n", "data.level"),
@@ -81,7 +111,7 @@ def test_an_error_names_the_rule_by_its_id() -> None:
         ("- name: one\n  data: {}\n  site: {kind: on-prem}\n  expect: refused\n", "say which rules refuse it"),
         ("- name: one\n  data: {}\n  site: {kind: on-prem}\n  expect: allowed\n  by: [base.open]\n", "by nothing"),
         ("- name: one\n  data: {}\n  site: {kind: on-prem}\n  expect: allowed\n  because: x\n", "because"),
-        ("cases: []\n", "a list belongs here"),
+        ("cases: []\n", "a list is expected"),
         ("- name: [\n", "YAML"),
     ],
     ids=["level", "kind", "country", "reasonless", "contradiction", "key", "shape", "syntax"],

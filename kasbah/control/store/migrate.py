@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import DatabaseError
 
 from kasbah.clock import Clock
 from kasbah.errors import Conflict
@@ -23,6 +24,7 @@ KNOWN = tuple(sorted(step.name[1:5] for step in (MIGRATIONS / "versions").glob("
 
 HEAD = KNOWN[-1]
 BACKUPS_KEPT = 5
+SPOILT = frozenset({"SQLITE_NOTADB", "SQLITE_CORRUPT"})
 
 
 def migrate(engine: Engine, *, clock: Clock) -> None:
@@ -43,12 +45,21 @@ def migrate(engine: Engine, *, clock: Clock) -> None:
 
 
 def _revision(engine: Engine) -> str | None:
-    """Where its tables are; None where it has none."""
-    if not inspect(engine).has_table("alembic_version"):
-        return None
-    with engine.connect() as connection:
-        found = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        return None if found is None else str(found)
+    """Where its tables are; None where it has none. Raises Conflict where the file is no database."""
+    try:
+        if not inspect(engine).has_table("alembic_version"):
+            return None
+        with engine.connect() as connection:
+            found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            return None if found is None else str(found)
+    except DatabaseError as error:
+        if engine.dialect.name != "sqlite" or getattr(error.orig, "sqlite_errorname", "") not in SPOILT:
+            raise
+        raise Conflict(
+            f"the database {engine.url.database} is damaged: {error.orig}",
+            hint=f"put back a copy from {Path(engine.url.database or '').parent / 'backups'}, or `kasbah restore FILE`",
+            code="database_damaged",
+        ) from error
 
 
 def _upgrade(engine: Engine) -> None:

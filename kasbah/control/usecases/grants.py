@@ -68,7 +68,8 @@ def revoke_grant(work: Work, grant: str) -> Granted:
 def _check(work: Work, grant: Grant) -> None:
     problem, where = "", "document"
     if not LEAST_EVIDENCE <= len(grant.evidence.strip()) <= LONGEST_EVIDENCE:
-        problem, where = "it says nothing of its evidence: where is this written down?", "evidence"
+        much = f"{LEAST_EVIDENCE} to {LONGEST_EVIDENCE:,} characters"
+        problem, where = f"evidence says where this is written down, in {much}", "evidence"
     elif grant.expires_at.tzinfo is None or grant.issued_at.tzinfo is None:
         problem, where = "its times have no time zone", "expires_at"
     elif grant.expires_at <= work.now:

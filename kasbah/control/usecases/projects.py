@@ -92,7 +92,7 @@ def set_quota(work: Work, name: str, request: QuotaRequest) -> ProjectSight:
         first = below[0]
         raise Conflict(
             f"project {name!r} uses more than {amount(first.kind, Amount(much=first.limit))}: {used_in_words(below)}",
-            hint="lower what it uses first, or force it: what runs goes on then, and nothing can grow",
+            hint="lower what it uses first, or force it (--force): what runs goes on then, and nothing can grow",
             code="quota_below_use",
             where=first.kind,
         )
