@@ -1,11 +1,12 @@
 """A site's time: the later of its machine's clock and of the newest time that the control plane signed.
 
-DATA/agent/ledger/time.json   the newest signed time, moved on by what has passed since, and when the control plane
-                              was heard last; written once a minute at the most
+DATA/agent/ledger/time.json   the newest signed time, moved on by what has passed since; when the control plane was
+                              heard last, and how many seconds before this was written; once a minute at the most
 
 A machine's clock may be set back, by mistake or on purpose, and what has expired must not be good again by that. So a
 signed time that was accepted is never gone below: it moves on with seconds that only ever pass, and is kept over
 restarts. What the machine's clock said is not kept: a clock that was far ahead for a moment does no lasting harm.
+Nor is what was heard last any younger for it, once that clock is set right.
 
 A clock that is ahead ends things early, which is the safe side; that, and a clock that is behind, is a note.
 """
@@ -36,9 +37,8 @@ class SiteClock:
         self._signed: tuple[datetime, float] | None = None
         self._skew = timedelta()
         self._kept_at: float | None = None
-        heard = self._load()
-        # By a clock that was ahead then, or is behind now, it would lie in the future, and never grow old.
-        self.heard_at = None if heard is None else min(heard, self.now())
+        self._heard: tuple[datetime, float] | None = None
+        self._load()
 
     def now(self) -> datetime:
         """The time here."""
@@ -58,6 +58,15 @@ class SiteClock:
         """The newest time that the control plane signed, moved on by what has passed since."""
         return None if self._signed is None else self._signed_now(self._signed)
 
+    @property
+    def heard_at(self) -> datetime | None:
+        """When the control plane was heard last; None: never. By a clock that was ahead then and is set right since it
+        would lie in the future, and not grow old: it is at least as long ago as seconds have passed."""
+        if self._heard is None:
+            return None
+        at, steady = self._heard
+        return min(at, self.now() - timedelta(seconds=self.own.steady() - steady))
+
     def take(self, signed: datetime, *, just_now: bool = False) -> None:
         """Accept a time that the control plane signed. With `just_now` it was signed a moment ago: what our own clock
         is off by is the difference."""
@@ -68,7 +77,7 @@ class SiteClock:
 
     def heard(self) -> None:
         """The control plane has answered just now."""
-        self.heard_at = self.now()
+        self._heard = (self.now(), self.own.steady())
         if self._kept_at is None:
             self.keep()
 
@@ -86,7 +95,11 @@ class SiteClock:
             return
         self._kept_at = steady
         signed, heard = self.signed, self.heard_at
-        kept = {"signed": signed and signed.isoformat(), "heard": heard and heard.isoformat()}
+        kept = {
+            "signed": signed and signed.isoformat(),
+            "heard": heard and heard.isoformat(),
+            "age": (self.now() - heard).total_seconds() if heard else 0.0,
+        }
         try:
             replace_whole(self._file, json.dumps(kept))
         except OSError as error:
@@ -101,19 +114,24 @@ class SiteClock:
         at, steady = signed
         return at + timedelta(seconds=self.own.steady() - steady)
 
-    def _load(self) -> datetime | None:
-        """What was kept; when the control plane was heard last. What cannot be read is as if it were not there: the
-        desired state in the ledger is signed with its time."""
+    def _load(self) -> None:
+        """Take what was kept. What cannot be read is as if it were not there: the desired state in the ledger is signed
+        with its time."""
         try:
             kept = json.loads(self._file.read_text())
             signed = kept["signed"] and datetime.fromisoformat(kept["signed"])
             heard = kept["heard"] and datetime.fromisoformat(kept["heard"])
+            age = timedelta(seconds=max(0.0, kept.get("age", 0.0)))
             if any(one is not None and one.tzinfo is None for one in (signed, heard)):
                 raise ValueError("a time without its zone")
         except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             log.warning("the time that was kept cannot be read", file=str(self._file), reason=str(error))
-            return None
-        self._signed = None if signed is None else (signed, self.own.steady())
-        return heard or None
+            return
+        steady = self.own.steady()
+        self._signed = None if signed is None else (signed, steady)
+        if heard is not None:
+            now = self.now()
+            at = min(heard, now - age)
+            self._heard = (at, steady - (now - at).total_seconds())

@@ -108,8 +108,33 @@ def test_what_was_heard_is_never_in_the_future(machine: Machine) -> None:
     assert machine.clock.heard_at == NOW
 
 
+def test_what_was_heard_grows_old_though_a_clock_that_was_ahead_is_set_right(machine: Machine) -> None:
+    machine.clock.take(NOW)
+    machine.own.set(HOUR)
+    machine.clock.heard()
+    machine.own.advance(timedelta(minutes=5))
+    machine.own.set(-HOUR)
+    assert machine.clock.heard_at == NOW
+    machine.own.advance(timedelta(minutes=1))
+    assert machine.clock.heard_at == NOW, "it stays when it was"
+
+
+def test_nor_is_it_younger_after_a_restart(machine: Machine) -> None:
+    machine.own.set(HOUR)
+    machine.clock.heard()
+    machine.own.advance(timedelta(minutes=5))
+    machine.clock.keep()
+    machine.own.set(-HOUR)
+    machine.start()
+    assert machine.clock.heard_at == NOW
+    machine.own.set(-DAY)
+    machine.own.advance(timedelta(minutes=1))
+    assert machine.clock.heard_at == machine.now - timedelta(minutes=6)
+
+
 @pytest.mark.parametrize("kept", ["", "{}", '{"signed": "yesterday", "heard": null}', '{"signed": 7, "heard": 7}',
-                                  '{"signed": "2026-11-26T12:00:00", "heard": null}', "[" * 100_000])  # fmt: skip
+                                  '{"signed": "2026-11-26T12:00:00", "heard": null}', "[" * 100_000, "[]",
+                                  '{"signed": null, "heard": null, "age": 1e300}'])  # fmt: skip
 def test_what_cannot_be_read_is_not_there(tmp_path: Path, kept: str) -> None:
     (tmp_path / "time.json").write_text(kept)
     machine = Machine(tmp_path / "time.json")
@@ -214,6 +239,22 @@ def test_how_old_the_last_word_is_is_not_made_younger_by_the_clock(tmp_path: Pat
     assert site.tell(PERSONAL, charters=(charter("FR"),)) == ["claims"]
     site.site_clock.take(NOW, just_now=True)
     site.site_clock.heard()
+    site.clock.set(-DAY)
+    site.clock.advance(timedelta(minutes=59))
+    assert site.runs() == ["claims"], "not before"
+    site.clock.advance(timedelta(minutes=2))
+    assert site.runs() == []
+
+
+def test_the_last_word_goes_stale_though_a_clock_that_was_ahead_is_set_right(tmp_path: Path) -> None:
+    book = Lawbook(installation=IDENTITY.installation, version=1, home="FR", packs=ALL, stale_after={2: HOUR})
+    site = Captured(tmp_path / "ledger")
+    site.word.take_law(IDENTITY, sign_document(OWNER, LAWBOOK, book))
+    assert site.tell(PERSONAL, charters=(charter("FR"),)) == ["claims"]
+    site.clock.set(DAY)
+    site.site_clock.take(NOW, just_now=True)
+    site.site_clock.heard()
+    assert site.runs() == ["claims"], "what is ahead does not make the last word old"
     site.clock.set(-DAY)
     site.clock.advance(timedelta(minutes=59))
     assert site.runs() == ["claims"], "not before"

@@ -24,6 +24,7 @@ import httpx
 from apart import Apart, read
 from namespaces import Network
 from other_sites import OtherSite, join, launch
+from skewed import set_clock
 from support import Document, eventually
 
 from demo.load import Outcome, Request, Target, call
@@ -40,11 +41,19 @@ SKEWED = str(Path(__file__).with_name("skewed.py"))
 class Home(Apart):
     """The control plane and the first site, as processes of their own."""
 
-    skew = 0
-    """Seconds that the control plane's clock is ahead from its next start."""
+    def skewed(self, who: str) -> list[str]:
+        """The program of whoever goes by a clock of his own, which is set by `set_clock`."""
+        return [sys.executable, SKEWED, str(self._clock_of(who))]
+
+    def set_clock(self, who: str, ahead: float) -> None:
+        """Set the clock of a site's machine, or from its next start on that of `control`, so many seconds ahead."""
+        set_clock(self._clock_of(who), ahead)
+
+    def _clock_of(self, who: str) -> Path:
+        return self.home / f"{who}.clock"
 
     def _program(self, part: str) -> list[str]:
-        return [sys.executable, SKEWED, str(self.skew)] if part == "control" and self.skew else super()._program(part)
+        return self.skewed(part) if self._clock_of(part).exists() else super()._program(part)
 
     def _options(self, part: str) -> list[str]:
         if part == "control":
@@ -94,17 +103,17 @@ class Fleet:
         """A service, as the callers of this site reach it."""
         return Target(address=self.gateway(site), host=f"{service}.localhost", key=self.home.key)
 
-    def get(self, site: str, service: str, path: str = "/") -> httpx.Response:
+    def get(self, site: str, service: str, path: str = "/", *, key: str = "") -> httpx.Response:
         """One GET by a caller of this site."""
-        headers = {"host": f"{service}.localhost", "authorization": f"Bearer {self.home.key}"}
+        headers = {"host": f"{service}.localhost", "authorization": f"Bearer {key or self.home.key}"}
         with self.network.inside(site):
             return httpx.get(f"http://{self.gateway(site)}{path}", headers=headers, timeout=60, trust_env=False)
 
-    def answers(self, site: str, service: str, status: int, *, seconds: float = 30.0) -> None:
+    def answers(self, site: str, service: str, status: int, *, key: str = "", seconds: float = 30.0) -> None:
         """Wait until a caller of this site gets this status."""
         eventually(
-            lambda: self.get(site, service).status_code == status,
-            lambda: f"{service} at {site}: {self.get(site, service).status_code}, not {status}",
+            lambda: self.get(site, service, key=key).status_code == status,
+            lambda: f"{service} at {site}: {self.get(site, service, key=key).status_code}, not {status}",
             seconds=seconds,
         )
 
@@ -170,6 +179,7 @@ class Fleet:
             list(at_once.map(self._join, sites))
 
     def _join(self, site: str) -> None:
+        self.home.set_clock(site, SKEW[site])
         self._launch(site, join(self.home, site, lambda: self.network.inside(site)))
         self.is_connected(site)
 
@@ -184,7 +194,7 @@ class Fleet:
     def _launch(self, site: str, data_dir: Path) -> None:
         self.others[site] = launch(
             self.home, site, data_dir, "--gateway", f"{ADDRESS[site]}:0", "--peers", f"{ADDRESS[site]}:0",
-            place=lambda: self.network.inside(site), program=(sys.executable, SKEWED, str(SKEW[site])),
+            place=lambda: self.network.inside(site), program=self.home.skewed(site),
         )  # fmt: skip
 
     def _is_ready(self, site: str) -> bool:

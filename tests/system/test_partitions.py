@@ -1,13 +1,14 @@
 """Three sites with real agents, gateways and replicas, and lines between them that fail: what callers and books see.
 
-The clocks of two of them are off all the while: minutes ahead, and an hour behind. One fleet for all of it; a test
-leaves it as it found it, but for what it says.
+The clocks of two of them are off all the while, minutes ahead and an hour behind, and one is set an hour ahead for a
+while. One fleet for all of it; a test leaves it as it found it, but for what it says.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -69,6 +70,10 @@ class Answer(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 Server(("127.0.0.1", int(os.environ["PORT"])), Answer).serve_forever()
+"""
+LATE = """
+services:
+  late: {source: ., command: python3 app.py, runtime: command, data: {level: internal}, placement: {only: [fez]}}
 """
 TRANSFER = "cndp-f118"
 
@@ -221,6 +226,36 @@ def test_what_has_an_end_ends_though_nobody_says_so(three: Fleet) -> None:
     assert far.failed == []
 
 
+def test_a_site_an_hour_ahead_ends_things_early_and_serves_on(three: Fleet) -> None:
+    """What ends within the hour has ended there: keys, approvals, tickets; the owner reads why. Its last word is as old
+    as it is, also once the clock is set right while it is cut off. Then everything is as before."""
+    home, late = three.home, app(three.home.home / "late", LATE, app__py=APP)
+    with three.calls("fez", "claims") as claims:
+        home.set_clock("fez", HOUR)
+        ending = home.json("keys", "create", "ending", "--expires", "30m")["key"]
+        approve(three, "30m")
+        explained = partial(home.ok, "explain", "exported")
+        eventually(lambda: "the site itself refuses it" in explained(), explained)
+        assert any("1 h 0 min ahead" in one and "set both by NTP" in one for one in three.describe("fez")["notes"])
+        three.answers("rabat", "steady", 200, key=ending)
+        assert three.get("fez", "steady", key=ending).status_code == 401
+        denied = home.run("deploy", late)
+        assert denied.code != 0
+        assert "has expired" in denied.said
+        assert "a clock that is ahead" in denied.said
+        claims.reach(20)
+    assert claims.failed == []
+    three.network.isolate("fez")
+    home.set_clock("fez", -HOUR)
+    three.answers("fez", "claims", 404)
+    three.network.heal()
+    three.answers("fez", "claims", 200)
+    three.answers("fez", "exported", 200)
+    assert three.get("fez", "steady", key=ending).status_code == 200
+    home.deploy(late)
+    assert three.get("fez", "late").status_code == 200
+
+
 def test_the_books_of_what_was_cut_off_are_whole(three: Fleet) -> None:
     """All of both sites' logs has arrived and is cosigned; and nothing is counted twice later on."""
     counted = three.usage("steady")["requests"]
@@ -277,7 +312,7 @@ def test_a_control_plane_an_hour_ahead_is_heard_and_certifies(three: Fleet) -> N
     Envoy read. From here on the sites go by its time."""
     home = three.home
     home.kill("control")
-    home.skew = HOUR
+    home.set_clock("control", HOUR)
     home.start("control")
     three.is_connected("rabat")
     (home.home / "more.yaml").write_text(SITES.replace("fez:", "oujda:"))
