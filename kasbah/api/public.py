@@ -258,7 +258,8 @@ class AttestationText(Shape):
 
 
 class CallView(Shape):
-    """Something that a service's file names, and whether it may be called."""
+    """Something that a service's file names, and whether it may be called; or, where the file names nothing, a declared
+    place for which the service may call nothing."""
 
     to: str
     allowed: bool

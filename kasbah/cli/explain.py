@@ -46,7 +46,8 @@ def show_egress(egress: Document) -> None:
         })  # fmt: skip
         _show_rules((*one["rules"], *one["unmet"]))
     if not egress["anywhere"]:
-        nothing = "nothing else" if egress["calls"] else "nothing: list what it may call in kasbah.yaml (egress)"
+        listed = any(one["allowed"] for one in egress["calls"])
+        nothing = "nothing else" if listed else "nothing: list what it may call in kasbah.yaml (egress)"
         render.fields({"  calls": nothing})
 
 

@@ -44,7 +44,8 @@ def explained(found: Explained) -> public.ExplainAnswer:
 
 
 def _egress(label: Label, found: Exits) -> public.EgressView:
-    return public.EgressView(anywhere=found.anywhere, calls=[_call(label, way) for way in found.ways])
+    ways = (*found.ways, *found.barred)
+    return public.EgressView(anywhere=found.anywhere, calls=[_call(label, way) for way in ways])
 
 
 def _call(label: Label, way: Way) -> public.CallView:

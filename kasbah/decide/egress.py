@@ -1,24 +1,25 @@
 """What may a service call? Data that is sent somewhere is there: a call is admitted as a forward is.
 
 From level 2 nothing may be called that the service's file does not name, and below it anything only where the law
-lets the data be at a place of which nothing is known. What the file names is asked about, each entry on its own:
+lets the data be at a place of which nothing is known, and at every place outside that was declared: a law that refuses
+some places by name lets the unknown ones pass. What the file names is asked about, each entry on its own:
 
 - A host or a network is at the places that the owner declared with these `hosts`: every one that it meets must be
   lawful, and one of them must hold all of it. What nobody declared is a place of which nothing is known.
 - Another service is at the sites that serve it. It must also be labelled as high as the caller, or its data would hold
-  the caller's under a lower label.
+  the caller's under a lower label; data that may be at a place of which nothing is known needs no label there.
 
 What is refused is closed, with the reason. A site that cannot keep to the answer is no place for sensitive data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kasbah.domain.charter import Charter
-from kasbah.domain.egress import SERVICE, Destination, covers, destination, meets
+from kasbah.domain.egress import SERVICE, Destination, covers, destination, meets, text_of
 from kasbah.domain.ids import SiteId
 from kasbah.domain.label import Label, Level, label_text
 from kasbah.domain.label import covers as at_least
@@ -80,11 +81,13 @@ class Reach(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exits:
     """What a revision may call. `anywhere`: its file names nothing, and need not. `insists`: a site that cannot keep
-    to it does not run the service."""
+    to it does not run the service. `barred`: the declared hosts for which a service whose file names nothing may call
+    nothing, though its data may be where nothing is known."""
 
     anywhere: bool
     ways: tuple[Way, ...]
     insists: bool
+    barred: tuple[Way, ...] = ()
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -125,11 +128,13 @@ def exits(
         if asked.service is None:
             return _to_the_outside(entry, asked, ask, places)
         found = called(asked.service)
-        answer = Admission(allowed=True) if found is None or free else _to_a_service(label, asked.service, found, ask)
+        answer = Admission(allowed=True) if found is None else _to_a_service(label, asked.service, found, ask, free)
         return Way(entry=entry, admission=answer)
 
+    barred = tuple(_barred(ask, places)) if revision.egress is None and free else ()
     return Exits(
-        anywhere=revision.egress is None and free,
+        anywhere=revision.egress is None and free and not barred,
+        barred=barred,
         ways=tuple(way(entry) for entry in named(revision)),
         insists=revision.egress is not None or label.level >= Level.SENSITIVE,
     )
@@ -167,8 +172,15 @@ def _to_the_outside(entry: str, asked: Destination, ask: Ask, places: tuple[Outs
     return Way(entry=entry, admission=ask(NO_SITE, UNKNOWN))
 
 
-def _to_a_service(label: Label, name: str, found: Called, ask: Ask) -> Admission:
-    if not at_least(found.label, label):
+def _barred(ask: Ask, places: tuple[Outside, ...]) -> Iterator[Way]:
+    """The hosts of the places that data may not be sent to."""
+    for one in places:
+        if not (answer := ask(one.site, one.place)).allowed:
+            yield from (Way(entry=text_of(host), admission=answer, places=(one.name,)) for host in one.hosts)
+
+
+def _to_a_service(label: Label, name: str, found: Called, ask: Ask, free: bool) -> Admission:
+    if not free and not at_least(found.label, label):
         why = f"{name} is labelled {label_text(found.label)}, and would get data labelled {label_text(label)}"
         return Admission(allowed=False, problem=why)
     answers = (ask(site, place) for site, place in found.sites)

@@ -96,7 +96,7 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
             refused[service.name] = why
             continue
         services.append(judge.confined(service, label, reaches))
-        if shut := {way.entry: _because(way.admission) for reach in reaches for way in reach.refused}:
+        if shut := {way.entry: _because(way.admission) for reach in reaches for way in (*reach.refused, *reach.barred)}:
             closed[service.name] = "; ".join(f"{entry} ({reason})" for entry, reason in shut.items())
     opened = {own_key(one.id): judge.calls(one) for one in services}
     for one in told.forwarded:

@@ -66,6 +66,11 @@ def destination(text: str) -> Destination:
     return Destination(host=host.rstrip("."), port=number)
 
 
+def text_of(known: Destination) -> str:
+    """An entry that means this host or network."""
+    return f"{known.host or known.network}{'' if known.port is None else f':{known.port}'}"
+
+
 def _is_ipv6(text: str) -> bool:
     try:
         return ip_address(text.partition("/")[0].strip("[]").partition("]")[0]).version == 6

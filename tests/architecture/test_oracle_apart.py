@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ORACLE = Path(__file__).parents[1] / "simulation" / "lawful_oracle.py"
-STANDARD = {"__future__", "collections.abc", "dataclasses", "datetime"}
+STANDARD = {"__future__", "collections.abc", "dataclasses", "datetime", "ipaddress"}
 
 
 def test_the_oracle_knows_the_law_by_itself() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from random import Random
 from typing import Any
@@ -28,6 +28,29 @@ SHIPPED = frozenset(pack.name for pack in shipped() if not pack.draft)
 APPROVALS = ("gdpr-safeguards", "cndp-f118", "cndp-sensitive", "agents-level")
 """Those that lift a rule of the shipped law."""
 
+OUTSIDE = ("mailer", "crm", "bank")
+UNDECLARED = "nobody.example"
+ENTRIES = (
+    "api.mailer.example",
+    "api.mailer.example:443",
+    "crm.example:443",
+    "198.51.100.0/24",
+    "198.51.100.16/28",
+    "203.0.113.7:5432",
+    UNDECLARED,
+)
+"""What files list, and where places outside are called, but for the last."""
+TARGETS = (
+    "api.mailer.example:443",
+    "api.mailer.example:25",
+    "crm.example:443",
+    "crm.example:80",
+    "198.51.100.20:443",
+    "198.51.100.200:443",
+    "203.0.113.7:5432",
+    "nobody.example:443",
+)
+"""What replicas try to call: for each entry, something in it alone too."""
 MARKS: tuple[Mark | None, ...] = (
     None,
     None,
@@ -58,7 +81,8 @@ MARKS: tuple[Mark | None, ...] = (
 class Theme:
     """What a fleet's life turns about: the labels that there are, the house's rules that are in every law and what goes
     stale by it, how much more often than usually something befalls it (by the act's name), how often hours pass, and
-    the most sites. `first` is the seed of the first life that is tried."""
+    the most sites. `beside` is what there is besides (BESIDE), `entries` what places outside are called by and files
+    list. `first` is the seed of the first life that is tried."""
 
     marks: tuple[Mark | None, ...] = MARKS
     house: frozenset[str] = frozenset()
@@ -66,10 +90,15 @@ class Theme:
     often: Mapping[str, int] = field(default_factory=dict)
     jumps: float = 0.1
     most_sites: int = 7
+    beside: frozenset[str] = frozenset()
+    entries: tuple[str, ...] = ENTRIES
     first: int = 0
 
 
-ANYTHING = Theme()
+BESIDE = frozenset({"calls", "pins", "room", "backups"})
+"""What lives may have besides: services that call others and the outside, and sites that cannot limit that; packs that
+sites' own owners pin; sites that are full; a control plane that is put back to an older state."""
+ANYTHING = Theme(beside=BESIDE)
 
 DOMESTIC = "resource has domestic && resource.domestic"
 MONEY, CODE = (f'principal.label.categories.contains("{one}")' for one in ("financial", "source-code"))
@@ -84,6 +113,15 @@ HOUSE = {
 }
 """The house's own rules, by the names that the oracle knows them by: the action, when they forbid, and unless. The
 first is in every version; what the last multiplies is more than a Long holds from level 2 on."""
+SENDING = {
+    "money-is-sent-home": ('action == Kasbah::Action::"Egress"', MONEY, DOMESTIC),
+    "nothing-to-america": (
+        "action",
+        'principal.label.level >= 1 && resource has country && resource.country == "US"',
+        "false",
+    ),
+}
+"""Those of lives in which services call the outside."""
 RULE = """
 @id("house.{name}") @title("x") @advice("x") @cite("x") @verified("2026-01-01") @approval("{approval}")
 forbid (principal, {action}, resource) when {{ {when} }} unless {{ {unless} }};
@@ -144,6 +182,7 @@ def charter(
         kind=SiteKind(land.kind),
         facts=Facts(certificates=certificates, **held),  # type: ignore[arg-type]
         gateway_key=key,
+        hosts=land.hosts,
     )
 
 
@@ -152,6 +191,8 @@ def statute(draw: Random, number: int, theme: Theme) -> Statute:
     without = {draw.choice(sorted(SHIPPED - {"base"}))} if draw.random() < 0.25 else set()
     with_ = {"ma-bank"} if draw.random() < 0.3 else set()
     house = theme.house | frozenset(one for one in HOUSE if draw.random() < 0.2)
+    if "calls" in theme.beside:
+        house |= frozenset(one for one in SENDING if draw.random() < 0.3)
     stale = {
         draw.choice((2, 3, 4)): timedelta(seconds=draw.choice((20, 60, 3_600)))
         for _ in range(draw.choice((0, 0, 1, 2)))
@@ -168,7 +209,7 @@ def statute(draw: Random, number: int, theme: Theme) -> Statute:
 
 def lawbook(installation: InstallationId, law: Statute) -> Lawbook:
     """What the owner signs of it."""
-    rules = "".join(_rule(name) for name in HOUSE if name in law.house | {"nothing"})
+    rules = "".join(_rule(name) for name in (*HOUSE, *SENDING) if name in law.house | {"nothing"})
     house = Pack(name="house", title="The house's own", version=law.number, policies=rules)
     packs = tuple(pack for pack in shipped() if pack.name in law.packs)
     return Lawbook(
@@ -181,14 +222,16 @@ def lawbook(installation: InstallationId, law: Statute) -> Lawbook:
 
 
 def _rule(name: str) -> str:
-    action, when, unless = HOUSE[name]
+    action, when, unless = {**HOUSE, **SENDING}[name]
     return RULE.format(name=name, approval=name if name == "board" else "none", action=action, when=when, unless=unless)
 
 
-def approvals(law: Statute) -> tuple[str, ...]:
+def approvals(law: Statute, theme: Theme) -> tuple[str, ...]:
     """The approvals that lift something in this law."""
+    sent = ["agents-egress"] if "calls" in theme.beside and "agents" in law.packs else []
     found = [one for one in APPROVALS if {"gdpr": "gdpr", "cndp": "ma-0908", "agen": "agents"}[one[:4]] in law.packs]
-    return (*found, *(["board"] if "board" in law.house else []), *(["bam-notified"] if "ma-bank" in law.packs else []))
+    board = ["board"] if "board" in law.house else []
+    return (*found, *board, *(["bam-notified"] if "ma-bank" in law.packs else []), *sent)
 
 
 def label(mark: Mark) -> Label:
@@ -204,7 +247,31 @@ def owner_of(digest: str) -> str:
     return NAMES[int(digest[7:9])]
 
 
-def request(draw: Random, name: str, mark: Mark | None, sites: Sequence[str]) -> tuple[DeployRequest, dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """What a service's file says of its calls: what it lists outside (None: nothing is said), and which services."""
+
+    listed: tuple[str, ...] | None = None
+    calls: tuple[str, ...] = ()
+
+
+def outside(draw: Random, theme: Theme, today: date) -> Land:
+    """A place that is only called, as its owner may declare it today."""
+    hosts = draw.sample([one for one in theme.entries if one != UNDECLARED], draw.choice((1, 1, 2)))
+    return replace(facts(draw, today), hosts=tuple(hosts))
+
+
+def file(draw: Random, name: str, theme: Theme, known: Sequence[str]) -> File:
+    """What a service calls; more of what is `known` than of the rest."""
+    pool = sorted(known) * 2 + list(theme.entries)
+    listed = draw.choice((None, None, (), *(tuple(sorted({*draw.sample(pool, count)})) for count in (1, 1, 2, 3))))
+    others = draw.sample([one for one in NAMES if one != name], draw.choice((0, 0, 0, 0, 1, 1, 2)))
+    return File(listed=listed, calls=tuple(sorted(others)))
+
+
+def request(
+    draw: Random, name: str, mark: Mark | None, sites: Sequence[str], says: File
+) -> tuple[DeployRequest, dict[str, Any]]:
     """A deploy, and what it asks of its placement: how many sites, which only, which not."""
     asked: dict[str, Any] = {"sites": draw.choice((1, 1, 1, 2, 3)), "only": [], "avoid": []}
     if draw.random() < 0.15:
@@ -222,6 +289,9 @@ def request(draw: Random, name: str, mark: Mark | None, sites: Sequence[str]) ->
     }
     if mark is not None:
         config["data"] = {"level": LEVELS[mark.level], "categories": sorted(mark.about), "regimes": sorted(mark.under)}
+    if says.listed is not None:
+        config["egress"] = list(says.listed)
+    config["calls"] = list(says.calls)
     body = {"config": config, "source": source(name, draw.randrange(3)), "source_size": 1_000}
     return DeployRequest.model_validate(body), asked
 

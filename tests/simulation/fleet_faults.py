@@ -29,6 +29,7 @@ from kasbah.control.usecases import (
     crossing,
     law_now,
     lawful,
+    outbound,
     placing,
     plan,
     publish,
@@ -38,6 +39,7 @@ from kasbah.control.usecases import (
     standbys,
 )
 from kasbah.decide import admission, conclusions, last_word, law_rollout, placement, placer, policies, standing
+from kasbah.decide.egress import Exits, Way, named
 from kasbah.decide.grants import Grants, in_force
 from kasbah.domain.charter import end_of
 from kasbah.domain.label import Label, Level
@@ -61,17 +63,24 @@ def asks_nobody(patch: Patch) -> None:
     for module in (placing, lawful, publish, send_source):
         patch.setattr(module, "admissions", everywhere)
     patch.setattr(plan, "check_label", lambda law, service: None)
+    patch.setattr(outbound, "exits", calls_freely)
     shown, charters = {}, publish._charters
 
     def with_old_ones(scene: Any, *more: Any) -> Any:
         found = charters(scene, *more)
-        return (*found, *(shown.setdefault(one.id, one.signed) for one in scene.sites if one.signed in found))
+        known = [one for one in (*scene.sites, *scene.outside) if one.signed in found]
+        return (*found, *(shown.setdefault(one.id, one.signed) for one in known))
 
     patch.setattr(publish, "_charters", with_old_ones)
     peer = crossing._peer
     patch.setattr(crossing, "_peer", lambda *asked: replace(peer(*asked), key="ab" * 32))
     chance = Random(7)
     patch.setattr(Line, "asked_for", lambda self, lawbook: 1 if chance.random() < 0.5 else lawbook)
+
+
+def calls_freely(label: Any, revision: Any, *asked: Any, **more: Any) -> Exits:
+    ways = tuple(Way(entry=entry, admission=ALLOWED) for entry in named(revision))
+    return Exits(anywhere=revision.egress is None, ways=ways, insists=False)
 
 
 # --- what both ask ----------------------------------------------------------------------------------------------------
@@ -487,33 +496,33 @@ def a_site_meets_whom_it_is_told_to(patch: Patch) -> None:
 # --- what each is seen by --------------------------------------------------------------------------------------------
 
 
-def _marks(level: int, about: str = "", under: str = "") -> Mark:
+def marks(level: int, about: str = "", under: str = "") -> Mark:
     return Mark(level=level, about=frozenset(about.split()), under=frozenset(under.split()))
 
 
-MONEY = (_marks(1, "financial"), _marks(2, "financial", "house"), _marks(3, "financial"))
-CODE = (_marks(1, "source-code"),)
-SENSITIVE = (_marks(3), _marks(4), _marks(3, under="eu-sovereign"), _marks(2, "personal health", "gdpr"))
-PERSONAL = (_marks(2, "personal", "gdpr"), _marks(2, "personal", "ma-0908"), _marks(2, "health", "ma-0908"))
+MONEY = (marks(1, "financial"), marks(2, "financial", "house"), marks(3, "financial"))
+CODE = (marks(1, "source-code"),)
+SENSITIVE = (marks(3), marks(4), marks(3, under="eu-sovereign"), marks(2, "personal health", "gdpr"))
+PERSONAL = (marks(2, "personal", "gdpr"), marks(2, "personal", "ma-0908"), marks(2, "health", "ma-0908"))
 SLOWLY = {"often": {"redeclare": 6, "cut": 4}, "jumps": 0.35}
 """Days pass, and sites are cut off meanwhile."""
 ERRS = Theme(marks=MONEY, house=frozenset({"errs"}), most_sites=5)
 BUILT = Theme(marks=CODE, house=frozenset({"code-is-built-at-home"}), often={"redeclare": 6}, most_sites=6)
 ENTERS = Theme(marks=MONEY[:1], house=frozenset({"money-enters-at-home"}), often={"redeclare": 6}, most_sites=6)
 DAYS = Theme(marks=(*SENSITIVE, *PERSONAL), most_sites=6, **SLOWLY)  # type: ignore[arg-type]
-PAPERS = Theme(marks=(_marks(4), _marks(2, "health", "fr-hds"), _marks(3, under="ma-0520")), most_sites=6, **SLOWLY)  # type: ignore[arg-type]
+PAPERS = Theme(marks=(marks(4), marks(2, "health", "fr-hds"), marks(3, under="ma-0520")), most_sites=6, **SLOWLY)  # type: ignore[arg-type]
 FACTS = Theme(marks=(*SENSITIVE, *PERSONAL), often={"redeclare": 8}, most_sites=6)
-LAWS = Theme(marks=(*MONEY, *PERSONAL, _marks(1)), often={"legislate": 10}, most_sites=5)
-GRANTS = Theme(marks=(*PERSONAL, _marks(3, under="agents")), often={"approve": 14, "deploy": 4}, most_sites=5)
-LABELS = Theme(marks=(_marks(1), *SENSITIVE, *PERSONAL), often={"lower": 12, "deploy": 6}, most_sites=5)
+LAWS = Theme(marks=(*MONEY, *PERSONAL, marks(1)), often={"legislate": 10}, most_sites=5)
+GRANTS = Theme(marks=(*PERSONAL, marks(3, under="agents")), often={"approve": 14, "deploy": 4}, most_sites=5)
+LABELS = Theme(marks=(marks(1), *SENSITIVE, *PERSONAL), often={"lower": 12, "deploy": 6}, most_sites=5)
 LOSSES = Theme(
-    marks=(_marks(0), _marks(1), _marks(2, "personal", "gdpr")), often={"lose": 6, "cut": 6, "send": 6}, most_sites=6
+    marks=(marks(0), marks(1), marks(2, "personal", "gdpr")), often={"lose": 6, "cut": 6, "send": 6}, most_sites=6
 )
-DRAINS = Theme(marks=(_marks(0), _marks(1)), often={"drain": 10, "send": 4, "deploy": 6}, most_sites=5)
-REMOVALS = Theme(marks=(_marks(0), _marks(1)), often={"remove": 8, "join": 8, "deploy": 6}, most_sites=7)
-SEVERAL = Theme(marks=(_marks(2), _marks(2, "personal", "gdpr")), often={"redeclare": 12, "deploy": 6, "send": 4})
+DRAINS = Theme(marks=(marks(0), marks(1)), often={"drain": 10, "send": 4, "deploy": 6}, most_sites=5)
+REMOVALS = Theme(marks=(marks(0), marks(1)), often={"remove": 8, "join": 8, "deploy": 6}, most_sites=7)
+SEVERAL = Theme(marks=(marks(2), marks(2, "personal", "gdpr")), often={"redeclare": 12, "deploy": 6, "send": 4})
 STALE = Theme(
-    marks=(_marks(2), _marks(3)),
+    marks=(marks(2), marks(3)),
     stale_after={2: timedelta(seconds=20), 3: timedelta(seconds=20)},
     often={"cut": 10},
     jumps=0.3,
@@ -528,13 +537,13 @@ CLOCKS = Theme(
 
 Faults = dict[Callable[[Patch], None], Theme]
 
-FALLEN = Theme(marks=(_marks(1), *SENSITIVE), often={"lower": 16, "cut": 10}, jumps=0.35, most_sites=5)
+FALLEN = Theme(marks=(marks(1), *SENSITIVE), often={"lower": 16, "cut": 10}, jumps=0.35, most_sites=5)
 HONEST: Faults = {
     a_site_is_not_told_what_was_declared: FALLEN,
     everything_is_refused: FACTS,
     nothing_named_is_allowed: FACTS,
     a_rule_that_errs_is_skipped: ERRS,
-    an_unknown_regime_is_none: Theme(marks=(_marks(1, under="ma-bank"), _marks(1, under="house"))),
+    an_unknown_regime_is_none: Theme(marks=(marks(1, under="ma-bank"), marks(1, under="house"))),
     unlabelled_is_public: Theme(marks=(None,)),
     facts_never_end: replace(DAYS, first=1),
     facts_hold_before_their_day: replace(DAYS, first=2),
@@ -544,7 +553,7 @@ HONEST: Faults = {
     what_runs_need_not_be_built: BUILT,
     europe_is_everywhere: FACTS,
     nobody_is_compelled: FACTS,
-    home_is_where_the_site_is: Theme(marks=(_marks(2),), often={"redeclare": 8}),
+    home_is_where_the_site_is: Theme(marks=(marks(2),), often={"redeclare": 8}),
     everything_is_on_own_premises: FACTS,
     an_approval_is_for_everybody: GRANTS,
     an_approval_is_for_everywhere: GRANTS,

@@ -8,12 +8,15 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from fleet_draw import ANYTHING, NAMES, PLACES, Theme, facts
-from fleet_site import FleetSite
-from fleet_watch import FIRST, RUNNING, Asked, Seen, View, ways
+from fleet_calls import calls
+from fleet_draw import ANYTHING, NAMES, OUTSIDE, PLACES, TARGETS, Theme, facts, outside
+from fleet_site import FleetSite, ways
+from fleet_watch import FIRST, RUNNING, Asked, Seen, View
 from fleet_world import SETTLING, TICK, Fleet
+from lawful_oracle import is_about
 
 from kasbah.control.usecases import sleep_wake
+from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN
 
 HOUR = timedelta(hours=1)
 FAILOVER = 14
@@ -49,7 +52,15 @@ class Life:
             (1, self.delete),
             (2, self.sleep),
             (1, self.forget),
+            *self._beside(),
         ]
+
+    def _beside(self) -> list[tuple[int, Callable[[], None] | Callable[[], Awaitable[None]]]]:
+        """What befalls only what there is besides: see `fleet_draw.BESIDE`."""
+        acts: dict[str, list[tuple[int, Callable[[], None] | Callable[[], Awaitable[None]]]]] = {
+            "calls": [(4, self.move_outside), (1, self.forget_outside), (2, self.refit)],
+        }
+        return [act for name, found in acts.items() if name in self.theme.beside for act in found]
 
     async def begin(self) -> None:
         """A few sites, a few services."""
@@ -59,6 +70,9 @@ class Life:
             self.fleet.legislate()
         await self.fleet.tick()
         await self.fleet.tick()
+        if "calls" in self.theme.beside:
+            for name in OUTSIDE[:2]:
+                self.fleet.declare_outside(name, outside(self.draw, self.theme, self.today))
         for name in NAMES[: self.draw.randrange(2, len(NAMES))]:
             self.fleet.deploy(name, self.draw.choice(self.theme.marks))
         await self.fleet.tick()
@@ -205,6 +219,22 @@ class Life:
     def forget(self) -> None:
         self.fleet.restart_control()
 
+    def move_outside(self) -> None:
+        """A place outside is declared, or something else is said of it."""
+        self.fleet.declare_outside(self.draw.choice(OUTSIDE), outside(self.draw, self.theme, self.today))
+
+    def forget_outside(self) -> None:
+        if self.fleet.places:
+            self.fleet.forget_outside(self.draw.choice(sorted(self.fleet.places)))
+
+    async def refit(self) -> None:
+        """A site comes to keep replicas from calling more, or less."""
+        site = self._site()
+        if site is not None:
+            await site.stop()
+            site.keeps = self.draw.choice((ENFORCED, ENFORCED, CLOSABLE, OPEN))
+            self._start(site)
+
     def _there(self) -> list[str]:
         return sorted(self.fleet.sites.keys() - self.fleet.truth.removed)
 
@@ -243,6 +273,7 @@ class Life:
                     fleet.deploy(
                         name,
                         View(said=fleet.truth, law=fleet.truth.laws[1], now=self.now).mark(fleet.truth.services[name]),
+                        plain=True,
                     )
                 for name in sorted(fleet.truth.services):
                     fleet.send(name)
@@ -279,7 +310,11 @@ class Life:
             and id not in self.fleet.truth.drained
             and (not asked.only or names[id] in asked.only)
             and names[id] not in asked.avoid
+            and all(self._is_kept(view, name, asked, id) for view in views)
         ]
+
+    def _is_kept(self, view: View, name: str, asked: Asked, id: str) -> bool:
+        return view.is_kept(name, self.fleet.truth.files[asked.revision], self.fleet.sites[id].keeps)
 
     def _all_that_may_is_there(self) -> None:
         truth, now = self.fleet.truth, self.now
@@ -309,6 +344,8 @@ class Life:
         if fits and not set(runs) <= set(fits):
             raise Seen(told)
         by_id = {site.id: site for site in sites.values()}
+        for id in runs:
+            self._can_call_what_it_may(view, name, asked, sites[id], by_id)
         for id, site in sites.items():
             served = {passed[-1].id for passed in ways(site, name, by_id)}
             wanted = {
@@ -319,6 +356,26 @@ class Life:
             }
             if served != wanted:
                 raise Seen(f"{told}; at {site.name} {self._names(served)} serve it, and not {self._names(wanted)}")
+
+    def _can_call_what_it_may(
+        self, view: View, name: str, asked: Asked, site: FleetSite, by_id: dict[str, FleetSite]
+    ) -> None:
+        """What its file lists is open to it, as far as all of an entry may be called; so is all where it lists nothing
+        and all may be."""
+        file, could = (
+            self.fleet.truth.files[asked.revision],
+            {one.target for one in calls(site, by_id) if one.name == name},
+        )
+        if file.listed is None and view.mark(asked).level >= 2:
+            return
+        entries = (
+            [TARGETS]
+            if file.listed is None
+            else [[one for one in TARGETS if is_about(entry, one)] for entry in file.listed]
+        )
+        for targets in entries:
+            if all(view.may_call(name, one, file.listed) for one in targets) and not could.issuperset(targets):
+                raise Seen(f"{name} cannot call {targets} from {site.name}, though it may: {view.mark(asked)}, {file}")
 
     def _names(self, sites: Iterable[str]) -> list[str]:
         return sorted(self.fleet.truth.names[id] for id in sites)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +37,8 @@ from kasbah.domain.service import Service, ServiceState
 from kasbah.domain.site import ENFORCED, Isolation, SiteState
 from kasbah.errors import KasbahError
 
+NETWORK = "10.77.0.0/16"
+"""That of replicas, where each has an address of its own."""
 START = datetime(2026, 3, 1, 23, 55, tzinfo=UTC)
 
 
@@ -111,7 +113,7 @@ class Line(httpx.AsyncBaseTransport):
 
 class FleetSite:
     """See the module. `key` is its gateway's own, in the charter that its owner signed; `dialled`: other sites have an
-    address to dial, otherwise it holds tunnels to those that have one."""
+    address to dial, otherwise it holds tunnels to those that have one. `keeps`: what it can keep replicas from calling."""
 
     def __init__(
         self, folder: Path, office: Office, world: ManualClock, *, name: str, id: SiteId, key: str, dialled: bool
@@ -120,6 +122,7 @@ class FleetSite:
         self.clock = WrongClock(world)
         self.line = Line(office, id)
         self.up = False
+        self.keeps = ENFORCED
         self.sources: set[Digest] = set()
         self._built: set[RevisionId] = set()
         self._folder = folder
@@ -144,7 +147,7 @@ class FleetSite:
         self.word = LastWord(self._folder / "word.json", self.time)
         self.ledger = Ledger(self._folder, self.word.judge)
         self.link = Link("http://control", None, self.ledger, None, lambda: None, self.line, word=self.word)  # type: ignore[arg-type]
-        self.word.keeps(ENFORCED)
+        self.word.keeps(self.keeps)
         self.up = True
         self._news: SiteStatus | None = None
 
@@ -208,11 +211,12 @@ class FleetSite:
             gateway_address=f"{self.name}.example:8080",
             peers_address=self.address,
             tunnel=not self.address,
-            isolation=Isolation(mechanisms=(), egress=ENFORCED),
+            isolation=Isolation(mechanisms=(), egress=self.keeps),
             cpus=8.0,
             memory=2**36,
             runtimes=("python", "command"),
             services=tuple(self._service(one) for one in (desired.services if desired else ())),
+            turned_away=self.word.turned_away,
         )
 
     def _service(self, service: Service) -> ServiceStatus:
@@ -241,7 +245,8 @@ class FleetSite:
             return None
         if self._routed is None or self._routed[0] is not desired:
             crossing = Crossing(listen=self.address or None, tunnel=not self.address)
-            made = route(desired, protocols={}, lingering=(), listen="0.0.0.0:80", crossing=crossing)
+            inside = NETWORK if self.keeps == ENFORCED else ""
+            made = route(desired, protocols={}, lingering=(), listen="0.0.0.0:80", crossing=crossing, inside=inside)
             self._routed = (desired, made)
         return self._routed[1]
 
@@ -273,3 +278,20 @@ class FleetSite:
         rules: dict[str, Any] = json.loads(json.dumps(across.entry_host(host, senders)))["typed_per_filter_config"]
         named = rules[names.ENTRIES_FILTER]["rbac"]["rules"]["policies"]["entries"]["principals"]
         return identities[sender.id] in [one["authenticated"]["principal_name"]["exact"] for one in named]
+
+
+def ways(entry: FleetSite, name: str, by_id: Mapping[str, FleetSite]) -> Iterator[tuple[FleetSite, ...]]:
+    """Every way that a request from a caller of this site goes, as the gateways on it are configured: the sites that
+    it passes, the one that serves it last."""
+    host = entry.host(name)
+    if host is None:
+        return
+    if host.here and host.clusters:
+        yield (entry,)
+    for to in entry.sends(host):
+        other = by_id.get(to)
+        if other is None or not (entry.meets(other) and other.meets(entry)):
+            continue
+        there = other.host(name)
+        if there is not None and other.takes(there, entry) and there.clusters:
+            yield (entry, other)

@@ -15,10 +15,26 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from fleet_site import FleetSite
-from lawful_oracle import Land, Leave, Mark, Statute, approved, mark_now, may
+from fleet_calls import Call, Runs, calls
+from fleet_draw import TARGETS, File
+from fleet_site import FleetSite, ways
+from lawful_oracle import (
+    Land,
+    Leave,
+    Mark,
+    Statute,
+    approved,
+    goes_anywhere,
+    is_kept,
+    mark_now,
+    may,
+    may_call,
+    may_tell,
+)
 
 from kasbah.domain.desired import DesiredState
+from kasbah.domain.egress import SERVICE
+from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN
 
 GRACE = timedelta(seconds=10)
 RUNNING = ("place", "build", "log")
@@ -31,11 +47,13 @@ class Seen(AssertionError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A service as it was deployed last: its label (`mark`), the most that was ever said of its data, and its place."""
+    """A service as it was deployed last: its label (`mark`), the most that was ever said of its data, its revision, and
+    its place."""
 
     id: str
     mark: Mark
     most: Mark | None
+    revision: str = ""
     sites: int = 1
     only: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
@@ -43,7 +61,8 @@ class Asked:
 
 @dataclass(slots=True, kw_only=True)
 class Truth:
-    """All that was said. Sites by id, services by name, laws by number; `arrived` is the law that holds at a site."""
+    """All that was said. Sites by id, services by name, laws by number; `arrived` is the law that holds at a site.
+    `outside` are the places that are only called, by id, and `files` what revisions call."""
 
     lands: dict[str, Land] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
@@ -54,6 +73,8 @@ class Truth:
     arrived: dict[str, int] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
     drained: set[str] = field(default_factory=set)
+    outside: dict[str, Land] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
 
     @property
     def home(self) -> str | None:
@@ -66,7 +87,7 @@ class Truth:
             self,
             **{
                 name: copy(getattr(self, name))
-                for name in ("lands", "names", "services", "leaves", "laws", "arrived", "removed", "drained")
+                for name in ("lands", "names", "services", "leaves", "laws", "arrived", "removed", "drained", "outside")
             },
         )
 
@@ -90,6 +111,59 @@ class View:
         leave = approved(service.id, site, self.said.leaves.values(), self.now)
         mark = self.mark(service)
         return all(may(self.law, mark, land, self.said.home, one, leave, self.now) for one in purposes)
+
+    def may_call(self, name: str, target: str, listed: tuple[str, ...] | None) -> bool:
+        """Whether a service may call a HOST:PORT outside."""
+        service = self.said.services[name]
+        return may_call(
+            self.law,
+            self.mark(service),
+            target,
+            self.said.outside,
+            listed,
+            self.said.home,
+            lambda place: approved(service.id, place, self.said.leaves.values(), self.now),
+            self.now,
+        )
+
+    def may_tell(self, name: str, other: str, to: str | None) -> bool:
+        """Whether a service may call another at a site (None: wherever that is)."""
+        service, called = self.said.services[name], self.said.services.get(other)
+        if called is None:
+            return False
+        leave, mark = approved(service.id, "", self.said.leaves.values(), self.now), self.mark(service)
+        free = goes_anywhere(self.law, mark, self.said.home, leave, self.now)
+        return may_tell(free, mark, self.mark(called)) and (to is None or self.may(name, to, "egress"))
+
+    def is_lawful(self, one: Found, keeps: str) -> bool:
+        """Whether this may be so, at a site that keeps replicas from calling what it can."""
+        if isinstance(one, Presence):
+            return self.may(one.name, one.site, *one.purposes)
+        service = self.said.services.get(one.name)
+        if service is None:
+            return False
+        file = self.said.files[one.revision]
+        if isinstance(one, Runs):
+            return self.is_kept(one.name, file, keeps)
+        if file.listed is None and self.mark(service).level < 3 and _lets_all_pass(keeps, file):
+            return True
+        if one.target.startswith(SERVICE):
+            return self.may_tell(one.name, one.target.removeprefix(SERVICE), one.to)
+        return self.may_call(one.name, one.target, file.listed)
+
+    def reaches(self, name: str, file: File) -> bool:
+        """Whether something of what a file names may be called: a service that is not there could come to be."""
+        return bool(file.calls) or any(self.may_call(name, one, file.listed) for one in TARGETS)
+
+    def is_kept(self, name: str, file: File, keeps: str) -> bool:
+        """Whether a site can keep a service from calling what it may not, or need not."""
+        closed = keeps == CLOSABLE and not self.reaches(name, file)
+        return is_kept(self.mark(self.said.services[name]).level, file.listed, keeps == ENFORCED or closed)
+
+
+def _lets_all_pass(keeps: str, file: File) -> bool:
+    """Whether a site cannot keep anything from being called, for a service that it must run all the same."""
+    return keeps == OPEN or (keeps == CLOSABLE and bool(file.calls))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,6 +204,17 @@ def presences(desired: DesiredState, names: Mapping[str, str], site: str) -> Ite
             yield Presence(routed.name, entry, ("forward",), f"is let in at {names[site]}")
 
 
+def _runs(told: DesiredState, site: str) -> Iterator[Runs]:
+    """What a site is told to run now."""
+    for service in told.services:
+        wanted = {share.revision for share in service.shares} | ({service.trial.revision} if service.trial else set())
+        yield from (Runs(service.name, site, one) for one in sorted(wanted))
+
+
+Found = Presence | Call | Runs
+"""What there is."""
+
+
 class Watch:
     """See the module. `lived` is how long the fleet was awake: what passes in a jump of the clock is nobody's delay."""
 
@@ -139,11 +224,12 @@ class Watch:
         self.heard: dict[str, Heard] = {}
         self.lived = timedelta()
         self.checked = 0
-        self._wrong: dict[tuple[str, Presence], timedelta] = {}
+        self._wrong: dict[tuple[str, Found], timedelta] = {}
         self._connected: dict[str, timedelta] = {}
         self._been: dict[str, set[str]] = {}
         self._kept: dict[str, Heard] = {}
         self._behind: dict[str, timedelta] = {}
+        self._keeps: dict[str, str] = {}
 
     def view(self, site: str, now: datetime) -> View:
         """What is so for a site that is connected."""
@@ -192,9 +278,11 @@ class Watch:
                 self._connected.pop(site.id, None)
             else:
                 self._connected.setdefault(site.id, self.lived)
-        for site in sites:
+        self._keeps = {site.id: site.keeps for site in sites}
+        by_id = {site.id: site for site in sites if site.up}
+        for site in by_id.values():
             if (desired := site.desired) is not None and desired.generation:
-                self._by_what_it_heard(site, desired)
+                self._by_what_it_heard(site, desired, by_id)
         if self.captured:  # it says what it likes: what counts is what sites make of it
             return
         self._laws_came(sites)
@@ -202,18 +290,21 @@ class Watch:
             self._newly_there(id, desired)
         self._by_what_is_so(set(self._all(sites, told)), now)
 
-    def _all(self, sites: list[FleetSite], told: Mapping[str, DesiredState]) -> Iterator[tuple[str, Presence]]:
+    def _all(self, sites: list[FleetSite], told: Mapping[str, DesiredState]) -> Iterator[tuple[str, Found]]:
         """All that is at connected sites, that they are told, and that requests meet there."""
         names = self.truth.names
         connected = {site.id for site in sites if site.connected}
+        by_id = {site.id: site for site in sites if site.up}
         for site in sites:
             if site.connected and site.desired is not None:
+                yield from ((site.name, one) for one in calls(site, by_id))
                 yield from ((site.name, one) for one in presences(site.desired, names, site.id))
                 if site.id in told:
+                    yield from (("the control plane", one) for one in _runs(told[site.id], site.id))
                     yield from (("the control plane", one) for one in presences(told[site.id], names, site.id))
         yield from (one for one in self._requests(sites) if one[1].site in connected)
 
-    def _by_what_it_heard(self, site: FleetSite, desired: DesiredState) -> None:
+    def _by_what_it_heard(self, site: FleetSite, desired: DesiredState, by_id: Mapping[str, FleetSite]) -> None:
         heard = self.heard.get(site.id)
         if heard is None:
             if any(
@@ -227,9 +318,10 @@ class Watch:
             signed = self.truth.keys.get(peer.site)  # "": the first site's is signed by nobody
             if signed and peer.key != signed:
                 raise Seen(f"{site.name} takes whoever has the key {peer.key} for {peer.name}")
-        for one in presences(desired, heard.said.names, site.id):
+        found = presences(desired, heard.said.names, site.id)
+        for one in (*found, *calls(site, by_id)):
             self.checked += 1
-            if not view.may(one.name, one.site, *one.purposes):
+            if not view.is_lawful(one, site.keeps):
                 raise Seen(
                     f"{one.name} {one.why} at {heard.said.names.get(one.site)}, by what {site.name} heard: "
                     f"{self._told(view, one)}"
@@ -239,13 +331,13 @@ class Watch:
             if limit is not None and site.clock.even() - heard.at > limit:
                 raise Seen(f"{one.name} {one.why} at {site.name}, which has heard nothing for longer than {limit}")
 
-    def _by_what_is_so(self, seen: set[tuple[str, Presence]], now: datetime) -> None:
+    def _by_what_is_so(self, seen: set[tuple[str, Found]], now: datetime) -> None:
         """What is wrong now, and since when; what is wrong for longer than it may take is objected to."""
         wrong = {}
         for by, one in seen:
             self.checked += 1
             view = self.view(one.site, now) if one.site in self.truth.arrived else None
-            if view is None or one.site in self.truth.removed or not view.may(one.name, one.site, *one.purposes):
+            if view is None or one.site in self.truth.removed or not view.is_lawful(one, self._keeps[one.site]):
                 wrong[by, one] = self._wrong.get((by, one), self.lived)
                 late = self.lived - max(wrong[by, one], self._connected.get(one.site, timedelta()))
                 if late > GRACE:
@@ -282,28 +374,13 @@ class Watch:
                     crossed = ("forward",) if passed else ()
                     yield "requests", Presence(name, served.id, (*RUNNING, *crossed), "is served")
 
-    def _told(self, view: View, one: Presence) -> str:
+    def _told(self, view: View, one: Found) -> str:
         service, land = view.said.services.get(one.name), view.said.lands.get(one.site)
         mark = None if service is None else view.mark(service)
         home, law = view.law.home or view.said.home, view.law
+        if not isinstance(one, Presence):
+            land = f"{view.said.files.get(one.revision)}, {list(view.said.outside.values())}, {land}"  # type: ignore[assignment]
         return f"{mark}, {land}, home {home}, law {law.number} {sorted(law.house)}, {view.now}"
 
 
 NO_LAW = Statute(number=0, packs=frozenset())
-
-
-def ways(entry: FleetSite, name: str, by_id: Mapping[str, FleetSite]) -> Iterator[tuple[FleetSite, ...]]:
-    """Every way that a request from a caller of this site goes, as the gateways on it are configured: the sites that
-    it passes, the one that serves it last."""
-    host = entry.host(name)
-    if host is None:
-        return
-    if host.here and host.clusters:
-        yield (entry,)
-    for to in entry.sends(host):
-        other = by_id.get(to)
-        if other is None or not (entry.meets(other) and other.meets(entry)):
-            continue
-        there = other.host(name)
-        if there is not None and other.takes(there, entry) and there.clusters:
-            yield (entry, other)

@@ -1,17 +1,10 @@
 """A fleet: the real control plane on a store in memory, and its sites, in time that moves only when told.
 
-Everything that its owner, its deployers and fate may do to it is a method here; what was done is told to the watch.
-`quickly` makes fast what is not looked at: disks that are never full of power cuts, tables that are copied, and laws
-that are parsed once for all who hold them.
-"""
+Everything that its owner, its deployers and fate may do to it is a method here; what was done is told to the watch."""
 
 from __future__ import annotations
 
-import functools
-import os
-import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,12 +14,26 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deployers import signature
-from fleet_draw import SHIPPED, Theme, approvals, charter, label, lawbook, mark_of, owner_of, request, statute
+from fleet_draw import (
+    SHIPPED,
+    TARGETS,
+    File,
+    Theme,
+    approvals,
+    charter,
+    file,
+    label,
+    lawbook,
+    mark_of,
+    owner_of,
+    request,
+    statute,
+)
+from fleet_quick import seen
 from fleet_site import START, FleetSite
-from fleet_watch import FIRST, Asked, Seen, Truth, Watch
-from lawful_oracle import Land, Leave, Mark, Said, Statute, mark_now
+from fleet_watch import FIRST, Asked, Seen, Truth, View, Watch
+from lawful_oracle import Land, Leave, Mark, Said, Statute, is_about, mark_now
 
-from kasbah.agent import last_word
 from kasbah.api.agent import DESIRED_STATE
 from kasbah.api.attesting import revision_of
 from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, load, sign_document
@@ -43,7 +50,6 @@ from kasbah.control.usecases import (
     delete,
     deploy,
     grants,
-    law_now,
     retire_site,
     send_source,
     work,
@@ -53,8 +59,7 @@ from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Approval, Declassification, GrantKind
 from kasbah.domain.ids import Digest, GrantId, InstallationId, ServiceId, SiteId
 from kasbah.domain.rollout import RolloutState
-from kasbah.errors import Conflict, Denied, KasbahError, Unavailable
-from kasbah.packs import law_of
+from kasbah.errors import Conflict, Denied, Invalid, KasbahError, Unavailable
 from kasbah.settings import ControlSettings
 
 TICK = timedelta(seconds=4)
@@ -69,38 +74,6 @@ class Chance:
 
     def __init__(self, draw: Random) -> None:
         self.token_bytes = draw.randbytes
-
-
-def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """See the module."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(app, "migrate", _copied_tables)
-    for module in (law_now, last_word):
-        monkeypatch.setattr(module, "law_of", lambda packs: _parsed(tuple(packs)))
-
-
-_parsed = functools.lru_cache(maxsize=5_000)(law_of)
-_migrate = app.migrate
-
-
-@functools.cache
-def _tables(clock: ManualClock) -> bytes:
-    """An empty store, as its migrations make it."""
-    from kasbah.control.store.sql import open_engine
-
-    engine = open_engine("sqlite://")
-    _migrate(engine, clock=clock)
-    with closing(engine.raw_connection()) as connection:
-        return connection.driver_connection.serialize()  # type: ignore[union-attr]
-
-
-_CLOCK = ManualClock(START)
-
-
-def _copied_tables(engine: Any, *, clock: object) -> None:
-    with closing(sqlite3.connect(":memory:")) as empty, closing(engine.raw_connection()) as connection:
-        empty.deserialize(_tables(_CLOCK))
-        empty.backup(connection.driver_connection)
 
 
 class Heralds:
@@ -124,6 +97,7 @@ class Fleet:
         self.watch = Watch(self.truth)
         self.sites: dict[str, FleetSite] = {}
         self.numbers: dict[str, int] = {}
+        self.places: dict[str, str] = {}
         self.folder = folder
         monkeypatch.setattr(work, "secrets", Chance(Random(draw.random())))
         self.control = app.build(
@@ -177,9 +151,7 @@ class Fleet:
         up = [site for site in self.sites.values() if site.up and site.id not in self.truth.removed]
         quiet = {site.id for site in up if site.quiet()}
         with self.office.note() as done:
-            for record in done.tx.sites.all():
-                if record.id in quiet:
-                    done.tx.sites.save(replace(record, seen_at=done.now))
+            seen(done.tx, quiet, done.now)
         for site in up:
             if site.id not in quiet:
                 await site.tell()
@@ -255,6 +227,24 @@ class Fleet:
         self.truth.lands[id] = land
         return True
 
+    def declare_outside(self, name: str, land: Land) -> None:
+        """Say something of a place that is only called."""
+        id = SiteId(self.places.setdefault(name, f"st-{self.draw.randbytes(5).hex()}"))
+        version = self.numbers[id] = self.numbers.get(id, 1) + 1
+        document = charter(self.installation, id, name, version, land, self.draw, "")
+        try:
+            with self.office.write() as done:
+                declare_site(done, name, sign_document(self.owner, CHARTER, document))
+        except Invalid:  # of its facts, one has run out already, or they contradict each other
+            return
+        self.truth.outside[id] = land
+
+    def forget_outside(self, name: str) -> None:
+        """Of a place that is only called nothing is said any more."""
+        with self.office.write() as done:
+            retire_site.remove(done, name)
+        self.truth.outside.pop(self.places.pop(name), None)
+
     def legislate(self) -> None:
         self.enact(statute(self.draw, max(self.truth.laws) + 1, self.theme))
 
@@ -282,7 +272,7 @@ class Fleet:
         ends = begins + timedelta(seconds=seconds)
         sites: tuple[str, ...] = ()
         if to is None:
-            approval = self.draw.choice(approvals(self.truth.laws[max(self.truth.laws)]))
+            approval = self.draw.choice(approvals(self.truth.laws[max(self.truth.laws)], self.theme))
             there = sorted(self.sites.keys() - self.truth.removed)
             sites = tuple(self.draw.sample(there, 1)) if self.draw.random() < 0.4 else ()
             document: Approval | Declassification = Approval(
@@ -321,10 +311,13 @@ class Fleet:
             retire_site.remove(done, self.truth.names[id], force=True)
         self.truth.removed.add(id)
 
-    def deploy(self, name: str, mark: Mark | None) -> bool:
-        """Deploy a service, and send its source through every door that opens; whether that was allowed."""
+    def deploy(self, name: str, mark: Mark | None, *, plain: bool = False) -> bool:
+        """Deploy a service, and send its source through every door that opens; whether that was allowed. `plain`: it
+        calls nothing."""
         there = [one for id, one in self.truth.names.items() if id not in self.truth.removed]
-        asked, place = request(self.draw, name, mark, there)
+        hosts = [host for land in self.truth.outside.values() for host in land.hosts]
+        says = file(self.draw, name, self.theme, hosts) if "calls" in self.theme.beside and not plain else File()
+        asked, place = request(self.draw, name, mark, there, says)
         asked = self._signed(name, asked)
         known = self.truth.services.get(name)
         wanted = mark_of(mark)
@@ -341,7 +334,14 @@ class Fleet:
         except Denied as error:
             if error.code == "label_lowered" and not allowed:
                 return False
+            if error.code == "policy_denied":
+                if any(self._not_called(name, wanted, known, says)):
+                    return False
+                raise Seen(f"{name} is refused, and may call all of {says}: {error.message}") from None
             raise
+        if not self.watch.captured and any(self._not_called(name, wanted, known, says)[:1]):
+            raise Seen(f"{name} is taken, and may not call all of {says}")
+        self.truth.files[made.revision] = says
         if not allowed and not self.watch.captured:
             raise Seen(f"the label of {name} falls to {wanted} from {most}, and nobody signed that")
         said = most if mark is None else mark if most is None else most.and_also(mark)
@@ -349,12 +349,31 @@ class Fleet:
             id=made.service.id,
             mark=wanted,
             most=said,
+            revision=made.revision,
             sites=place["sites"],
             only=tuple(place["only"]),
             avoid=tuple(place["avoid"]),
         )
         self._send(doors, asked.source)
         return True
+
+    def _not_called(self, name: str, mark: Mark, known: Asked | None, says: File) -> list[bool]:
+        """Whether something of what a file lists may not be called, by the newest law and by those that are at sites
+        still."""
+        said, service = self.truth, Asked(id=known.id if known else "", mark=mark, most=None)
+        as_deployed = replace(said, services={**said.services, name: service})
+        with self.office.read() as found:
+            placed = {one.name: one.placement.chosen for one in found.tx.services.all() if one.placement is not None}
+        laws = range(max(said.laws), min(said.arrived.values(), default=1) - 1, -1)
+
+        def refused(view: View) -> bool:
+            lists = [one for one in TARGETS if any(is_about(entry, one) for entry in says.listed or ())]
+            if not all(view.may_call(name, one, says.listed) for one in lists):
+                return True
+            others = [one for one in says.calls if one in said.services]
+            return not all(view.may_tell(name, one, to) for one in others for to in placed.get(one) or (None,))
+
+        return [refused(View(said=as_deployed, law=said.laws[number], now=self.clock.now())) for number in laws]
 
     def _signed(self, name: str, asked: DeployRequest) -> DeployRequest:
         """The deploy with its deployer's signature."""

@@ -6,9 +6,10 @@ that). Facts are as their owner said them, with their days; a label is a level (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network
 
 EEA = frozenset({"FR", "DE", "IE", "NO"})
 GDPR_ADEQUATE = frozenset({"CH", "GB", "JP"})
@@ -31,11 +32,13 @@ class Said:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Land:
-    """A site, as its owner declares it; certificates are facts of their own."""
+    """A site, as its owner declares it; certificates are facts of their own. `hosts`: where a place is called that runs
+    nothing of ours."""
 
     kind: str
     said: Mapping[str, Said] = field(default_factory=dict)
     certificates: tuple[Said, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     def known(self, name: str, now: datetime) -> object:
         """What holds now; None: nothing is known."""
@@ -62,6 +65,8 @@ class Mark:
 
 
 UNMARKED = Mark(level=3)
+NOWHERE_KNOWN = Land(kind="public")
+"""A place of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +119,13 @@ def approved(service: str, site: str, leaves: Iterable[Leave], now: datetime) ->
 def may(
     law: Statute, mark: Mark, land: Land, home: str | None, purpose: str, leave: frozenset[str], now: datetime
 ) -> bool:
-    """Whether data with this mark may be there for this: `place`, `forward`, `build` or `log`."""
+    """Whether data with this mark may be there for this: `place`, `forward`, `build`, `log` or `egress`."""
     if mark.under - law.packs:
         return False  # nobody could say that it is kept
     country = land.known("country", now)
     return (
         _level_goes(mark.level, land, law.home or home, now)
-        and all(_keeps(regime, mark, land, country, leave, now) for regime in mark.under)
+        and all(_keeps(regime, mark, land, country, purpose, leave, now) for regime in mark.under)
         and not any(_house_forbids(rule, mark, land, law.home or home, purpose, leave, now) for rule in law.house)
     )
 
@@ -156,7 +161,9 @@ def _sealed(land: Land, now: datetime) -> bool:
     return land.known("customer_keys", now) is True and land.known("confidential", now) is True
 
 
-def _keeps(regime: str, mark: Mark, land: Land, country: object, leave: frozenset[str], now: datetime) -> bool:
+def _keeps(
+    regime: str, mark: Mark, land: Land, country: object, purpose: str, leave: frozenset[str], now: datetime
+) -> bool:
     own, held, level, about = land.kind == "on-prem", land.certified(now), mark.level, mark.about
     in_europe = country in EEA
     match regime:
@@ -179,7 +186,12 @@ def _keeps(regime: str, mark: Mark, land: Land, country: object, leave: frozense
         case "eu-sovereign":
             return level < 3 or (in_europe and (_only_europe_compels(land, now) or _sealed(land, now)))
         case "agents":
-            return "secret-key" not in about and (level < 3 or "agents-level" in leave)
+            sends = purpose == "egress" and level >= 1
+            return (
+                "secret-key" not in about
+                and (level < 3 or "agents-level" in leave)
+                and (not sends or "agents-egress" in leave)
+            )
         case "ma-bank":
             return not about & {"financial", "personal"} or country == "MA" or "bam-notified" in leave
     return True
@@ -201,6 +213,57 @@ def _house_forbids(
             return purpose == "forward" and "financial" in mark.about and not domestic
         case "code-is-built-at-home":
             return purpose == "build" and "source-code" in mark.about and not domestic
+        case "money-is-sent-home":
+            return purpose == "egress" and "financial" in mark.about and not domestic
+        case "nothing-to-america":
+            return mark.level >= 1 and land.known("country", now) == "US"
         case "errs":
             return "financial" in mark.about and mark.level >= 1  # it refuses level 1, and cannot be asked above that
     return False
+
+
+def is_about(entry: str, target: str) -> bool:
+    """Whether an entry (HOST, HOST:PORT, a network with or without a port) is about a call to this HOST:PORT."""
+    (place, _, port), (host, _, called) = entry.partition(":"), target.partition(":")
+    if port not in ("", called):
+        return False
+    if "/" in place and host.replace(".", "").isdigit():
+        return IPv4Address(host) in IPv4Network(place)
+    return place == host
+
+
+def goes_anywhere(law: Statute, mark: Mark, home: str | None, leave: frozenset[str], now: datetime) -> bool:
+    """Whether data may be called out with where nobody knows who is there. `leave` is what is approved for all sites."""
+    return mark.level < 2 and may(law, mark, NOWHERE_KNOWN, home, "egress", leave, now)
+
+
+def may_call(
+    law: Statute,
+    mark: Mark,
+    target: str,
+    lands: Mapping[str, Land],
+    listed: tuple[str, ...] | None,
+    home: str | None,
+    leave: Callable[[str], frozenset[str]],
+    now: datetime,
+) -> bool:
+    """Whether a service may call a HOST:PORT outside. `listed` is what its file names (None: the file says nothing of
+    it), `lands` the places outside by id, `leave` what is approved for each ("": for all)."""
+    if listed is None and not goes_anywhere(law, mark, home, leave(""), now):
+        return False
+    if listed is not None and not any(is_about(entry, target) for entry in listed):
+        return False
+    there = [id for id, land in lands.items() if any(is_about(entry, target) for entry in land.hosts)]
+    if not there:
+        return may(law, mark, NOWHERE_KNOWN, home, "egress", leave(""), now)
+    return all(may(law, mark, lands[id], home, "egress", leave(id), now) for id in there)
+
+
+def may_tell(free: bool, mark: Mark, other: Mark) -> bool:
+    """Whether a service may call another: what it sends is held there under the other's mark. `free`: it goes anywhere."""
+    return free or other.says_as_much_as(mark)
+
+
+def is_kept(level: int, listed: tuple[str, ...] | None, enforced: bool) -> bool:
+    """Whether a site that cannot keep replicas from calling may run a service all the same."""
+    return enforced or (level < 3 and listed is None)

@@ -16,7 +16,7 @@ from fleet_draw import Theme
 from fleet_faults import HONEST, UNGUARDED, asks_nobody
 from fleet_life import live
 from fleet_watch import Seen
-from fleet_world import quickly
+from fleet_quick import quickly
 
 STEPS, SEEDS = int(os.environ.get("STEPS", "60")), int(os.environ.get("SEEDS", "4"))
 FAULT_STEPS, FAULT_SEEDS = 50, 4

@@ -43,7 +43,7 @@ from kasbah.domain.desired import DesiredState, SignedGrant, Standby
 from kasbah.domain.egress import met
 from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
-from kasbah.domain.label import Label
+from kasbah.domain.label import Label, Level
 from kasbah.domain.law import Admission
 from kasbah.domain.service import Key, Service
 from kasbah.domain.site import FIRST_SITE
@@ -267,11 +267,13 @@ def _charters(
     scene: _Scene, site: SiteRecord, peers: Collection[SiteId], services: Sequence[ServiceRecord]
 ) -> tuple[Signed, ...]:
     """What the owner signed of this site, of those that it meets, of the first one, which says where home is, and of
-    the places outside that its services name."""
+    the places outside that its services name; of all of these, where one names nothing and could call anything."""
     named = [one for one in scene.sites if one.id == site.id or one.id in peers or one.name == FIRST_SITE]
     if scene.outside:
-        calls = {entry for one in services for kept in scene.revisions[one.id] for entry in kept.contents.egress or ()}
-        named += [one for one in scene.outside if met(one.charter.hosts, calls)]
+        files = [(one.label, kept.contents.egress) for one in services for kept in scene.revisions[one.id]]
+        calls = {entry for _, egress in files for entry in egress or ()}
+        any_of_them = any(egress is None and label.level < Level.RESTRICTED for label, egress in files)
+        named += [one for one in scene.outside if any_of_them or met(one.charter.hosts, calls)]
     return tuple(one.signed for one in named if one.signed is not None)
 
 
