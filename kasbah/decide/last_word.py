@@ -11,6 +11,7 @@ No law, no charter, or an error in an answer is a no. Public data needs none of 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -111,21 +112,28 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     )
     open_to = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes)
     named = {site for lane in open_to for site in (*lane.to, *lane.entries)}
+    accepted = replace(
+        told,
+        services=tuple(services),
+        forwarded=tuple(forwarded),
+        standby=standby,
+        keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
+        lanes=open_to,
+        peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
+    )
     return Accepted(
-        desired=replace(
-            told,
-            services=tuple(services),
-            forwarded=tuple(forwarded),
-            standby=standby,
-            keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
-            lanes=open_to,
-            peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
-        ),
+        desired=replace(accepted, cut=cut(told, accepted)),
         refused=refused,
         closed=closed,
         unsigned=unsigned,
         taken=taken,
     )
+
+
+def cut(told: DesiredState, accepted: DesiredState) -> str:
+    """What the control plane took last from what passes here, and what this site itself takes."""
+    taken = sorted((told.passing - accepted.passing) | (told.sent - accepted.sent))
+    return f"{told.cut} {hashlib.sha256(repr(taken).encode()).hexdigest()[:16]}" if taken else told.cut
 
 
 def still_refused(services: Iterable[Service], told: DesiredState, word: Word, now: datetime) -> dict[ServiceId, str]:

@@ -227,6 +227,20 @@ def test_requests_do_not_pass_where_they_may_not_be() -> None:
     assert "gdpr" in said.refused["far"]
 
 
+def test_what_the_site_takes_from_what_passes_ends_streams_and_nothing_else_does() -> None:
+    """What is told anew, and what the control plane itself withdraws, is cut by its own word alone."""
+    ends = {**CHARTERS, PARIS: charter(PARIS, "FR", SiteKind.SOVEREIGN, "a" * 64, until=NOW.date())}
+    word, lane = replace(WORD, charters=ends), replace(LANE, to=(PARIS,), entries=(PARIS,))
+    state = told(service(PERSONAL), forwarded=(ELSEWHERE,), lanes=(lane,), peers=PEERS, cut="1.7")
+    before = accept(state, word, NOW).desired
+    assert before.cut == "1.7"
+    assert accept(replace(state, generation=2, forwarded=()), word, NOW).desired.cut == "1.7"
+    after = accept(state, word, NOW + timedelta(days=1)).desired
+    assert (after.lanes[0].to, after.lanes[0].entries) == ((), ())
+    assert after.cut.startswith("1.7 ")
+    assert accept(replace(state, generation=2), word, NOW + timedelta(days=2)).desired.cut == after.cut
+
+
 def test_a_lane_of_a_label_that_fell_is_held_to_what_was_said() -> None:
     seen = floors(told(service(PERSONAL, "far")), {})
     lane = replace(LANE, label=PUBLIC)

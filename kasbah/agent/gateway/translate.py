@@ -60,6 +60,7 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
     if gateway.tls is not None and gateway.tls.names:
         listening.append(listeners.tls_listener(gateway.tls.listen, gateway.tls.names, gateway.site, wiring))
     listening += _for_others(gateway, wiring)
+    listening = [listeners.since(gateway.cut, one) for one in listening]
     return {
         Kind.CLUSTER: {
             **{one.name: _cluster(one) for one in gateway.clusters},
