@@ -74,7 +74,7 @@ class Reporter:
             drivers=(self.driver,),
             runtimes=available_runtimes(),
             near=self.nearness.told,
-            services=self.reconciler.statuses(),
+            services=tuple(self.word.may_hear(one) for one in self.reconciler.statuses()),
         )
 
     def _notes(self) -> tuple[str, ...]:

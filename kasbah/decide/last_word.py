@@ -31,7 +31,7 @@ from kasbah.domain.ids import ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level, combine
 from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
 from kasbah.domain.service import Key, Service, own_key
-from kasbah.domain.site import OPEN
+from kasbah.domain.site import FIRST_SITE, OPEN
 
 Held = Service | Forwarded | Standby
 """What a site may have of a service."""
@@ -63,13 +63,14 @@ class Word:
 class Accepted:
     """What the site acts on, and by service, by name, why others were refused; the revisions that no deployer signed
     who may, and what was taken of those that one did. `closed` is by service, by name, what its file names and it may
-    not call, with the reason."""
+    not call, with the reason. Of the services in `outspoken` alone the control plane may have what they print."""
 
     desired: DesiredState
     refused: Mapping[str, str]
     closed: Mapping[str, str] = field(default_factory=dict)
     unsigned: Mapping[ServiceId, Mapping[RevisionId, str]] = field(default_factory=dict)
     taken: Taken = field(default_factory=dict)
+    outspoken: frozenset[ServiceId] = frozenset()
 
 
 def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
@@ -127,6 +128,7 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
         closed=closed,
         unsigned=unsigned,
         taken=taken,
+        outspoken=frozenset(one.id for one in services if judge.outspoken(one)),
     )
 
 
@@ -217,6 +219,11 @@ class _Judge:
             return _why("the law that the owner signed", answer)
         answer = self._pins(*asked)
         return None if answer.allowed else _why("a pack that this site's own owner pinned", answer)
+
+    def outspoken(self, service: Service) -> bool:
+        """Whether its logs may be where the control plane stands, which is the first site."""
+        first = next((site for site, one in self._word.charters.items() if one.name == FIRST_SITE), SiteId(""))
+        return self._ask(service, service.label, first, Purpose.LOG).allowed
 
     def lane(self, lane: Lane, services: Iterable[Service | Forwarded]) -> Lane:
         """The lane with the sites that may have these requests; the strictest label of those in it counts."""

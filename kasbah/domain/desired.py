@@ -98,5 +98,5 @@ class DesiredState:
     def sent(self) -> frozenset[tuple[ServiceId, SiteId]]:
         """Which services' requests go to which other sites from here."""
         lanes = {lane.id: lane for lane in self.lanes}
-        there = (*self.services, *self.forwarded)
+        there: tuple[Service | Forwarded, ...] = (*self.services, *self.forwarded)
         return frozenset((one.id, site) for one in there if one.lane in lanes for site in lanes[one.lane].to)

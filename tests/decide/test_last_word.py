@@ -19,7 +19,7 @@ from kasbah.domain.label import UNLABELLED, Label, Level
 from kasbah.domain.law import Pack
 from kasbah.domain.revision import Revision, Runtime
 from kasbah.domain.service import Access, Key, Service, own_key
-from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN, SiteKind
+from kasbah.domain.site import CLOSABLE, ENFORCED, FIRST_SITE, OPEN, SiteKind
 from kasbah.packs import shipped, shipped_law
 from kasbah.packs.own import beside
 
@@ -180,6 +180,20 @@ def test_what_was_ever_declared_is_known_of_what_comes_lowered() -> None:
 def test_the_label_of_what_only_passes_is_remembered_too() -> None:
     seen = floors(told(forwarded=(ELSEWHERE,), lanes=(LANE,)), {})
     assert seen == {ELSEWHERE.id: PERSONAL}
+
+
+def test_what_is_printed_is_told_only_where_the_control_plane_may_have_it() -> None:
+    """It stands at the first site."""
+
+    def outspoken(country: str, label: Label) -> bool:
+        first = replace(charter(SiteId("st-first"), country, SiteKind.SOVEREIGN), name=FIRST_SITE)
+        word = replace(WORD, charters={**CHARTERS, first.site: first})
+        return bool(accept(told(service(label)), word, NOW).outspoken)
+
+    assert outspoken("FR", PERSONAL)
+    assert not outspoken("US", PERSONAL)
+    assert outspoken("US", PUBLIC)
+    assert not accept(told(service(PERSONAL)), WORD, NOW).outspoken, "nobody says where it stands"
 
 
 def test_a_source_is_kept_only_where_it_may_be_built() -> None:
