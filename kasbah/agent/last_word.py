@@ -93,6 +93,7 @@ class LastWord:
         self._stricter = _stricter(shipped(), pinned)
         self._floors: dict[ServiceId, Label] = {}
         self._read = False
+        self._unwritten = False
         self._last: Answer | None = None
         self._older = (file.parent / DESIRED_FILE).exists() and not _keeps_signatures(file)
 
@@ -116,6 +117,8 @@ class LastWord:
             self._take_over(identity, told)
         if not identity.owner_key:
             return told
+        if self._unwritten:
+            self._write()
         if (last := self._last) is not None and last.told is told and last.holds(now):
             return last.accepted
         owner = parse_public(identity.owner_key)
@@ -285,8 +288,13 @@ class LastWord:
             "lawbook": asdict(self._lawbook[1]) if self._lawbook is not None else None,
             SIGNATURES: self._signatures.kept(),
         }
-        self._signatures.news = False
-        replace_whole(self._file, json.dumps(kept))
+        try:
+            replace_whole(self._file, json.dumps(kept))
+        except OSError as error:  # a full disk keeps nothing from ending; what is told is in the ledger
+            log.warning("what the owner signed cannot be kept", file=str(self._file), reason=str(error))
+            self._unwritten = True
+        else:
+            self._signatures.news = self._unwritten = False
 
 
 def _keeps_signatures(file: Path) -> bool:

@@ -21,7 +21,7 @@ from kasbah.decide import signed
 from kasbah.decide.admission import Admissions
 from kasbah.decide.egress import UNKNOWN, Called, Exits, exits, kept, limited, outside_of
 from kasbah.decide.grants import Grants, lowers
-from kasbah.decide.hosts import Hosts, at_hosts
+from kasbah.decide.hosts import Hosts, at_hosts, strange
 from kasbah.decide.signed import Signatures, Taken
 from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
@@ -210,6 +210,8 @@ class _Judge:
         heard = self._word.heard_at
         if limit is not None and (heard is None or self._now - heard > limit):
             return f"nothing was heard of the control plane for longer than the law allows for level {int(label.level)}"
+        if not isinstance(service, Standby) and (host := strange(service)) is not None:
+            return f"{host!r} is not the name of one host: what answered there could take what is sent to others"
         return self.unlawful(service, label, purpose)
 
     def unlawful(self, service: Held, label: Label, purpose: Purpose) -> str | None:

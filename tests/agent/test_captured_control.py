@@ -53,8 +53,8 @@ OPEN = Pack(
 )
 
 
-def charter(country: str, version: int = 1, key: Ed25519PrivateKey = OWNER) -> Signed:
-    said = Fact(value=country, source="a contract", since=date(2026, 1, 1))
+def charter(country: str, version: int = 1, key: Ed25519PrivateKey = OWNER, until: date | None = None) -> Signed:
+    said = Fact(value=country, source="a contract", since=date(2026, 1, 1), until=until)
     made = Charter(
         installation=INSTALLATION,
         site=SITE,
