@@ -64,6 +64,7 @@ class Reporter:
             peers_address=(self.peers_address or crossing.listen) if crossing and crossing.listen else "",
             tunnel=bool(crossing and crossing.tunnel),
             notes=self._notes(),
+            law=self.word.law_version,
             packs=tuple(
                 PinnedPack(name=one.name, version=one.version, digest=digest_of(one)) for one in self.word.pinned
             ),
