@@ -6,7 +6,8 @@ requests may pass here, to which other sites they may go or from which they may 
 what it may call. What is refused is left out, with the reason; stopping services is all that is left to who cannot
 sign.
 
-No law, no charter, or an error in an answer is a no. Public data needs none of these.
+No law, no charter, or an error in an answer is a no. Public data needs neither, and is held to what the law says of it
+where there are both.
 """
 
 from __future__ import annotations
@@ -312,8 +313,9 @@ class _Judge:
         return self._pins(service, label, site, place, purpose) if answer.allowed else answer
 
     def _law(self, service: Held, label: Label, site: SiteId, place: Place | None, purpose: Purpose) -> Admission:
-        """What the law says that the owner signed. Public data needs none."""
-        if label.level is Level.PUBLIC and not label.categories and not label.regimes:
+        """What the law says that the owner signed. Public data needs none, nor that the place is known."""
+        public = label.level is Level.PUBLIC and not label.categories and not label.regimes
+        if public and (self._word.law is None or place is None):
             return Admission(allowed=True)
         return self._says(self._word.law, service, label, site, place, purpose)
 

@@ -123,6 +123,19 @@ def site(tmp_path: Path) -> Captured:
     return made
 
 
+def test_public_data_is_held_to_the_law_too_where_it_says_something_of_it(site: Captured) -> None:
+    house = Pack(
+        name="house",
+        title="Ours",
+        version=1,
+        policies='@id("house.none") @title("x") @advice("x") @cite("x") @verified("2026-01-01")\n'
+        'forbid (principal, action, resource) when { resource.kind == "public" };\n',
+    )
+    assert site.tell(PUBLIC) == ["claims"]
+    site.word.take_law(IDENTITY, law(2, *ALL, house))
+    assert site.runs() == []
+
+
 def test_what_is_lawful_is_served(site: Captured) -> None:
     assert site.tell(PUBLIC) == ["claims"]
     assert site.tell(PERSONAL, charters=(charter("FR", version=2),)) == ["claims"]
