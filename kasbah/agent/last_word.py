@@ -32,13 +32,14 @@ from kasbah.decide.hosts import seen
 from kasbah.decide.last_word import Accepted, Word, accept, changes_at, floors, refuses_to_hand, still_refused
 from kasbah.decide.open_keys import with_open_keys
 from kasbah.decide.signed import Signatures
+from kasbah.decide.telling import without_lines
 from kasbah.domain.charter import Charter, Lawbook, Signed
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
 from kasbah.domain.ids import Digest, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label
 from kasbah.domain.law import Pack
-from kasbah.domain.observed import TurnedAway
+from kasbah.domain.observed import ServiceStatus, TurnedAway
 from kasbah.domain.service import Service
 from kasbah.domain.site import ENFORCED, FIRST_SITE
 from kasbah.errors import Denied, Invalid, KasbahError
@@ -52,6 +53,7 @@ SIGNATURES = "signatures"
 DESIRED_FILE = "desired.json"
 """The ledger's, which lies beside."""
 FLOORS = TypeAdapter(dict[ServiceId, Label])
+AT_ITS_SITE = "(what was printed last stays at its site: `kasbah logs` shows it, with --build what a build said)"
 NO_OWNER = "this site pins no owner's key: it cannot hold what it is told against what the owner signed"
 
 
@@ -78,6 +80,7 @@ class LastWord:
     def __init__(self, file: Path, clock: SiteClock, pinned: tuple[Pack, ...] = ()) -> None:
         self.refused: dict[str, str] = {}
         self.closed: dict[str, str] = {}
+        self._outspoken: frozenset[ServiceId] | None = None
         self._egress = ENFORCED  # until it is measured, and before that nothing runs by what is said here
         self.pinned = pinned
         self._turned_away: dict[ServiceId, tuple[Service, str]] = {}
@@ -91,6 +94,7 @@ class LastWord:
         self._stricter = _stricter(shipped(), pinned)
         self._floors: dict[ServiceId, Label] = {}
         self._read = False
+        self._unwritten = False
         self._last: Answer | None = None
         self._older = (file.parent / DESIRED_FILE).exists() and not _keeps_signatures(file)
 
@@ -114,6 +118,8 @@ class LastWord:
             self._take_over(identity, told)
         if not identity.owner_key:
             return told
+        if self._unwritten:
+            self._write()
         if (last := self._last) is not None and last.told is told and last.holds(now):
             return last.accepted
         owner = parse_public(identity.owner_key)
@@ -135,6 +141,7 @@ class LastWord:
             if self.closed.get(name) != why:
                 log.warning("this site keeps a service from calling what its file names", service=name, reason=why)
         self.refused, self.closed = dict(said.refused), dict(said.closed)
+        self._outspoken = said.outspoken
         self._remember_refusals(told, said, word, now)
         return said.desired
 
@@ -149,6 +156,11 @@ class LastWord:
         if (last := self._last) is None:
             return NO_OWNER
         return refuses_to_hand(source, to, last.told, last.word, self.clock.now())
+
+    def may_hear(self, status: ServiceStatus) -> ServiceStatus:
+        """A service's status as the control plane may have it."""
+        told = self._outspoken is None or status.service in self._outspoken
+        return status if told else without_lines(status, AT_ITS_SITE)
 
     def take_law(self, identity: Identity, signed: Signed) -> None:
         """Take a lawbook. Raises Denied where the owner did not sign it for this installation, or it is not later than
@@ -283,8 +295,13 @@ class LastWord:
             "lawbook": asdict(self._lawbook[1]) if self._lawbook is not None else None,
             SIGNATURES: self._signatures.kept(),
         }
-        self._signatures.news = False
-        replace_whole(self._file, json.dumps(kept))
+        try:
+            replace_whole(self._file, json.dumps(kept))
+        except OSError as error:  # a full disk keeps nothing from ending; what is told is in the ledger
+            log.warning("what the owner signed cannot be kept", file=str(self._file), reason=str(error))
+            self._unwritten = True
+        else:
+            self._signatures.news = self._unwritten = False
 
 
 def _keeps_signatures(file: Path) -> bool:

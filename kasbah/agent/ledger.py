@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import structlog
 from pydantic import ValidationError
 
 from kasbah.agent.files import replace_whole
@@ -22,6 +23,8 @@ from kasbah.domain.desired import PROTOCOL, DesiredState
 from kasbah.domain.ids import RevisionId, ServiceId
 from kasbah.domain.revision import Protocol
 from kasbah.errors import Conflict, Denied, Invalid
+
+log = structlog.get_logger()
 
 FORMAT = 1
 AGAIN = "move it away; the control plane sends the desired state again"
@@ -57,7 +60,13 @@ class Ledger:
     def _judged(self) -> DesiredState | None:
         if self._judge is None or self.told is None or self.identity is None:
             return self.told
-        return self._judge(self.identity, self.told)
+        try:
+            return self._judge(self.identity, self.told)
+        except OSError:
+            raise
+        except Exception:  # no answer is a no
+            log.exception("what may be here cannot be said: nothing may")
+            return replace(self.told, services=(), forwarded=(), standby=(), lanes=(), peers=())
 
     def pin(self, identity: Identity) -> None:
         """Take this identity, once. Raises Conflict where another is pinned already."""
@@ -88,10 +97,23 @@ class Ledger:
             raise Denied(f"desired state {desired.version} came twice with different contents", code="changed")
         if self.told is not None and desired.epoch > self.told.epoch:
             self._forget_orders(desired)
+        self._try(desired)
         self._write("desired.json", {"document": document.decode(), "signature": signature})
         self.told = desired
         self.desired = self._judged()
         return desired
+
+    def _try(self, desired: DesiredState) -> None:
+        """Raises Invalid where what may be here of this cannot even be said: what was told before goes on, and what has
+        an end in it ends."""
+        if self._judge is None or self.identity is None:
+            return
+        try:
+            self._judge(self.identity, desired)
+        except OSError:
+            raise
+        except Exception as error:  # whatever was written into it
+            raise Invalid(f"the desired state cannot be judged: {error!r}", code="unsound") from error
 
     def _forget_orders(self, desired: DesiredState) -> None:
         """A restored control plane numbers its orders on from those that it remembers, which are all old."""

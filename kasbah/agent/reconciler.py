@@ -164,8 +164,11 @@ class Reconciler:
             return
         self._assign_roles(desired)
         for service in desired.services:
-            self._advance_trial(service)
-            self._obey(service)
+            try:
+                self._advance_trial(service)
+                self._obey(service)
+            except Exception:  # one that cannot be understood keeps no other from changing, nor the gateway
+                log.exception("a service is left as it is", service=service.name)
         self._drop_what_is_over()
         await self._parts.gateway.apply(self._route(desired))
 
@@ -242,14 +245,9 @@ class Reconciler:
         made_from = (desired, protocols, lingering, tls, crossing)
         if self._routed is None or self._routed[0] != made_from:
             routed = routing.route(
-                desired,
-                protocols=protocols,
-                lingering=lingering,
-                listen=listen,
-                tls=tls,
-                crossing=crossing,
-                inside=inside,
-            )
+                desired, protocols=protocols, lingering=lingering,
+                listen=listen, tls=tls, crossing=crossing, inside=inside,
+            )  # fmt: skip
             self._routed = (made_from, routed)
         return self._routed[1]
 

@@ -66,6 +66,7 @@ class Reporter:
             peers_address=(self.peers_address or crossing.listen) if crossing and crossing.listen else "",
             tunnel=bool(crossing and crossing.tunnel),
             notes=self._notes(),
+            law=self.word.law_version,
             packs=tuple(
                 PinnedPack(name=one.name, version=one.version, digest=digest_of(one)) for one in self.word.pinned
             ),
@@ -76,7 +77,7 @@ class Reporter:
             drivers=(self.driver,),
             runtimes=available_runtimes(),
             near=self.nearness.told,
-            services=self.reconciler.statuses(),
+            services=tuple(self.word.may_hear(one) for one in self.reconciler.statuses()),
         )
 
     def _notes(self) -> tuple[str, ...]:

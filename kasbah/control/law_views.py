@@ -8,7 +8,7 @@ from kasbah.api import policy as shapes
 from kasbah.api.manifest import DataSection
 from kasbah.api.rules import rule_view
 from kasbah.control.store.lawbooks import LawbookRecord, LawbookState
-from kasbah.control.usecases.change_law import Planned
+from kasbah.control.usecases.change_law import Planned, next_version
 from kasbah.control.usecases.coverage import Coverage
 from kasbah.control.usecases.describe import installation_of
 from kasbah.control.usecases.grants import Granted
@@ -41,7 +41,7 @@ def status(work: Work) -> shapes.LawStatus:
         stale_after_seconds={level: after.total_seconds() for level, after in newest.stale_after.items()},
         limit_services=newest.limit.services,
         limit_percent=newest.limit.percent,
-        next_version=work.tx.lawbooks.newest() + 1,
+        next_version=next_version(work),
     )
 
 

@@ -5,10 +5,14 @@ a new one that is labelled public, needs no signature and keeps what callers sen
 of whatever answered at each host; less counts only where a deployer signed that label for the same service, or for one
 that has the host as a domain of its own, and later than what was signed before: else an old signature would do. What
 nobody had labelled counted as sensitive: its first label is signed too.
+
+A host is known however it is written, and by its revisions' hosts too; what could stand for several is none.
 """
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +20,7 @@ from datetime import datetime
 from kasbah.decide.signed import FROM, Deployed, Signature, Signatures, problem_of
 from kasbah.domain.crossing import Forwarded
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import ProjectId
+from kasbah.domain.ids import ALPHABET, ProjectId
 from kasbah.domain.label import Label, Level, combine, covers
 from kasbah.domain.service import Service
 
@@ -34,12 +38,20 @@ class Host:
 
 Hosts = Mapping[str, Host]
 
+PLAIN = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.IGNORECASE | re.ASCII)
+OF_A_REVISION = re.compile(rf"^rv-[{ALPHABET}]{{16}}\.(?=.)")
+
+
+def strange(one: Service | Forwarded) -> str | None:
+    """The first of its hosts that is not the name of one host alone; None where all are."""
+    return next((host for host in _everywhere(one) if not PLAIN.fullmatch(host)), None)
+
 
 def seen(told: DesiredState, before: Hosts, known: Signatures) -> dict[str, Host]:
     """What is remembered of hosts, with this desired state."""
     found = dict(before)
     for one, label in _labels(told):
-        for host in one.hosts:
+        for host in _hosts(one):
             held = found.get(host)
             if held is None or (not covers(label, held.label) and _signed(one, label, host, held, known)):
                 found[host] = Host(project=one.project, service=one.name, label=label, signed_at=_newest(one, known))
@@ -50,11 +62,29 @@ def seen(told: DesiredState, before: Hosts, known: Signatures) -> dict[str, Host
 
 def at_hosts(one: Service | Forwarded, label: Label, hosts: Hosts, known: Signatures) -> Label:
     """The label of this service's data by the hosts it answers at: no less than what came there before."""
-    for host in one.hosts:
+    for host in _hosts(one):
         held = hosts.get(host)
         if held is not None and not covers(label, held.label) and not _signed(one, label, host, held, known):
             label = combine(label, held.label)
     return label
+
+
+def _everywhere(one: Service | Forwarded) -> Iterator[str]:
+    """Each host at which it answers, its revisions' own included."""
+    ids = one.revisions if isinstance(one, Forwarded) else tuple(revision.id for revision in one.revisions)
+    yield from one.hosts
+    yield from (f"{revision}.{host}" for revision in ids for host in one.hosts)
+
+
+def _hosts(one: Service | Forwarded) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_known_as, _everywhere(one))))
+
+
+@functools.lru_cache(maxsize=100_000)
+def _known_as(host: str) -> str:
+    """A host as it is remembered: as gateways compare it, and for a revision's own that of its service."""
+    small = host.lower()
+    return OF_A_REVISION.sub("", small) if small.startswith("rv-") else small
 
 
 def _labels(told: DesiredState) -> Iterator[tuple[Service | Forwarded, Label]]:

@@ -6,11 +6,13 @@ requests may pass here, to which other sites they may go or from which they may 
 what it may call. What is refused is left out, with the reason; stopping services is all that is left to who cannot
 sign.
 
-No law, no charter, or an error in an answer is a no. Public data needs none of these.
+No law, no charter, or an error in an answer is a no. Public data needs neither, and is held to what the law says of it
+where there are both.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,7 +22,7 @@ from kasbah.decide import signed
 from kasbah.decide.admission import Admissions
 from kasbah.decide.egress import UNKNOWN, Called, Exits, exits, kept, limited, outside_of
 from kasbah.decide.grants import Grants, lowers
-from kasbah.decide.hosts import Hosts, at_hosts
+from kasbah.decide.hosts import Hosts, at_hosts, strange
 from kasbah.decide.signed import Signatures, Taken
 from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
@@ -30,7 +32,7 @@ from kasbah.domain.ids import Digest, ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level, combine
 from kasbah.domain.law import NOBODY_SAID, Admission, Data, Place, Purpose
 from kasbah.domain.service import Key, Service, own_key
-from kasbah.domain.site import OPEN
+from kasbah.domain.site import FIRST_SITE, OPEN
 
 Held = Service | Forwarded | Standby
 """What a site may have of a service."""
@@ -62,13 +64,14 @@ class Word:
 class Accepted:
     """What the site acts on, and by service, by name, why others were refused; the revisions that no deployer signed
     who may, and what was taken of those that one did. `closed` is by service, by name, what its file names and it may
-    not call, with the reason."""
+    not call, with the reason. Of the services in `outspoken` alone the control plane may have what they print."""
 
     desired: DesiredState
     refused: Mapping[str, str]
     closed: Mapping[str, str] = field(default_factory=dict)
     unsigned: Mapping[ServiceId, Mapping[RevisionId, str]] = field(default_factory=dict)
     taken: Taken = field(default_factory=dict)
+    outspoken: frozenset[ServiceId] = frozenset()
 
 
 def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
@@ -111,21 +114,29 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     )
     open_to = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes)
     named = {site for lane in open_to for site in (*lane.to, *lane.entries)}
+    accepted = replace(
+        told,
+        services=tuple(services),
+        forwarded=tuple(forwarded),
+        standby=standby,
+        keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
+        lanes=open_to,
+        peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
+    )
     return Accepted(
-        desired=replace(
-            told,
-            services=tuple(services),
-            forwarded=tuple(forwarded),
-            standby=standby,
-            keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
-            lanes=open_to,
-            peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
-        ),
+        desired=replace(accepted, cut=cut(told, accepted)),
         refused=refused,
         closed=closed,
         unsigned=unsigned,
         taken=taken,
+        outspoken=frozenset(one.id for one in services if judge.outspoken(one)),
     )
+
+
+def cut(told: DesiredState, accepted: DesiredState) -> str:
+    """What the control plane took last from what passes here, and what this site itself takes."""
+    taken = sorted((told.passing - accepted.passing) | (told.sent - accepted.sent))
+    return f"{told.cut} {hashlib.sha256(repr(taken).encode()).hexdigest()[:16]}" if taken else told.cut
 
 
 def still_refused(services: Iterable[Service], told: DesiredState, word: Word, now: datetime) -> dict[ServiceId, str]:
@@ -212,6 +223,8 @@ class _Judge:
         heard = self._word.heard_at
         if limit is not None and (heard is None or self._now - heard > limit):
             return f"nothing was heard of the control plane for longer than the law allows for level {int(label.level)}"
+        if not isinstance(service, Standby) and (host := strange(service)) is not None:
+            return f"{host!r} is not the name of one host: what answered there could take what is sent to others"
         return self.unlawful(service, label, purpose, at=at)
 
     def unlawful(self, service: Held, label: Label, purpose: Purpose, *, at: SiteId | None = None) -> str | None:
@@ -224,6 +237,11 @@ class _Judge:
         answer = self._pins(*asked)
         pack = "a pack that this site's own owner pinned"
         return None if answer.allowed else _why(pack, answer, "here" if at is None else "there")
+
+    def outspoken(self, service: Service) -> bool:
+        """Whether its logs may be where the control plane stands, which is the first site."""
+        first = next((site for site, one in self._word.charters.items() if one.name == FIRST_SITE), SiteId(""))
+        return self._ask(service, service.label, first, Purpose.LOG).allowed
 
     def lane(self, lane: Lane, services: Iterable[Service | Forwarded]) -> Lane:
         """The lane with the sites that may have these requests; the strictest label of those in it counts."""
@@ -310,8 +328,9 @@ class _Judge:
         return self._pins(service, label, site, place, purpose) if answer.allowed else answer
 
     def _law(self, service: Held, label: Label, site: SiteId, place: Place | None, purpose: Purpose) -> Admission:
-        """What the law says that the owner signed. Public data needs none."""
-        if label.level is Level.PUBLIC and not label.categories and not label.regimes:
+        """What the law says that the owner signed. Public data needs none, nor that the place is known."""
+        public = label.level is Level.PUBLIC and not label.categories and not label.regimes
+        if public and (self._word.law is None or place is None):
             return Admission(allowed=True)
         return self._says(self._word.law, service, label, site, place, purpose)
 

@@ -89,6 +89,7 @@ def route(
         crossing=crossing,
         peers=desired.peers,
         inside=Inside(network=inside, hosts=_called(desired, hosts)) if inside else None,
+        cut=desired.cut,
     )
 
 

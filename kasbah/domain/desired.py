@@ -17,6 +17,10 @@ PROTOCOL = 1
 """The version of the documents agent and control exchange; each side understands its own and the one before."""
 
 
+Pass = tuple[ServiceId, SiteId]
+"""A service's requests, and the site where they come from callers and go on to another."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedGrant:
     """What the owner granted, as he signed it."""
@@ -49,6 +53,8 @@ class DesiredState:
     `charters` (of this site, of its peers and of the first site), `grants` and the `lawbook` with this version are the
     owner's: the site holds everything else against them. `deployers` are those that he named, `attestations` what they
     signed of the services' revisions.
+
+    `cut` is another whenever the law took something from what passes here: streams that are open end then.
     """
 
     protocol: int = PROTOCOL
@@ -72,8 +78,25 @@ class DesiredState:
     neighbours: tuple[Neighbour, ...] = ()
     deployers: tuple[Signed, ...] = ()
     attestations: tuple[RevisionAttested, ...] = ()
+    cut: str = ""
 
     @property
     def version(self) -> tuple[int, int]:
         """Its place in history: a later one is greater."""
         return (self.epoch, self.generation)
+
+    @property
+    def passing(self) -> frozenset[Pass]:
+        """What passes here between callers and other sites."""
+        lanes = {lane.id: lane for lane in self.lanes}
+        sent_on = ((one.id, self.site) for one in self.forwarded if one.lane in lanes)
+        mine = [(one.id, lanes[one.lane]) for one in self.services if one.lane in lanes]
+        comes = ((service, entry) for service, lane in mine for entry in lane.entries)
+        return frozenset((*sent_on, *((service, self.site) for service, lane in mine if lane.to), *comes))
+
+    @property
+    def sent(self) -> frozenset[tuple[ServiceId, SiteId]]:
+        """Which services' requests go to which other sites from here."""
+        lanes = {lane.id: lane for lane in self.lanes}
+        there: tuple[Service | Forwarded, ...] = (*self.services, *self.forwarded)
+        return frozenset((one.id, site) for one in there if one.lane in lanes for site in lanes[one.lane].to)

@@ -152,7 +152,8 @@ class Gateway:
     """Everything a site's gateway does, at one moment. `listen` is `host:port`; `site_hosts` reach the agent's
     own door for sources and logs. `tls`: where it speaks TLS too, None where it does not. `site` is the site's name,
     `crossing` how it meets its `peers`; None: it does not. `inside`: what replicas may ask for, None where they come
-    from where callers do too."""
+    from where callers do too. Where `cut` becomes another, connections that are open end: something of what they carry
+    may not pass any more."""
 
     listen: str
     site_hosts: tuple[str, ...]
@@ -165,3 +166,4 @@ class Gateway:
     crossing: Crossing | None = None
     peers: tuple[Peer, ...] = ()
     inside: Inside | None = None
+    cut: str = ""

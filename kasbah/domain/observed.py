@@ -122,6 +122,7 @@ class SiteStatus:
     are the hosts it has certificates for, at `tls_address`; `notes` what its owner should look after. At
     `peers_address` its gateway takes what other sites' send, "": nowhere; with `tunnel` by tunnels that it holds.
     `near`: how many milliseconds a round trip to other sites takes, where it was measured.
+    `law` is the version of the lawbook that it holds (0: none, or its agent is older than that).
     `packs` are its own owner's, `turned_away` what it refuses to run, be it told so any more or not."""
 
     site: SiteId
@@ -134,6 +135,7 @@ class SiteStatus:
     tunnel: bool = False
     tls_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    law: int = 0
     packs: tuple[PinnedPack, ...] = ()
     turned_away: tuple[TurnedAway, ...] = ()
     isolation: Isolation

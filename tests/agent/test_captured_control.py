@@ -53,8 +53,8 @@ OPEN = Pack(
 )
 
 
-def charter(country: str, version: int = 1, key: Ed25519PrivateKey = OWNER) -> Signed:
-    said = Fact(value=country, source="a contract", since=date(2026, 1, 1))
+def charter(country: str, version: int = 1, key: Ed25519PrivateKey = OWNER, until: date | None = None) -> Signed:
+    said = Fact(value=country, source="a contract", since=date(2026, 1, 1), until=until)
     made = Charter(
         installation=INSTALLATION,
         site=SITE,
@@ -121,6 +121,19 @@ def site(tmp_path: Path) -> Captured:
     made = Captured(tmp_path / "ledger")
     made.word.take_law(IDENTITY, law(1))
     return made
+
+
+def test_public_data_is_held_to_the_law_too_where_it_says_something_of_it(site: Captured) -> None:
+    house = Pack(
+        name="house",
+        title="Ours",
+        version=1,
+        policies='@id("house.none") @title("x") @advice("x") @cite("x") @verified("2026-01-01")\n'
+        'forbid (principal, action, resource) when { resource.kind == "public" };\n',
+    )
+    assert site.tell(PUBLIC) == ["claims"]
+    site.word.take_law(IDENTITY, law(2, *ALL, house))
+    assert site.runs() == []
 
 
 def test_what_is_lawful_is_served(site: Captured) -> None:

@@ -259,6 +259,25 @@ def test_the_host_of_a_sensitive_service_is_given_to_no_other_as_public(site: De
     assert site.serve(evil, service=replace(thief, hosts=("new.x",))) == ["claims"], "at a host of its own it may be"
 
 
+@pytest.mark.parametrize(
+    ("host", "revision"),
+    [
+        ("*.x", "rv-evil"),
+        ("*", "rv-evil"),
+        ("claims.*", "rv-evil"),
+        ("Claims.X", "rv-evil"),
+        ("rv-0123456789abcdef.claims.x", "rv-evil"),
+        ("x", "claims"),
+        ("y", "*"),
+    ],
+)
+def test_nor_by_a_host_that_is_written_otherwise_or_stands_for_several(site: Deploys, host: str, revision: str) -> None:
+    site.serve(CODE, attested=signed())
+    thief = replace(CLAIMS, id=ServiceId("sv-thief"), name="thief", label=PUBLIC, hosts=(host,))
+    evil = replace(CODE, id=RevisionId(revision), command=("keep what callers send",))
+    assert site.serve(evil, service=thief) == []
+
+
 def test_what_nobody_labelled_is_not_called_public_without_a_signature(site: Deploys) -> None:
     bare = replace(CLAIMS, label=UNLABELLED)
     assert site.serve(CODE, service=bare, attested=signed(label=UNLABELLED)) == ["claims"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import httpx
 import pytest
 from access_table import MAY, OF_THE_INSTALLATION
@@ -10,6 +12,7 @@ from holder import Holder
 from installed import Installed, request
 
 from kasbah.control.http.call import anywhere, declared, some_project, the_rollout, the_token
+from kasbah.domain.observed import BuildState, TrialState
 
 READS = ("/installation", "/services", "/sites", "/usage")
 
@@ -192,6 +195,35 @@ async def test_what_calls_a_service_above_the_ceiling_is_refused(
     holder = await admin.make("holder", {"role": "deployer", "project": "own"}, max_level="internal")
     through = request(data={"level": "public"}, calls=["web"])
     assert await holder.code("POST", "/services/front/deploys?project=own", json=through) == "403 label_ceiling"
+
+
+async def test_a_declassification_that_ended_lowers_nothing_for_a_ceiling(installed: Installed, admin: Holder) -> None:
+    await installed.deploy("claims", data={"level": "restricted"})
+    await installed.declassify("claims", days=1, level="internal")
+    await installed.deploy("claims", data={"level": "internal"})
+    holder = await admin.make("holder", {"role": "deployer"}, max_level="internal")
+    assert await holder.code("GET", "/services/claims") == "ok"
+    installed.clock.advance(timedelta(days=2))
+    for method, path in (("GET", "/services/claims"), ("POST", "/services/claims/log-door")):
+        assert await holder.code(method, path) == "403 label_ceiling"
+    assert (await holder.ask("GET", "/services")).json()["items"] == []
+
+
+async def test_what_was_printed_last_is_shown_to_who_may_read_logs(installed: Installed, admin: Holder) -> None:
+    await installed.agent.report()
+    made = await installed.deploy("claims")
+    service = await installed.agent.service("claims")
+    await installed.agent.say(
+        service, BuildState.BUILT, TrialState.FAILED, reason="exited with code 3", tail=("a patient's record",)
+    )
+    await installed.ended(made["rollout"])
+    paths = ("/services/claims", "/services/claims/revisions", f"/rollouts/{made['rollout']['id']}")
+    for role, reads in (("owner", True), ("deployer", True), ("operator", False), ("auditor", False)):
+        holder = await admin.make(role, {"role": role})
+        for path in paths:
+            shown = (await holder.ask("GET", path)).text
+            assert ("a patient's record" in shown) is reads, (role, path)
+            assert "exited with code 3" in shown
 
 
 # --- tokens and secrets -----------------------------------------------------------------------------------------------

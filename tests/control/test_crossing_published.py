@@ -168,6 +168,35 @@ async def test_a_site_that_became_unlawful_is_sent_nothing_though_it_was_chosen(
     assert (away.services, away.forwarded, away.lanes) == ((), (), ())
 
 
+async def test_streams_end_where_the_law_takes_something_from_what_passes(
+    installed: Installed, rabat: FakeAgent
+) -> None:
+    installed.agent.more = {"peers_address": "192.0.2.1:9443"}
+    await installed.serving(data=INTERNAL)
+    before = await told(rabat)
+    assert [one.name for one in before.forwarded] == ["web"]
+    await installed.deploy(data=RESTRICTED)
+    assert [one.name for one in (await told(rabat)).forwarded] == ["web"]
+    assert (await told(rabat)).cut == (await told(installed.agent)).cut == ""
+    become(installed, kind=SiteKind.PUBLIC, country="US")
+    away, here = await told(rabat), await told(installed.agent)
+    assert (away.forwarded, [lane.entries for lane in here.lanes]) == ((), [()])
+    assert away.cut == here.cut == f"{away.epoch}.{away.generation}", "at both ends"
+    await installed.serving("other", data=INTERNAL)
+    assert (await told(rabat)).cut == away.cut, "once"
+
+
+async def test_streams_end_by_themselves_where_a_service_goes(installed: Installed, rabat: FakeAgent) -> None:
+    installed.agent.more = {"peers_address": "192.0.2.1:9443"}
+    await installed.serving(data=INTERNAL)
+    place(installed, RABAT)
+    place(installed, local(installed))
+    assert (await told(rabat)).cut == ""
+    assert (await installed.api.delete("/services/web")).is_success
+    assert (await told(rabat)).forwarded == ()
+    assert (await told(rabat)).cut == (await told(installed.agent)).cut == ""
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0:9443", "nowhere", "a b:1", ""])
 async def test_an_address_that_is_none_spoils_nothing(installed: Installed, rabat: FakeAgent, address: str) -> None:
     await installed.serving(data=INTERNAL)

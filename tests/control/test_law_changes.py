@@ -88,6 +88,28 @@ def test_a_database_that_names_another_owner_is_refused_at_the_start(tmp_path: P
 # --- plan and apply ---------------------------------------------------------------------------------------------------
 
 
+async def test_a_law_is_later_than_what_sites_hold_and_has_arrived_once_they_hold_it(installed: Installed) -> None:
+    """A backup that was restored may know less of the law than the sites do, which take nothing older."""
+    installed.agent.more = {"law": 7}
+    await installed.agent.report()
+    assert (await installed.get("/policy"))["next_version"] == 8
+    await apply(installed, await drawn(installed, house(NOTHING)), even_so=True)
+    desired = await installed.agent.desired()
+    assert desired is not None
+    installed.agent.applied = desired.version
+    for held, state in ((7, "rolling"), (8, "in-force")):
+        installed.agent.more = {"law": held}
+        for _ in range(2):
+            installed.clock.advance(timedelta(seconds=11))
+            await installed.agent.report()
+            with installed.control.office.write() as work:
+                carry_on(work)
+        assert (await installed.get("/policy"))["newest"]["state"] == state
+    installed.agent.more = {"law": 2**31 - 1}
+    await installed.agent.report()
+    assert (await installed.get("/policy"))["next_version"] == 9, "no site uses up the numbers"
+
+
 async def test_a_plan_says_what_ends_and_what_would_reopen_it_and_apply_ends_that(installed: Installed) -> None:
     await serving_under_house(installed)
     tighter = await drawn(installed, house(ALL, version=2))

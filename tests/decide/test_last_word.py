@@ -19,7 +19,7 @@ from kasbah.domain.label import UNLABELLED, Label, Level
 from kasbah.domain.law import Pack
 from kasbah.domain.revision import Revision, Runtime
 from kasbah.domain.service import Access, Key, Service, own_key
-from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN, SiteKind
+from kasbah.domain.site import CLOSABLE, ENFORCED, FIRST_SITE, OPEN, SiteKind
 from kasbah.packs import shipped, shipped_law
 from kasbah.packs.own import beside
 
@@ -182,6 +182,20 @@ def test_the_label_of_what_only_passes_is_remembered_too() -> None:
     assert seen == {ELSEWHERE.id: PERSONAL}
 
 
+def test_what_is_printed_is_told_only_where_the_control_plane_may_have_it() -> None:
+    """It stands at the first site."""
+
+    def outspoken(country: str, label: Label) -> bool:
+        first = replace(charter(SiteId("st-first"), country, SiteKind.SOVEREIGN), name=FIRST_SITE)
+        word = replace(WORD, charters={**CHARTERS, first.site: first})
+        return bool(accept(told(service(label)), word, NOW).outspoken)
+
+    assert outspoken("FR", PERSONAL)
+    assert not outspoken("US", PERSONAL)
+    assert outspoken("US", PUBLIC)
+    assert not accept(told(service(PERSONAL)), WORD, NOW).outspoken, "nobody says where it stands"
+
+
 def test_a_source_is_kept_only_where_it_may_be_built() -> None:
     source = Standby(
         id=ServiceId("sv-claims"),
@@ -225,6 +239,20 @@ def test_requests_do_not_pass_where_they_may_not_be() -> None:
     said = accept(state, WORD, NOW)
     assert said.desired.forwarded == ()
     assert "gdpr" in said.refused["far"]
+
+
+def test_what_the_site_takes_from_what_passes_ends_streams_and_nothing_else_does() -> None:
+    """What is told anew, and what the control plane itself withdraws, is cut by its own word alone."""
+    ends = {**CHARTERS, PARIS: charter(PARIS, "FR", SiteKind.SOVEREIGN, "a" * 64, until=NOW.date())}
+    word, lane = replace(WORD, charters=ends), replace(LANE, to=(PARIS,), entries=(PARIS,))
+    state = told(service(PERSONAL), forwarded=(ELSEWHERE,), lanes=(lane,), peers=PEERS, cut="1.7")
+    before = accept(state, word, NOW).desired
+    assert before.cut == "1.7"
+    assert accept(replace(state, generation=2, forwarded=()), word, NOW).desired.cut == "1.7"
+    after = accept(state, word, NOW + timedelta(days=1)).desired
+    assert (after.lanes[0].to, after.lanes[0].entries) == ((), ())
+    assert after.cut.startswith("1.7 ")
+    assert accept(replace(state, generation=2), word, NOW + timedelta(days=2)).desired.cut == after.cut
 
 
 def test_a_lane_of_a_label_that_fell_is_held_to_what_was_said() -> None:

@@ -59,7 +59,7 @@ class Installation:
 
     `unknown` are sites that nobody is told of, `undialled` those of which no address is known; in the place of one that
     is `posing` another is dialled. Those in `tunnels` nobody can dial. `pins` are the fingerprints of keys that are
-    known. What all replicas speak is `protocol`.
+    known. What all replicas speak is `protocol`. `cut` is another once streams that are open are to end.
     """
 
     sites: dict[str, Site]
@@ -71,6 +71,7 @@ class Installation:
     tunnels: frozenset[str] = frozenset()
     pins: dict[str, str] = field(default_factory=dict)
     protocol: Protocol = Protocol.HTTP1
+    cut: str = ""
 
     def site(self, name: str) -> Site:
         return self.sites[name]
@@ -129,6 +130,7 @@ class Installation:
             forwarded=tuple(_forwarded(one, lanes[one.name].id) for one in ours if not _here(one, name)),
             lanes=tuple({one.id: one for one in lanes.values()}.values()),
             peers=tuple(self.peer(one) for one in known if one != name),
+            cut=self.cut,
             keys=(Key(id=KeyId("ky-1"), project=PROJECT, sha256=hashlib.sha256(KEY.encode()).hexdigest()),),
         )
 

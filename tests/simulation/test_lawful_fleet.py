@@ -15,8 +15,8 @@ import pytest
 from fleet_draw import Theme
 from fleet_faults import HONEST, UNGUARDED, asks_nobody
 from fleet_life import live
-from fleet_watch import Seen
 from fleet_quick import quickly
+from fleet_watch import Seen
 
 STEPS, SEEDS = int(os.environ.get("STEPS", "60")), int(os.environ.get("SEEDS", "4"))
 FAULT_STEPS, FAULT_SEEDS = 50, 4

@@ -15,9 +15,10 @@ import pytest
 from world import DEADLINES, QUIET, ROUGH, World
 
 from kasbah.decide.scaling import Rung
+from kasbah.domain.ids import RolloutId, ServiceId
 from kasbah.domain.replica import ReplicaState
 from kasbah.domain.revision import Health, Probe, Volume
-from kasbah.domain.service import Command, Scaling, Service, Sleep
+from kasbah.domain.service import Command, Scaling, Service, Sleep, Trial
 from kasbah.settings import Holding
 
 SECOND = timedelta(seconds=1)
@@ -387,3 +388,21 @@ def test_what_is_one_replicas_is_used_by_one_at_a_time(tmp_path: Path, alone: di
             world.check()
 
     tell(tmp_path, story, scaling=Scaling(max=3, concurrency=1))
+
+
+def test_what_makes_no_sense_of_one_service_keeps_no_other_from_going(tmp_path: Path) -> None:
+    """A trial of what is another service's revision: who signs desired states must not freeze what passes here."""
+
+    async def story(world: World, service: Service) -> None:
+        world.add("odd")
+        await world.serving("odd")
+        odd = world.services[ServiceId("sv-odd")]
+        world.put(replace(odd, trial=Trial(revision=service.shares[0].revision, rollout=RolloutId("ro-odd"))))
+        await asyncio.sleep(1)
+        del world.services[service.id]
+        world.desire()
+        await asyncio.sleep(5)
+        answer = await world.site.gateway.call(service.hosts[0], SECOND)
+        assert answer.code == "no_route"
+
+    tell(tmp_path, story)

@@ -24,6 +24,7 @@ from kasbah.agent.gateway.server import Rejected, XdsServer
 from kasbah.agent.gateway.wiring import Wiring
 from kasbah.agent.paths import Paths
 from kasbah.agent.proof import Proof
+from kasbah.decide.narrowing import narrowed
 from kasbah.domain.gateway import Cluster, Crossing, Endpoint, Gateway, Tls
 from kasbah.domain.ids import SiteId
 from kasbah.domain.revision import Protocol
@@ -115,11 +116,14 @@ class GatewayController:
         self._server: grpc.aio.Server | None = None
         self._awake: set[str] = set()
         self._applied: Gateway | None = None
+        self._good = Gateway(listen=self.listen, site_hosts=())
 
     # --- starting and ending --------------------------------------------------------------------------------------
 
     async def open(self, gateway: Gateway, endpoints: Mapping[str, tuple[Endpoint, ...]]) -> None:
-        """Serve this first description, and start Envoy unless one was adopted. The socket opens last."""
+        """Serve this first description, but for what is wrong in it, and start Envoy unless one was adopted. The socket
+        opens last."""
+        gateway = self._without_faults(gateway)
         for cluster, found in endpoints.items():
             self._note_awake(cluster, found)
         self._proofs = self._prove(gateway)
@@ -128,7 +132,7 @@ class GatewayController:
             {one.name: self._endpoints(one.name, endpoints.get(one.name, ())) for one in gateway.clusters},
             self._certificates | self._proofs,
         )
-        self._applied = gateway
+        self._applied = self._good = gateway
         self._xds_path.unlink(missing_ok=True)
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers((self._xds.handler(), self._reports.handler()))
@@ -181,24 +185,48 @@ class GatewayController:
     # --- what it does ---------------------------------------------------------------------------------------------
 
     async def apply(self, gateway: Gateway) -> None:
-        """Bring a description into force. Where it is refused the last good one goes on, and `error` says why."""
+        """Bring a description into force. Where it is refused, what is wanted still of the last good one goes on, and
+        `error` says why."""
         if gateway == self._applied:
             return
         self._applied = gateway
+        wanted = self._without_faults(gateway)
         try:
-            configuration = translate.configuration(gateway, self.wiring)
-            for cluster in gateway.clusters:
-                if not self._xds.knows(cluster.name):
-                    self.set_endpoints(cluster.name, ())
-            await self._show(self._prove(gateway))
-            await self._xds.apply(configuration)
+            await self._force(wanted)
         except (ValueError, Rejected) as refused:
             self.error = f"the last change of the gateway's configuration was refused: {refused}"
             log.error("configuration refused", reason=str(refused))
+            await self._narrow(wanted)
+
+    def _without_faults(self, gateway: Gateway) -> Gateway:
+        """Without the services that something is wrong with, which `error` then says."""
+        wanted, faults = translate.sound(gateway)
+        self.error = f"left out of the gateway: {'; '.join(faults)}" if faults else ""
+        if faults:
+            log.error("services are left out of the gateway", faults=faults)
+        return wanted
+
+    async def _narrow(self, wanted: Gateway) -> None:
+        left = narrowed(self._good, wanted)
+        if left == self._good:
             return
+        try:
+            await self._force(left)
+        except (ValueError, Rejected) as refused:
+            self.error += f"; and what it takes back too: {refused}"
+            log.error("what is wanted no more is still there", reason=str(refused))
+
+    async def _force(self, gateway: Gateway) -> None:
+        """Raises ValueError or Rejected, and the last good one goes on."""
+        configuration = translate.configuration(gateway, self.wiring)
+        for cluster in gateway.clusters:
+            if not self._xds.knows(cluster.name):
+                self.set_endpoints(cluster.name, ())
+        await self._show(self._prove(gateway))
+        await self._xds.apply(configuration)
         names = gateway.tls.names if gateway.tls else ()
         self._xds.drop_certificates({*self._certificates, *self._proofs, *names})
-        self.error = ""
+        self._good = gateway
 
     @property
     def tls(self) -> Tls | None:

@@ -201,6 +201,15 @@ def listener_of(name: str, address: Json, manager: Json) -> Json:
     }
 
 
+def since(cut: str, listener: Json) -> Json:
+    """The same, with connections of its own since that cut. Envoy lets those that chains of before have finish for two
+    seconds (`--drain-time-s`), and ends them."""
+    if not cut or "pipe" in listener["address"]:
+        return listener
+    marked = {"filter_metadata": {names.CUT: {"since": cut}}}
+    return listener | {"filter_chains": [chain | {"metadata": marked} for chain in listener["filter_chains"]]}
+
+
 def headers_filter(site: str) -> Json:
     """What every answer says, the gateway's own included: which sites it passed, the one that gave it first, and how
     many milliseconds after the request had come to each.

@@ -23,6 +23,8 @@ INSIDE = "inside"
 """
 KEYS_FILTER = "kasbah.keys"
 HEADERS_FILTER = "kasbah.headers"
+CUT = "kasbah.cut"
+"""What a listener's chains say of themselves: since when they are, so that those of before end with what they carry."""
 ENTRIES_FILTER = "envoy.filters.http.rbac"
 """Which sites may send requests for a service."""
 

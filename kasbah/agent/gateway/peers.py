@@ -48,6 +48,12 @@ HEALTH_PATH = "/kasbah/health"
 LONG_WAY = {"initial_stream_window_size": 2**20, "initial_connection_window_size": 2**24}
 """What may be on its way between two sites unread: one connection carries many requests, over long distances."""
 STREAMS = 1_000
+GREETED_ANEW: dict[str, Json] = {
+    "DownstreamTlsContext": {"disable_stateless_session_resumption": True, "disable_stateful_session_resumption": True},
+    "UpstreamTlsContext": {"max_session_keys": 0},
+}
+"""Each connection is greeted in full: one that takes up an earlier session shows a certificate that is not looked at
+again, and may have run out since."""
 NOBODY = "spiffe://nobody"
 """The only identity trusted where none is: an empty list would trust every certificate of the authority."""
 
@@ -183,6 +189,7 @@ def tls(kind: str, trusted: str, more: Json, *, alpn: tuple[str, ...] = ("h2",))
             "tls_certificate_sds_secret_configs": [{"name": names.IDENTITY_SECRET, "sds_config": ADS}],
             "validation_context_sds_secret_config": {"name": trusted, "sds_config": ADS},
         },
+        **GREETED_ANEW[kind],
         **more,
     }
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}

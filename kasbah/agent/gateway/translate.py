@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib import resources
 
@@ -20,6 +20,7 @@ from kasbah.agent.gateway.replies import Json
 from kasbah.agent.gateway.wiring import Wiring
 from kasbah.domain.crossing import Peer
 from kasbah.domain.gateway import Cluster, Credential, Endpoint, Gateway, VirtualHost
+from kasbah.domain.ids import ServiceId
 
 
 class Kind(StrEnum):
@@ -61,6 +62,7 @@ def configuration(gateway: Gateway, wiring: Wiring) -> Resources:
     if gateway.tls is not None and gateway.tls.names:
         listening.append(listeners.tls_listener(gateway.tls.listen, gateway.tls.names, gateway.site, wiring))
     listening += _for_others(gateway, wiring)
+    listening = [listeners.since(gateway.cut, one) for one in listening]
     return {
         Kind.CLUSTER: {
             **{one.name: _cluster(one) for one in gateway.clusters},
@@ -111,30 +113,42 @@ def certificate(host: str, chain: bytes, key: bytes) -> Resource:
 
 def check(gateway: Gateway) -> tuple[str, ...]:
     """What is wrong with a gateway description, every fault named; empty where it is sound."""
-    known = {cluster.name for cluster in gateway.clusters}
-    faults = []
-    owner: dict[str, str] = dict.fromkeys(gateway.site_hosts, "the site's own door")
-    for host in gateway.hosts:
-        for name in host.hosts:
-            if name in owner:
-                faults.append(f"host {name} belongs to {owner[name]} and to {host.name}")
-            owner[name] = host.name
-        faults.extend(
-            f"host {name} belongs to {owner[name]} and to a revision of {host.name}"
-            for name in host.own_hosts
-            if name in owner
-        )
-        owner |= dict.fromkeys(host.own_hosts, f"a revision of {host.name}")
-        missing = [share.cluster for share in host.clusters if share.cluster not in known]
-        faults.extend(f"service {host.name} routes to {cluster}, which is not there" for cluster in missing)
-        met = {peer.site for peer in _reached(gateway)}
-        strangers = [site for site in (host.elsewhere.sites if host.elsewhere else ()) if site not in met]
-        faults.extend(f"service {host.name} is sent on to {site}, which is no peer" for site in strangers)
-        if host.clusters and sum(share.percent for share in host.clusters) != 100:
-            faults.append(f"the shares of service {host.name} do not add up to 100")
-    if len(known) != len(gateway.clusters):
+    faults = [fault for found in _faults(gateway).values() for fault in found]
+    if len({cluster.name for cluster in gateway.clusters}) != len(gateway.clusters):
         faults.append("two clusters have one name")
     return tuple(faults)
+
+
+def sound(gateway: Gateway) -> tuple[Gateway, tuple[str, ...]]:
+    """The description without the services that something is wrong with, of two that claim one host the second; and
+    what is wrong. One service must not keep the others from changing, nor from going."""
+    faults = _faults(gateway)
+    if not any(faults.values()):
+        return gateway, ()
+    kept = tuple(host for host in gateway.hosts if not faults[host.service])
+    return replace(gateway, hosts=kept), tuple(fault for found in faults.values() for fault in found)
+
+
+def _faults(gateway: Gateway) -> dict[ServiceId, list[str]]:
+    """By service, what is wrong with it."""
+    known = {cluster.name for cluster in gateway.clusters}
+    owner: dict[str, str] = dict.fromkeys(gateway.site_hosts, "the site's own door")
+    met = {peer.site for peer in _reached(gateway)}
+    found: dict[ServiceId, list[str]] = {}
+    for host in gateway.hosts:
+        faults = found.setdefault(host.service, [])
+        named = {name.lower(): host.name for name in host.hosts}
+        named |= {name.lower(): f"a revision of {host.name}" for name in host.own_hosts}
+        faults += (f"host {name} belongs to {owner[name]} and to {who}" for name, who in named.items() if name in owner)
+        missing = [share.cluster for share in host.clusters if share.cluster not in known]
+        faults += (f"service {host.name} routes to {cluster}, which is not there" for cluster in missing)
+        strangers = [site for site in (host.elsewhere.sites if host.elsewhere else ()) if site not in met]
+        faults += (f"service {host.name} is sent on to {site}, which is no peer" for site in strangers)
+        if host.clusters and sum(share.percent for share in host.clusters) != 100:
+            faults.append(f"the shares of service {host.name} do not add up to 100")
+        if not faults:
+            owner |= named
+    return found
 
 
 def resource(kind: Kind, fields: Json) -> Resource:

@@ -27,7 +27,7 @@ async def follow(
 
     def look() -> public.RolloutView:
         with call.looking() as work:
-            return views.rollout(*describe_rollout(work, rollout_id))
+            return views.rollout(*describe_rollout(work, call.caller, rollout_id))
 
     def is_new(found: public.RolloutView) -> bool:
         return after is None or found.version != after

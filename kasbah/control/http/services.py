@@ -71,7 +71,7 @@ async def describe(
 
     def look() -> Detail:
         with call.looking() as work:
-            return describe_service(work, project, name)
+            return describe_service(work, call.caller, project, name)
 
     def is_new(found: Detail) -> bool:
         return found.sight.service.version != after
@@ -280,7 +280,7 @@ def list_revisions(
     """The revisions that are kept, the newest first. There are few: always one page."""
 
     def find(work: Work) -> BaseModel:
-        found = views.detail(describe_service(work, project, name))
+        found = views.detail(describe_service(work, call.caller, project, name))
         return public.Page[public.RevisionView](items=found.revisions)
 
     return call.read(find)

@@ -27,6 +27,8 @@ from kasbah.errors import Conflict, Denied, Invalid, NotFound
 
 COUNTRY_CODE = 2
 LEVELS = range(5)
+MOST_AHEAD = 1_000
+"""Versions that a restore may have lost. What a site says beyond that is not believed: numbers have an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +48,21 @@ class Planned:
         return max(self.blast.losing, len(self.blast.stranded)) > self.allowed
 
 
+def next_version(work: Work) -> int:
+    """The version of the next lawbook: later than any that is known here, or that a site holds. After a restore sites
+    may hold later ones than the backup, and would take none that is not later than those."""
+    newest = work.tx.lawbooks.newest()
+    held = [one.report.law for one in work.tx.sites.all() if one.report is not None]
+    return max(newest, *(law for law in held if law <= newest + MOST_AHEAD), newest) + 1
+
+
 def plan_law(work: Work, book: Book) -> Planned:
     """What it would do if this lawbook held everywhere."""
     now = work.law
     found = _blast(work, now, book)
     return Planned(
         based_on=now.newest.lawbook.version,
-        version=work.tx.lawbooks.newest() + 1,
+        version=next_version(work),
         blast=found,
         allowed=allowance(now.force.lawbook.limit, found.services),
         two_person=needing_two(now.newest.lawbook, book.lawbook),

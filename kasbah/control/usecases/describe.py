@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -22,9 +22,12 @@ from kasbah.control.store.records import (
 )
 from kasbah.control.usecases.permit import sees_service, visible
 from kasbah.control.usecases.work import Work, project_named, service_named, unknown_rollout
+from kasbah.decide.telling import without_lines
 from kasbah.domain.access import Action
 from kasbah.domain.ids import ProjectId, RolloutId
 from kasbah.domain.usage import Usage
+
+FOR_READERS = "(what was printed last is for who may read the service's logs: the action service.logs)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +111,12 @@ def list_services(
     return see(work, visible(page, partial(sees_service, work, caller), after, limit))
 
 
-def describe_service(work: Work, project: str, name: str) -> Detail:
-    """Everything known about a service."""
+def describe_service(work: Work, caller: TokenRecord, project: str, name: str) -> Detail:
+    """Everything known about a service; what it printed, for who may read its logs."""
     service = service_named(work, project, name)
     (sight,) = see(work, (service,))
+    if not sees_service(work, caller, service, Action.SERVICE_LOGS):
+        sight = _without_lines(sight)
     return Detail(
         sight=sight,
         revisions=work.tx.revisions.of(service.id),
@@ -120,13 +125,26 @@ def describe_service(work: Work, project: str, name: str) -> Detail:
     )
 
 
-def describe_rollout(work: Work, rollout: str) -> tuple[RolloutRecord, ServiceRecord]:
+def describe_rollout(work: Work, caller: TokenRecord, rollout: str) -> tuple[RolloutRecord, ServiceRecord]:
     """A rollout and its service."""
     found = work.tx.rollouts.get(RolloutId(rollout))
     service = work.tx.services.get(found.service) if found else None
     if found is None or service is None:
         raise unknown_rollout(rollout)
-    return found, service
+    reads = sees_service(work, caller, service, Action.SERVICE_LOGS)
+    return found if reads else _rollout_without_lines(found), service
+
+
+def _without_lines(sight: Sight) -> Sight:
+    return replace(
+        sight,
+        rollout=None if sight.rollout is None else _rollout_without_lines(sight.rollout),
+        reports=tuple(replace(one, status=without_lines(one.status, FOR_READERS)) for one in sight.reports),
+    )
+
+
+def _rollout_without_lines(rollout: RolloutRecord) -> RolloutRecord:
+    return replace(rollout, tail=(FOR_READERS,)) if rollout.tail else rollout
 
 
 def list_sites(work: Work, after: Cursor | None = None, limit: int | None = None) -> tuple[SiteSight, ...]:

@@ -16,12 +16,14 @@ from typing import TypeVar
 from kasbah.api.public import DeployRequest
 from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import Project, ServiceRecord, TokenRecord
+from kasbah.control.usecases.lawful import label_of
 from kasbah.control.usecases.work import Work, project_named, unknown_project, unknown_rollout, unknown_token
+from kasbah.decide.grants import lowers
 from kasbah.domain.access import ABOUT, About, Action, Permission, over
 from kasbah.domain.ids import ProjectId, RolloutId
-from kasbah.domain.label import Level
+from kasbah.domain.label import Level, combine
 from kasbah.domain.listed import Listed
-from kasbah.errors import Denied
+from kasbah.errors import Denied, Unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ def permit(work: Work, caller: TokenRecord, action: Action, where: Where) -> Non
         permit_in(work, caller, action, project.id)
         found = None if where.service is None else work.tx.services.find(project.id, where.service)
         if found is not None:
-            permit_in(work, caller, action, found.project, found.label.level)
+            permit_in(work, caller, action, found.project, level_of(work, found))
 
 
 def permit_in(
@@ -69,7 +71,7 @@ def permit_deploy(work: Work, caller: TokenRecord, action: Action, project: str,
     caller's ceiling."""
     owner = project_named(work.tx, project).id
     called = (work.tx.services.find(owner, name) for name in request.config.calls)
-    for level in (request.config.label.level, *(one.label.level for one in called if one is not None)):
+    for level in (request.config.label.level, *(level_of(work, one) for one in called if one is not None)):
         permit_in(work, caller, action, owner, level)
 
 
@@ -87,7 +89,17 @@ def sees(work: Work, caller: TokenRecord, project: Project) -> bool:
 
 def sees_service(work: Work, caller: TokenRecord, service: ServiceRecord, action: Action = Action.SERVICE_READ) -> bool:
     """Whether the caller's lists have this service."""
-    return holds(work, caller, action, service.project, service.label.level)
+    return holds(work, caller, action, service.project, level_of(work, service))
+
+
+def level_of(work: Work, service: ServiceRecord) -> Level:
+    """The level of a service's data as it is now, whatever it was deployed with: what lowered it may have ended."""
+    if service.declared is None or not lowers(service.declared, service.label):
+        return service.label.level
+    try:
+        return label_of(work.law, service).level
+    except Unavailable:  # no law, no declassification
+        return combine(service.label, service.declared).level
 
 
 def holds_over(work: Work, caller: TokenRecord, action: Action, token: TokenRecord) -> bool:
@@ -117,7 +129,7 @@ def _permit_rollout(work: Work, caller: TokenRecord, action: Action, rollout: st
     if service is None or not caller.principal.projects & {service.project, None}:
         raise unknown_rollout(rollout)
     permit_in(work, caller, action, service.project)
-    permit_in(work, caller, action, service.project, service.label.level)
+    permit_in(work, caller, action, service.project, level_of(work, service))
 
 
 def _permit_token(work: Work, caller: TokenRecord, action: Action, token: str) -> None:

@@ -31,6 +31,7 @@ from kasbah.control.store.records import (
 )
 from kasbah.control.usecases.callers import neighbours
 from kasbah.control.usecases.crossing import Crossings, crossings
+from kasbah.control.usecases.cutting import taken_by_law
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import Lawful, Places, admissions, label_of, standings, until
 from kasbah.control.usecases.service_keys import callers_keys
@@ -39,7 +40,7 @@ from kasbah.decide.standing import Standing
 from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane, Neighbour
-from kasbah.domain.desired import DesiredState, SignedGrant, Standby
+from kasbah.domain.desired import DesiredState, Pass, SignedGrant, Standby
 from kasbah.domain.egress import met
 from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
@@ -67,20 +68,33 @@ class Publication:
     refused: Mapping[ServiceId, Admission]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What was told in a site's desired state: the labels of its services, what passes there, and its last cut."""
+
+    labels: Mapping[ServiceId, Label] = field(default_factory=dict)
+    passing: frozenset[Pass] = frozenset()
+    cut: str = ""
+
+
 @dataclass(slots=True)
 class Reached:
-    """The labels of the services at each site, by what its desired state says: read once, not at each change."""
+    """What each site was told last, read once, not at each change."""
 
-    known: dict[SiteId, tuple[Digest, Mapping[ServiceId, Label]]] = field(default_factory=dict)
+    known: dict[SiteId, tuple[Digest, Told]] = field(default_factory=dict)
 
-    def by(self, document: DesiredDocument | None) -> Mapping[ServiceId, Label]:
-        """The labels in a document."""
+    def by(self, document: DesiredDocument | None) -> Told:
+        """What is told in a document."""
         if document is None:
-            return {}
+            return Told()
         known = self.known.get(document.site)
         if known is not None and known[0] == document.contents:
             return known[1]
-        return {one.id: one.label for one in DESIRED_STATE.validate_json(document.body).services}
+        return _told(DESIRED_STATE.validate_json(document.body))
+
+
+def _told(state: DesiredState) -> Told:
+    return Told(labels={one.id: one.label for one in state.services}, passing=state.passing, cut=state.cut)
 
 
 def publish(
@@ -104,20 +118,25 @@ def publish(
         last = tx.sites.desired(site.id)
         if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
             continue
-        _write(tx, key, replace(blank, generation=generation, issued_at=now), contents)
-        labels, before = {one.id: one.label for one in blank.services}, reached.by(last)
+        before = reached.by(last)
+        gone = before.passing - blank.passing
+        taken = bool(gone) and taken_by_law(tx, law, scene.places, site.id, gone)
+        cut = f"{installation.epoch}.{generation}" if taken else before.cut
+        state = replace(blank, generation=generation, issued_at=now, cut=cut)
+        _write(tx, key, state, contents)
+        now_told = _told(state)
         told.append(
             Publication(
                 site=site,
                 epoch=installation.epoch,
                 generation=generation,
                 contents=contents,
-                labels=labels,
-                before=before,
-                refused=_refused(tx, law, scene.there(site), before.keys() - labels.keys()),
+                labels=now_told.labels,
+                before=before.labels,
+                refused=_refused(tx, law, scene.there(site), before.labels.keys() - now_told.labels.keys()),
             )
         )
-        reached.known[site.id] = (contents, labels)
+        reached.known[site.id] = (contents, now_told)
     return tuple(told)
 
 
@@ -186,6 +205,11 @@ class _Scene:
         if found is None:
             found = self._forwarded[service.id] = _forwarded(self, service, self.across.decisions[service.id].id)
         return found
+
+    @property
+    def places(self) -> Places:
+        """All sites, as the law sees them."""
+        return {site: one.place for site, one in self.standings.items()}
 
     def there(self, site: SiteRecord) -> Places:
         """This site alone, as the law sees it."""

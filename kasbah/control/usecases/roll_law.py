@@ -11,6 +11,7 @@ from kasbah.control.usecases.sites import connected
 from kasbah.control.usecases.work import Work
 from kasbah.decide.law_rollout import Act, LawStep, SiteProgress, next_step
 from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.observed import SiteStatus
 from kasbah.domain.service import ServiceState
 
 
@@ -23,7 +24,7 @@ def step_of(work: Work, record: LawbookRecord) -> LawStep:
     """What is due for it."""
     failing = _failing(work)
     arrivals = {one.site: one for one in record.arrivals}
-    sites = [_progress(work, one, arrivals.get(one.id), failing) for one in work.tx.sites.all()]
+    sites = [_progress(work, one, arrivals.get(one.id), failing, record.version) for one in work.tx.sites.all()]
     return next_step(sites, loosens=record.loosens, now=work.now)
 
 
@@ -82,7 +83,7 @@ def _settle(work: Work, record: LawbookRecord) -> LawbookRecord:
 
 
 def _progress(
-    work: Work, site: SiteRecord, arrival: Arrival | None, failing: dict[SiteId, set[ServiceId]]
+    work: Work, site: SiteRecord, arrival: Arrival | None, failing: dict[SiteId, set[ServiceId]], version: int
 ) -> SiteProgress:
     report = site.report
     error = report.gateway_error if report else ""
@@ -91,11 +92,17 @@ def _progress(
         name=site.name,
         connected=connected(site, work.now),
         arrived_at=arrival.at if arrival else None,
-        accepted=arrival is not None and report is not None and report.applied >= (arrival.epoch, arrival.generation),
+        accepted=arrival is not None and report is not None and _holds(report, arrival, version),
         failing=frozenset(failing.get(site.id, ())),
         before=frozenset(arrival.failing) if arrival else frozenset(),
         error=error if arrival and error != arrival.error else "",
     )
+
+
+def _holds(report: SiteStatus, arrival: Arrival, version: int) -> bool:
+    """Whether a site acts on what it was told with the law, and holds the law too, where it says which it holds."""
+    told = report.applied >= (arrival.epoch, arrival.generation)
+    return told and (not report.law or report.law >= version)
 
 
 def _failing(work: Work) -> dict[SiteId, set[ServiceId]]:
