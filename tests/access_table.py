@@ -12,7 +12,9 @@ SITES = frozenset({"site.gc", "site.volumes", "site.drain", "installation.gc"})
 CREDENTIALS = frozenset(
     f"{noun}.{verb}" for noun in ("key", "token") for verb in ("read", "create", "revoke", "disable", "enable")
 )
-OWN = frozenset({"site.declare", "project.create", "project.quota", "project.delete", "policy.apply", "audit.read"})
+OWN = frozenset(
+    {"site.declare", "project.create", "project.quota", "project.delete", "policy.apply", "audit.read", "audit.accept"}
+)
 
 MAY = {
     "owner": READS | SERVICES | SECRETS | SITES | CREDENTIALS | OWN,
@@ -24,7 +26,7 @@ MAY = {
 
 OF_THE_INSTALLATION = frozenset(
     {"installation.read", "installation.gc", "project.create", "project.quota", "project.delete"}
-    | {"policy.read", "policy.apply", "audit.read"}
+    | {"policy.read", "policy.apply", "audit.read", "audit.accept"}
     | {"site.read", "site.gc", "site.volumes", "site.drain", "site.declare"}
 )
 """What no project has: a grant in a project gives none of it, but for reading which installation this is."""
@@ -86,6 +88,7 @@ ROUTES = {
     "GET /audit/entries/{sequence}": "audit.read",
     "GET /audit/bundles/{number}": "audit.read",
     "GET /audit/logs": "audit.read",
+    "POST /audit/logs/{log}/accept": "audit.accept",
     "GET /policy": "policy.read",
     "GET /policy/coverage": "policy.read",
     "GET /policy/lawbooks": "policy.read",

@@ -34,6 +34,29 @@ class AuditEntryDetail(AuditEntryView):
     salt: str | None = Field(default=None, description="Opens the commitment; for administrators, until it is erased.")
 
 
+class ShownLog(Shape):
+    """What a refused log shows in the place of what was known."""
+
+    origin: str
+    public_key: str
+    size: int
+    root: str
+
+
+class LogBreakView(Shape):
+    """A break in a site's log that somebody accepted. `checkpoint` and `cosigned` are the last of the log before it."""
+
+    accepted_at: datetime
+    accepted_by: str
+    reason: str
+    trouble: str
+    public_key: str
+    checkpoint: str
+    size: int
+    cosigned: str
+    cosigned_size: int
+
+
 class AuditLogView(Shape):
     """An audit log: its newest checkpoint, and the newest that witnesses have cosigned. `trouble` says what is wrong
     with its growth, empty where nothing is."""
@@ -47,7 +70,18 @@ class AuditLogView(Shape):
     cosigned: str
     cosigned_size: int
     witnesses: dict[str, str] = Field(description="The public key of each witness, by the name it signs with.")
-    trouble: str = ""
+    trouble: str = Field(default="", description="Why it is refused, until somebody accepts that.")
+    shown: ShownLog | None = None
+    breaks: list[LogBreakView] = Field(default=[], description="Those that somebody accepted, the first first.")
+
+
+class AcceptLogRequest(Shape):
+    """Accept what a refused log shows. `public_key` and `root` are those in `shown`, as whoever accepts it has seen
+    them: where the site shows another log by then, nothing is accepted."""
+
+    public_key: str = Field(max_length=60)
+    root: str = Field(max_length=60)
+    reason: str = Field(min_length=1, max_length=2_000, description="What broke the log, and where that is recorded.")
 
 
 class AuditBundle(Shape):

@@ -13,6 +13,7 @@ import typer
 
 from kasbah.api.quantities import parse_duration
 from kasbah.cli import context, render
+from kasbah.cli.audit_accept import accept
 from kasbah.cli.audit_site import prove, site_folder, write_site
 from kasbah.cli.client import Client, Document
 from kasbah.cli.options import DataDir, OutputOption
@@ -93,6 +94,7 @@ def verify(
         wrong = [(one["log"], two["where"], two["problem"]) for one in found for two in one["findings"]]
         if wrong:
             render.table(("LOG", "WHERE", "PROBLEM"), wrong, empty="")
+        _tell_of_breaks(found)
     if any(one["findings"] for one in found):
         raise typer.Exit(FAILED)
 
@@ -125,6 +127,21 @@ def export(
 
 
 app.command()(prove)
+app.command()(accept)
+
+
+def _tell_of_breaks(found: list[Document]) -> None:
+    """What somebody accepted stands beside what is sound, for ever; and how what is refused can be accepted."""
+    broken = [
+        (one["log"], render.moment(two["accepted_at"]), two["accepted_by"], two["reason"], two["trouble"])
+        for one in found
+        for two in one["breaks"]
+    ]
+    if broken:
+        render.table(("BROKEN", "ACCEPTED AT", "BY", "BECAUSE", "REFUSED BEFORE"), broken, empty="")
+    for name in (one["log"] for one in found if one["findings"] and one["log"] not in (CONTROL, one["origin"])):
+        render.say(f"Next: look at it at {name} (kasbah audit export FILE --of-site); then, if you know why,")
+        render.say(f"  kasbah audit accept {name} --reason WHY")
 
 
 def _write_control(out: IO[bytes]) -> Document:
@@ -206,7 +223,7 @@ def _verify_all(key: str) -> list[Document]:
             continue
         found.append({
             "log": one["log"], "origin": one["origin"], "entries": one["size"], "cosigned": one["cosigned_size"],
-            "cosigned_by": sorted(one["witnesses"]), "findings": trouble,
+            "cosigned_by": sorted(one["witnesses"]), "findings": trouble, "breaks": one["breaks"],
         })  # fmt: skip
     return found
 
@@ -232,6 +249,7 @@ def _document(name: str, verified: Verified) -> Document:
         "cosigned": verified.cosigned_size,
         "cosigned_by": list(verified.cosigned_by),
         "findings": [{"where": one.where, "problem": one.problem} for one in verified.findings],
+        "breaks": [],
     }
 
 

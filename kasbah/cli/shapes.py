@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from kasbah.api.audit import AuditEntryDetail, AuditEntryView
+from kasbah.api.audit import AuditEntryDetail, AuditEntryView, AuditLogView, LogBreakView
 from kasbah.api.credentials import KeyMade, KeyView, SecretView, TokenMade, TokenView
 from kasbah.api.joining import JoinTokenMade
 from kasbah.api.policy import CoverageView, GrantView, LawbookView, LawPlan, LawStatus
@@ -107,7 +107,8 @@ class AuditFinding(Shape):
 
 
 class AuditVerified(Shape):
-    """What became of verifying a log; it is sound where there is no finding. `cosigned` entries are vouched for."""
+    """What became of verifying a log; it is sound where there is no finding. `cosigned` entries are vouched for.
+    `breaks` are those of a site's log that somebody accepted."""
 
     log: str
     origin: str
@@ -115,6 +116,7 @@ class AuditVerified(Shape):
     cosigned: int
     cosigned_by: list[str]
     findings: list[AuditFinding]
+    breaks: list[LogBreakView]
 
 
 class LoggedRequest(Shape):
@@ -257,6 +259,7 @@ OUTPUTS: dict[str, Any] = {
     "audit show": AuditEntryDetail,
     "audit verify": list[AuditVerified],
     "audit export": AuditExported,
+    "audit accept": AuditLogView,
     "audit prove": ProvedRequest | list[LoggedRequest],
     "gc": list[Kept],
     "version": Versions,

@@ -57,6 +57,7 @@ class Action(StrEnum):
     POLICY_READ = "policy.read"
     POLICY_APPLY = "policy.apply"
     AUDIT_READ = "audit.read"
+    AUDIT_ACCEPT = "audit.accept"
 
 
 class About(StrEnum):

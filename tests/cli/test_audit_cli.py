@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from pathlib import Path
@@ -11,6 +12,9 @@ from command_line import Cli
 
 from kasbah.agent.audit.log import SiteLog
 from kasbah.agent.audit.requests import Requests
+from kasbah.agent.ledger import Ledger
+from kasbah.agent.link import Link
+from kasbah.agent.meter import Meter
 from kasbah.api.checkpoints import read_note
 from kasbah.clock import SystemClock
 from kasbah.decide.merkle import is_included, leaf_hash
@@ -102,3 +106,36 @@ def test_a_site_s_log_is_exported_and_a_request_proved_from_its_files(tmp_path: 
     assert "not kept" in here("audit", "prove", "0", "0", *data, code=5).err
     assert here("audit", "export", tmp_path / "none", "--of-site", "--data-dir", tmp_path, code=5).err
     site.close()
+
+
+async def show_log(control: Cli, folder: Path, name: str) -> None:
+    """Show a log as that of the installation's site."""
+    folder.joinpath("ledger").mkdir(exist_ok=True)
+    token = Path(control.extra["KASBAH_DEPLOYER_KEY"]).with_name("site.token")
+    meter = Meter(folder / "access.log", folder / "usage.db")
+    link = Link(control.extra["KASBAH_URL"], token, Ledger(folder / "ledger"), meter, lambda: None)
+    await link.introduce()
+    identity = Ledger(folder / "ledger").identity
+    assert identity is not None
+    link.audit = SiteLog(folder / name, identity.installation, identity.site, SystemClock().now)
+    await link.tell_audit()
+    link.audit.close()
+    await link.close()
+    meter.close()
+
+
+def test_a_break_in_a_site_s_log_is_accepted_and_told_for_ever(control: Cli, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        asyncio.run(show_log(control, tmp_path, name))
+    answer = control("audit", "verify", code=1)
+    assert "another key" in answer.out
+    assert "kasbah audit accept local --reason" in answer.err
+    asked = ("audit", "accept", "local", "--reason", "ticket 81")
+    assert "needs --yes" in control(*asked, code=2).err
+    control("audit", "verify", code=1)
+    assert control(*asked, "--yes", "-o", "json").json["trouble"] == ""
+    assert "is not refused" in control(*asked, "--yes", code=6).err
+    assert "no audit log" in control("audit", "accept", "nowhere", "--reason", "x", "--yes", code=5).err
+    assert "ticket 81" in control("audit", "verify").out
+    (one,) = [one for one in control("audit", "verify", "-o", "json").json if one["log"] == "local"]
+    assert (one["findings"], one["breaks"][0]["reason"]) == ([], "ticket 81")

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from kasbah.clock import ManualClock
+from kasbah.control.store.audit_logs import AuditLog
 from kasbah.control.store.interface import Store
 from kasbah.control.store.migrate import migrate
-from kasbah.control.store.records import AuditLog, LoggedEntry
+from kasbah.control.store.records import LoggedEntry
 from kasbah.control.store.sql import MEMORY, SqlStore, open_engine
 from kasbah.decide.merkle import leaf_hash, root_of
 from kasbah.decide.tiles import grow, nodes_in

@@ -21,7 +21,15 @@ READS = ("/installation", "/services", "/sites", "/usage")
 
 
 ROUTES = api_routes()
-GHOSTS = {"key": "ghost", "site": "ghost", "version": "1", "grant": "ghost", "sequence": "0", "number": "0"}
+GHOSTS = {
+    "key": "ghost",
+    "site": "ghost",
+    "version": "1",
+    "grant": "ghost",
+    "sequence": "0",
+    "number": "0",
+    "log": "ghost",
+}
 REFUSED = frozenset({"action_missing", "label_ceiling", "software_may_not", "access_undecided"})
 
 

@@ -15,16 +15,19 @@ from typing import Any
 import httpx
 import pytest
 from charters import standing_in
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from installed import START, Installed, request
 
 from kasbah.api.agent import DESIRED_STATE
-from kasbah.api.checkpoints import is_signed, read_note
+from kasbah.api.checkpoints import Checkpoint, is_signed, read_note, sign_checkpoint
+from kasbah.api.signing import public_text
 from kasbah.clock import ManualClock
 from kasbah.control import backup
 from kasbah.control.app import Control, build
 from kasbah.control.folder import Folder
 from kasbah.control.http import joining, policy, sites
 from kasbah.control.loops.tidy import SALTS_KEPT, Tidy
+from kasbah.control.store.audit_logs import AuditLog
 from kasbah.control.usecases.uphold import uphold
 from kasbah.decide.merkle import leaf_hash, root_of
 from kasbah.decide.tiles import grow, nodes_in
@@ -33,6 +36,8 @@ from kasbah.settings import ControlSettings
 
 UNSEEN = "sha256:" + "c" * 64
 CONTENT = "s3cr3t-content-of-a-caller"
+OTHER, OTHER_ROOT = Ed25519PrivateKey.from_private_bytes(b"o" * 32), b"r" * 32
+"""What a site's log shows that was refused."""
 
 
 def entries(control: Control) -> list[Entry]:
@@ -78,6 +83,10 @@ WRITES: dict[str, tuple[str, Any]] = {
     "POST /sites/{site}/tokens": ("/sites/local/tokens", None),
     "DELETE /tokens/{token}": ("/tokens/old", None),
     "POST /gc": ("/gc", {"keep": 1}),
+    "POST /audit/logs/{log}/accept": (
+        "/audit/logs/local/accept",
+        {"public_key": public_text(OTHER), "root": base64.b64encode(OTHER_ROOT).decode(), "reason": "ticket 81"},
+    ),
     "POST /sites/{name}/gc-door": ("/sites/local/gc-door", None),
     "POST /sites/{name}/volumes-door": ("/sites/local/volumes-door", None),
 }
@@ -135,8 +144,23 @@ async def prepare(installed: Installed) -> str:
     await installed.post("/tokens", {"name": "old", "grants": [{"role": "auditor"}]}, status=201)
     value = base64.b64encode(b"x").decode()
     assert (await installed.api.put("/secrets/old", json={"value_base64": value})).status_code == 200
+    refuse_a_log(installed.control)
     found = await installed.get("/services/web")
     return next(one["id"] for one in found["revisions"] if one["percent"] == 100)
+
+
+def refuse_a_log(control: Control) -> None:
+    """As if the site's log had been refused, and showed another one."""
+    with control.office.note() as work:
+        (site,) = work.tx.sites.all()
+        shown = Checkpoint(origin=f"kasbah/in/site/{site.id}/1", size=1, root=OTHER_ROOT)
+        note, key = sign_checkpoint(OTHER, shown).text, public_text(OTHER)
+        work.tx.audit.put_log(
+            AuditLog(
+                log=site.id, public_key=key, note=note, size=1, signed_at=work.now,
+                trouble="it was rewritten", offered=note, offered_key=key,
+            )
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("route", WRITES, ids=[one.replace("/", "-").replace(" ", "") for one in WRITES])

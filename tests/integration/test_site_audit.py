@@ -9,25 +9,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from watched_logs import CLOCK, NOW, Watched
 
 from kasbah.agent.audit.file import EntryFile
 from kasbah.agent.audit.log import SiteLog
 from kasbah.agent.audit.requests import Requests, prove_request
-from kasbah.agent.ledger import Ledger
-from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
 from kasbah.api.agent import AuditAnswer
 from kasbah.api.audit_export import Head, verify_export, write_export
 from kasbah.api.checkpoints import Checkpoint, read_note, sign_checkpoint
 from kasbah.api.signing import load_or_make_key, parse_public, public_text
-from kasbah.clock import ManualClock
-from kasbah.control.app import Control, build
+from kasbah.control.app import build
 from kasbah.control.usecases.checkpoint import CONTROL
 from kasbah.decide.merkle import is_included, leaf_hash, root_of
 from kasbah.decide.tiles import grow, nodes_in
@@ -37,9 +34,6 @@ from kasbah.domain.ids import InstallationId, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level
 from kasbah.domain.service import Access, Scaling, Service, Sleep
 from kasbah.settings import ControlSettings
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CLOCK = ManualClock(NOW)
 
 
 def leaf_of(number: int) -> bytes:
@@ -314,43 +308,6 @@ def test_the_meter_tells_of_each_line_once_even_where_it_is_killed_before_it_cou
 # --- two logs that watch each other ---
 
 
-class Watched:
-    """A control plane and its site's log, which speak by the real link."""
-
-    def __init__(self, control: Control, folder: Path) -> None:
-        self.control = control
-        self.folder = folder
-        ledger_folder = folder / "ledger"
-        ledger_folder.mkdir(parents=True, exist_ok=True)
-        transport = httpx.ASGITransport(app=control.asgi)
-        self.ledger = Ledger(ledger_folder)
-        self.meter = Meter(folder / "access.log", folder / "usage.db")
-        token = control.folder.site_token
-        self.link = Link("http://control", token, self.ledger, self.meter, lambda: None, transport)
-
-    async def start(self, name: str = "audit") -> SiteLog:
-        await self.link.introduce()
-        identity = self.ledger.identity
-        assert identity is not None
-        log = SiteLog(self.folder / name, identity.installation, identity.site, CLOCK.now)
-        self.link.audit = log
-        return log
-
-    def write(self, name: str) -> None:
-        with self.control.office.note() as work:
-            work.journal.say("test", name)
-        self.sign()
-
-    def sign(self) -> None:
-        audit = next(one for one in self.control.running._loops if one.name == "audit")
-        audit._work.__self__.sign()  # type: ignore[attr-defined]
-
-    def known(self, log: str = "") -> object:
-        """What the control plane knows of the site's log, or of its own."""
-        with self.control.office.store.read() as tx:
-            return next(one for one in tx.audit.logs() if (one.log == CONTROL) == (log == CONTROL))
-
-
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
     control = build(ControlSettings(data_dir=tmp_path / "data", country="MA"), CLOCK)
@@ -367,9 +324,9 @@ async def test_each_cosigns_the_other_as_it_grows(watched: Watched) -> None:
         watched.write(f"{number}")
         await watched.link.tell_audit()
         site, control = watched.known(), watched.known(CONTROL)
-        assert (site.trouble, site.cosigned_size) == ("", len(log.leaves()))  # type: ignore[attr-defined]
-        assert control.cosigned_size == control.size  # type: ignore[attr-defined]
-        assert len(read_note(control.cosigned).lines) == 2  # type: ignore[attr-defined]
+        assert (site.trouble, site.cosigned_size) == ("", len(log.leaves()))
+        assert control.cosigned_size == control.size
+        assert len(read_note(control.cosigned).lines) == 2
         watched.sign()
     acts = [one.act for one in entries(log)]
     assert acts.count("pin_log") == 1
@@ -381,7 +338,7 @@ async def test_a_site_that_rewrote_its_log_is_refused_and_stays_so(watched: Watc
     log.say("route", "services/1")
     await watched.link.tell_audit()
     log.close()
-    good = watched.known().cosigned  # type: ignore[attr-defined]
+    good = watched.known().cosigned
     other = await watched.start("another")
     (watched.folder / "another" / "audit.key").write_bytes((watched.folder / "audit" / "audit.key").read_bytes())
     other.close()
@@ -391,8 +348,8 @@ async def test_a_site_that_rewrote_its_log_is_refused_and_stays_so(watched: Watc
     for _ in range(2):
         await watched.link.tell_audit()
         found = watched.known()
-        assert "do not begin with" in found.trouble  # type: ignore[attr-defined]
-        assert found.cosigned == good  # type: ignore[attr-defined]
+        assert "do not begin with" in found.trouble
+        assert found.cosigned == good
     assert "do not begin with" in other.trouble
     with watched.control.office.store.read() as tx:
         refused = tx.audit.page(before=None, limit=9, act="refuse_log")
@@ -407,7 +364,7 @@ async def test_another_key_and_another_name_are_refused(watched: Watched) -> Non
     log.close()
     other = await watched.start("another")
     await watched.link.tell_audit()
-    assert "another key" in watched.known().trouble  # type: ignore[attr-defined]
+    assert "another key" in watched.known().trouble
     other.close()
 
 
@@ -417,7 +374,7 @@ async def test_a_site_sees_that_the_control_plane_s_log_was_rewritten_and_does_n
     await watched.link.tell_audit()
     before = watched.known(CONTROL)
     key = load_or_make_key(watched.control.folder.audit_key)
-    seen = read_note(before.note).checkpoint  # type: ignore[attr-defined]
+    seen = read_note(before.note).checkpoint
     forged = sign_checkpoint(key, Checkpoint(origin=seen.origin, size=seen.size + 5, root=b"f" * 32))
     answer = AuditAnswer(
         known=len(log.leaves()), trouble="", public_key=public_text(key), checkpoint=forged.text, proof=()
@@ -444,11 +401,11 @@ async def test_a_proof_for_another_size_is_asked_for_again_and_accuses_nobody(wa
         if number == 1:
             old = watched.known()
     with watched.control.office.note() as work:
-        work.tx.audit.put_log(old)  # type: ignore[arg-type]
+        work.tx.audit.put_log(old)
     log.say("route", "services/4")
     await watched.link.tell_audit()
     found = watched.known()
-    assert (found.trouble, found.size) == ("", len(log.leaves()))  # type: ignore[attr-defined]
+    assert (found.trouble, found.size) == ("", len(log.leaves()))
     log.close()
 
 

@@ -1,7 +1,9 @@
-"""The audit logs: entries, proofs, bundles for an export, and where each log stands. Reading changes nothing."""
+"""The audit logs: entries, proofs, bundles for an export, and where each log stands; and the break in one,
+accepted."""
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,13 +13,31 @@ from pydantic import BaseModel
 
 from kasbah.api import public
 from kasbah.api.agent import EARLIEST, LATEST
-from kasbah.api.audit import AuditBundle, AuditEntryDetail, AuditEntryView, AuditLogView, entry_fields, entry_view
-from kasbah.api.checkpoints import read_note
+from kasbah.api.audit import (
+    AcceptLogRequest,
+    AuditBundle,
+    AuditEntryDetail,
+    AuditEntryView,
+    AuditLogView,
+    LogBreakView,
+    ShownLog,
+    entry_fields,
+    entry_view,
+)
+from kasbah.api.checkpoints import Checkpoint, read_note
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, anywhere, may
 from kasbah.control.http.routers import for_people
-from kasbah.control.store.records import AuditLog
-from kasbah.control.usecases.read_audit import list_entries, list_logs, prove_entry, read_bundle, witnesses_of
+from kasbah.control.store.audit_logs import AuditLog, LogBreak
+from kasbah.control.usecases.accept_log import accept_log
+from kasbah.control.usecases.read_audit import (
+    breaks_of,
+    list_entries,
+    list_logs,
+    prove_entry,
+    read_bundle,
+    witnesses_of,
+)
 from kasbah.control.usecases.work import Work
 from kasbah.domain.access import Action
 from kasbah.errors import Invalid
@@ -26,6 +46,7 @@ router = for_people("/audit", "audit")
 
 LAST = 2**53
 Number = Annotated[int, Path(ge=0, lt=LAST)]
+LogName = Annotated[str, Path(max_length=60, description="The site's name, or its id.")]
 Text = Annotated[str, Query(max_length=200)]
 
 
@@ -78,13 +99,28 @@ def list_audit_logs(call: Annotated[Call, may(Action.AUDIT_READ, anywhere)]) -> 
     """Every audit log and where it stands. There are few: always one page."""
 
     def look(work: Work) -> BaseModel:
-        items = [_log(name, one, dict(witnesses_of(work, one))) for name, one in list_logs(work)]
+        items = [_log(work, name, one) for name, one in list_logs(work)]
         return public.Page[AuditLogView](items=items)
 
     return call.read(look)
 
 
-def _log(name: str, log: AuditLog, witnesses: dict[str, str]) -> AuditLogView:
+@router.post("/logs/{log}/accept", response_model=AuditLogView)
+def accept_audit_log(
+    log: LogName, body: AcceptLogRequest, call: Annotated[Call, may(Action.AUDIT_ACCEPT, anywhere)]
+) -> Response:
+    """Accept the break in a site's log that is refused: it goes on from what the site shows. What was known is kept."""
+    key = call.request.app.state.audit_key
+
+    def act(work: Work) -> BaseModel:
+        said = {"public_key": body.public_key, "root": body.root, "reason": body.reason}
+        return _log(work, *accept_log(work, key, call.caller, log, **said))
+
+    return call.write(act)
+
+
+def _log(work: Work, name: str, log: AuditLog) -> AuditLogView:
+    shown = read_note(log.offered).checkpoint if log.trouble and log.offered else None
     return AuditLogView(
         log=name,
         origin=read_note(log.note).checkpoint.origin,
@@ -94,8 +130,29 @@ def _log(name: str, log: AuditLog, witnesses: dict[str, str]) -> AuditLogView:
         signed_at=log.signed_at,
         cosigned=log.cosigned,
         cosigned_size=log.cosigned_size,
-        witnesses=witnesses,
+        witnesses=dict(witnesses_of(work, log)),
         trouble=log.trouble,
+        shown=None if shown is None else _shown(log, shown),
+        breaks=[_break(one) for one in breaks_of(work, log)],
+    )
+
+
+def _shown(log: AuditLog, shown: Checkpoint) -> ShownLog:
+    root = base64.b64encode(shown.root).decode()
+    return ShownLog(origin=shown.origin, public_key=log.offered_key, size=shown.size, root=root)
+
+
+def _break(one: LogBreak) -> LogBreakView:
+    return LogBreakView(
+        accepted_at=one.accepted_at,
+        accepted_by=one.accepted_by,
+        reason=one.reason,
+        trouble=one.trouble,
+        public_key=one.public_key,
+        checkpoint=one.note,
+        size=read_note(one.note).checkpoint.size,
+        cosigned=one.cosigned,
+        cosigned_size=one.cosigned_size,
     )
 
 

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
+from kasbah.control.store.audit_logs import AuditLog, LogBreak
 from kasbah.control.store.lawbooks import GrantRecord, LawbookRecord, LawbookState
 from kasbah.control.store.records import (
-    AuditLog,
     DesiredDocument,
     Difference,
     Installation,
@@ -346,6 +346,8 @@ class Audit(Protocol):
 
     def logs(self) -> tuple[AuditLog, ...]: ...
     def put_log(self, log: AuditLog) -> None: ...
+    def breaks(self) -> tuple[LogBreak, ...]: ...
+    def add_break(self, one: LogBreak) -> None: ...
 
 
 class Transaction(Protocol):

@@ -366,22 +366,6 @@ class AuditTile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditLog:
-    """What is known of an audit log, `control` or a site's id: its newest checkpoint (`note`), and the newest one that
-    a witness has cosigned. `trouble` says how it was found not to have grown; `epoch` is the control plane's own."""
-
-    log: str
-    public_key: str
-    note: str
-    size: int
-    signed_at: datetime
-    cosigned: str = ""
-    cosigned_size: int = 0
-    trouble: str = ""
-    epoch: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class KeptAnswer:
     """An answer kept for an Idempotency-Key. `fingerprint` is the digest of the request it answered; `body` None: the
     answer held a secret, and is not kept."""

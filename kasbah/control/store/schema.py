@@ -328,6 +328,21 @@ audit_log = Table(
     Column("cosigned_size", BigInteger, nullable=False),
     Column("trouble", Text, nullable=False),
     Column("epoch", Integer, nullable=False),
+    Column("offered", Text, nullable=False),
+    Column("offered_key", String(60), nullable=False),
+)
+
+log_break = Table(
+    "log_break",
+    metadata,
+    Column("log", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("public_key", String(60), nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("note", "cosigned", "witnessed", "trouble", "accepted_note")),
+    Column("cosigned_size", BigInteger, nullable=False),
+    Column("accepted_key", String(60), nullable=False),
+    Column("accepted_at", Instant, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("accepted_by", "reason")),
 )
 
 answer = Table(

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, or_, select, update
 
-from kasbah.control.store.records import AuditLog, AuditTile, LoggedEntry
+from kasbah.control.store.audit_logs import AuditLog, LogBreak
+from kasbah.control.store.records import AuditTile, LoggedEntry
 from kasbah.control.store.rows import Rows, values
-from kasbah.control.store.schema import audit_entry, audit_log, audit_tile
+from kasbah.control.store.schema import audit_entry, audit_log, audit_tile, log_break
 from kasbah.decide.merkle import leaf_hash
 from kasbah.decide.tiles import grow
 
@@ -81,3 +82,9 @@ class SqlAudit(Rows):
 
     def put_log(self, log: AuditLog) -> None:
         self._put(audit_log, log)
+
+    def breaks(self) -> tuple[LogBreak, ...]:
+        return self._all(LogBreak, select(log_break).order_by(log_break.c.log, log_break.c.number))
+
+    def add_break(self, one: LogBreak) -> None:
+        self._connection.execute(log_break.insert(), [values(one)])

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kasbah.api.checkpoints import Checkpoint, Note, is_signed, life_of, origin_of, read_note, sign_checkpoint
 from kasbah.api.signing import public_text
+from kasbah.control.store.audit_logs import AuditLog
 from kasbah.control.store.interface import Transaction
-from kasbah.control.store.records import AuditLog
 from kasbah.control.usecases.work import Work
 from kasbah.decide.merkle import root_of
 from kasbah.decide.tiles import nodes_in

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from kasbah.api.agent import witness_name
 from kasbah.api.checkpoints import read_note
-from kasbah.control.store.records import AuditLog, LoggedEntry
+from kasbah.control.store.audit_logs import AuditLog, LogBreak
+from kasbah.control.store.records import LoggedEntry
 from kasbah.control.usecases.checkpoint import CONTROL, control_log
 from kasbah.control.usecases.work import Work
 from kasbah.decide.merkle import prove_inclusion
@@ -64,6 +65,11 @@ def list_logs(work: Work) -> tuple[tuple[str, AuditLog], ...]:
     names = {CONTROL: CONTROL, **{str(site.id): site.name for site in work.tx.sites.all()}}
     logs = sorted(work.tx.audit.logs(), key=lambda one: (one.log != CONTROL, one.log))
     return tuple((names.get(one.log, one.log), one) for one in logs)
+
+
+def breaks_of(work: Work, log: AuditLog) -> tuple[LogBreak, ...]:
+    """The breaks in a log that somebody accepted, the first first."""
+    return tuple(one for one in work.tx.audit.breaks() if one.log == log.log)
 
 
 def witnesses_of(work: Work, log: AuditLog) -> Mapping[str, str]:
