@@ -61,7 +61,8 @@ def _agrees(before: Placement | None, now: Placement) -> bool:
     """Whether it is where it would be placed now; where that is nowhere, for the same reasons."""
     if before is None:
         return False
-    return set(before.chosen) == set(now.chosen) and bool(now.chosen or before.verdicts == now.verdicts)
+    chosen = now.chosen
+    return set(before.chosen) == set(chosen) and bool(chosen or before.verdicts == now.verdicts)
 
 
 def _unlawful(placement: Placement) -> bool:
