@@ -70,10 +70,13 @@ def place_among(
             refused[site.site] = refusal
     order = _order(needs, [site for site in able if not (site.draining or site.lost)], now)
     chosen, ranks = order[: needs.constraints.sites], {site: rank for rank, site in enumerate(order, 1)}
+    counts = any(objective is Objective.LATENCY for objective, _ in needs.constraints.weights)
     return Placement(
         service=service,
         verdicts=tuple(
-            refused.get(site.site) or _verdict(needs, site, chosen, ranks.get(site.site), now) for site in sites
+            refused.get(site.site)
+            or _verdict(site, chosen, ranks.get(site.site), now, _how_far(needs, site) if counts else "")
+            for site in sites
         ),
     )
 
@@ -104,10 +107,10 @@ def _shares_with(site: SiteFacts, chosen: Iterable[SiteFacts]) -> int:
     )
 
 
-def _verdict(needs: Needs, site: SiteFacts, chosen: tuple[SiteId, ...], rank: int | None, now: Current) -> SiteVerdict:
+def _verdict(site: SiteFacts, chosen: tuple[SiteId, ...], rank: int | None, now: Current, far: str) -> SiteVerdict:
+    """`far`: how far its callers are from the site, in words, if that counts for the service."""
     if rank is None:
         return _leaving(site, chosen, now)
-    far = _how_far(needs, site)
     if site.site in chosen:
         return SiteVerdict(site=site.site, verdict=Verdict.CHOSEN, reason=_why(site, chosen, now) + far, rank=rank)
     if site.site in now.at and not now.ready.intersection(chosen):
@@ -117,9 +120,7 @@ def _verdict(needs: Needs, site: SiteFacts, chosen: tuple[SiteId, ...], rank: in
 
 
 def _how_far(needs: Needs, site: SiteFacts) -> str:
-    """How far its callers are from a site, in words, if that counts for the service."""
-    if all(objective is not Objective.LATENCY for objective, _ in needs.constraints.weights):
-        return ""
+    """How far a service's callers are from a site, in words."""
     if not needs.callers:
         return ", where its callers are is not known"
     took = expected(needs.callers, site)

@@ -77,7 +77,8 @@ class Placement:
     @property
     def chosen(self) -> tuple[SiteId, ...]:
         """The sites that run it."""
-        return tuple(one.site for one in self.verdicts if one.verdict is Verdict.CHOSEN)
+        chosen = Verdict.CHOSEN
+        return tuple([one.site for one in self.verdicts if one.verdict is chosen])
 
     def told(self, names: Mapping[SiteId, str]) -> str:
         """For each site why, and what would change it."""

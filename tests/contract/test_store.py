@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kasbah.clock import ManualClock
+from kasbah.control.store import sql_services
 from kasbah.control.store.interface import Store
 from kasbah.control.store.lawbooks import Arrival, GrantRecord, LawbookRecord, LawbookState
 from kasbah.control.store.migrate import migrate
@@ -250,6 +251,28 @@ def test_a_bump_is_the_next_version_of_each(store: Store) -> None:
         assert {one.name: one.version for one in tx.services.all()} == {"one": 2, "two": 2, "three": 1}
 
 
+@pytest.mark.parametrize("most", [0, 500])
+def test_what_is_listed_again_is_as_it_was_written_meanwhile(
+    store: Store, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_services, "MOST_READ_AGAIN", most)
+    one, two, three, gone = (service(name) for name in ("one", "two", "three", "gone"))
+    add(store, one, three, gone)
+    with store.write() as tx:
+        assert {found.name for found in tx.services.all()} == {"one", "three", "gone"}
+        tx.services.save(replace(one, name="first", version=7))
+        tx.services.add(two)
+        tx.services.save(replace(gone, deleted_at=NOW))
+        tx.services.bump([three.id])
+        seen = tx.services.all()
+        assert [(found.name, found.version) for found in seen] == [("first", 7), ("three", 2), ("two", 1)]
+        tx.services.bump([two.id, gone.id])
+        again = tx.services.all()
+        assert [found.version for found in again] == [7, 2, 2]
+    with store.read() as tx:
+        assert tx.services.all() == again
+
+
 def test_an_exception_undoes_all_that_was_written(store: Store) -> None:
     def fail() -> None:
         with store.write() as tx:
@@ -416,6 +439,7 @@ def test_a_site_keeps_what_it_said_and_its_newest_desired_state(store: Store) ->
         (site,) = tx.sites.all()
         assert (site.report, site.seen_at, site.usage_sequence) == (said, NOW, 2**40)
         assert tx.sites.desired(SITE) == replace(document, generation=5)
+        assert tx.sites.told() == {SITE: (1, document.contents)}
         assert (tx.sites.generation(1), tx.sites.generation(2)) == (5, 0)
 
 

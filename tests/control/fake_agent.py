@@ -72,7 +72,9 @@ class FakeAgent:
         assert answer.status_code == 200, answer.text
         key = parse_public(identity.public_key)
         assert verify(key, DESIRED, answer.content, answer.headers[SIGNATURE_HEADER])
-        return DESIRED_STATE.validate_json(answer.content)
+        found = DESIRED_STATE.validate_json(answer.content)
+        assert DESIRED_STATE.dump_json(found) == answer.content, "it is written as anybody would write it"
+        return found
 
     async def service(self, name: str) -> Service:
         """A service as it is desired, once it is; the agent acts on that from now on."""

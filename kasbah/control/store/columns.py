@@ -65,8 +65,8 @@ class Placed(TypeDecorator[Placement]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> Placement | None:
         if value is None or not value.startswith(WHOSE):
             return None if value is None else _placement(value)
-        service, quote, said = value[len(WHOSE) :].partition('"')
-        alike = _placement(WHOSE + quote + said)
+        end = value.index('"', len(WHOSE))
+        service, alike = value[len(WHOSE) : end], _placement_of_any(value[end:])
         return Placement(service=ServiceId(service), verdicts=alike.verdicts, valid_until=alike.valid_until)
 
 
@@ -75,6 +75,11 @@ WHOSE = '{"service":"'
 
 
 @lru_cache(maxsize=2_000)
+def _placement_of_any(said: str) -> Placement:
+    """What is said of a service, whichever it is."""
+    return _placement(WHOSE + said)
+
+
 def _placement(text: str) -> Placement:
     found: Placement = adapter(Placement).validate_json(text)
     return found

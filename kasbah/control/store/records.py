@@ -312,6 +312,10 @@ class DesiredDocument:
         return (self.epoch, self.generation)
 
 
+Told = dict[SiteId, tuple[int, Digest]]
+"""By site, the epoch and the contents of its newest desired state."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceReport:
     """What a site said of a service last."""

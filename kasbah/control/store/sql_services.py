@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
 from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import RevisionRecord, RolloutRecord, ServiceRecord
@@ -15,9 +15,18 @@ from kasbah.control.store.schema import service as service_table
 from kasbah.domain.ids import ProjectId, RevisionId, RolloutId, ServiceId
 from kasbah.domain.rollout import RolloutState
 
+MOST_READ_AGAIN = 500
+"""Of more that were written since, all are read again: a statement names only so many."""
+
 
 class SqlServices(Rows):
-    """Services; see `interface.Services`."""
+    """Services; see `interface.Services`. `all` is asked several times in a transaction, and of thousands few are
+    written in it: it reads everything once, and then what was written since."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._read: dict[ServiceId, ServiceRecord] | None = None
+        self._written: set[ServiceId] = set()
 
     def get(self, service: ServiceId) -> ServiceRecord | None:
         return self._one(ServiceRecord, select(service_table).where(service_table.c.id == service))
@@ -28,8 +37,15 @@ class SqlServices(Rows):
         return self._one(ServiceRecord, live)
 
     def all(self) -> tuple[ServiceRecord, ...]:
-        live = select(service_table).where(service_table.c.deleted_at.is_(None)).order_by(service_table.c.id)
-        return self._all(ServiceRecord, live)
+        live, t = select(service_table).where(service_table.c.deleted_at.is_(None)), service_table.c
+        if self._read is None or len(self._written) > MOST_READ_AGAIN:
+            self._read = {one.id: one for one in self._all(ServiceRecord, live.order_by(t.id))}
+        elif self._written:
+            again = {one.id: one for one in self._all(ServiceRecord, live.where(t.id.in_(self._written)))}
+            kept = {one: record for one, record in self._read.items() if one not in self._written}
+            self._read = dict(sorted((kept | again).items()))
+        self._written.clear()
+        return tuple(self._read.values())
 
     def ids(self) -> frozenset[ServiceId]:
         t = service_table.c
@@ -42,14 +58,17 @@ class SqlServices(Rows):
         return self._all(ServiceRecord, query)
 
     def add(self, service: ServiceRecord) -> None:
+        self._written.add(service.id)
         self._add(service_table, service)
 
     def save(self, service: ServiceRecord) -> None:
+        self._written.add(service.id)
         self._save(service_table, service)
 
     def bump(self, services: Iterable[ServiceId]) -> None:
-        t = service_table
-        self._connection.execute(update(t).where(t.c.id.in_(list(services))).values(version=t.c.version + 1))
+        t, these = service_table, list(services)
+        self._written.update(these)
+        self._connection.execute(update(t).where(t.c.id.in_(these)).values(version=t.c.version + 1))
 
 
 class SqlRevisions(Rows):

@@ -18,6 +18,7 @@ from kasbah.control.store.records import (
     Project,
     ServiceReport,
     SiteRecord,
+    Told,
     WakeRecord,
 )
 from kasbah.control.store.rows import Rows, page_of
@@ -29,7 +30,7 @@ from kasbah.control.store.schema import project as project_table
 from kasbah.control.store.schema import service as service_table
 from kasbah.control.store.schema import site as site_table
 from kasbah.control.store.schema import wake as wake_table
-from kasbah.domain.ids import JoiningId, RevisionId, ServiceId, SiteId
+from kasbah.domain.ids import Digest, JoiningId, RevisionId, ServiceId, SiteId
 from kasbah.domain.observed import ServiceStatus
 from kasbah.domain.site import SiteState
 from kasbah.domain.usage import EntryKey, Usage, UsageKey
@@ -87,6 +88,11 @@ class SqlSites(Rows):
 
     def save(self, site: SiteRecord) -> None:
         self._save(site_table, site)
+
+    def told(self) -> Told:
+        t = desired_table.c
+        rows = self._connection.execute(select(t.site, t.epoch, t.contents))
+        return {SiteId(site): (epoch, Digest(contents)) for site, epoch, contents in rows}
 
     def desired(self, site: SiteId) -> DesiredDocument | None:
         return self._one(DesiredDocument, select(desired_table).where(desired_table.c.site == site))

@@ -5,8 +5,9 @@ Decided once for all sites, from where services were placed, the law, and the ad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.lawful import Lawful
@@ -19,23 +20,33 @@ from kasbah.domain.law import Purpose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossings:
-    """What was decided about every service that is placed, and how sites meet."""
+    """What was decided about every service that is placed, each decision with its services in `classes`, and how sites
+    meet."""
 
     decisions: Mapping[ServiceId, Decision]
+    classes: Mapping[str, tuple[Decision, tuple[ServiceId, ...]]]
     peers: Mapping[SiteId, Peer]
+    _passing: dict[tuple[str, bool], Lane | None] = field(default_factory=dict)
+    """What sites that serve nothing of it have in common, by decision and by whether they are dialled themselves."""
 
-    def lanes(self, site: SiteId) -> dict[ServiceId, Lane]:
-        """By service, its lane at this site; none where its requests may not be."""
+    def lanes(self, site: SiteId) -> dict[str, Lane]:
+        """By decision, its lane at this site; none where its requests may not be."""
         comes = site in self.peers and bool(self.peers[site].address)
-        dialled = [one.site for one in self.peers.values() if one.address or (one.tunnel and comes)]
-        known: dict[str, Lane | None] = {}
+        dialled = {one.site for one in self.peers.values() if one.address or (one.tunnel and comes)}
         found = {}
-        for service, decision in self.decisions.items():
-            if decision.id not in known:
-                known[decision.id] = lane(decision, site, dialled)
-            if (its := known[decision.id]) is not None:
-                found[service] = its
+        for decision, _ in self.classes.values():
+            its = self._lane(decision, site, dialled, comes=comes)
+            if its is not None:
+                found[decision.id] = its
         return found
+
+    def _lane(self, decision: Decision, site: SiteId, dialled: Collection[SiteId], *, comes: bool) -> Lane | None:
+        if site in decision.serving or site not in decision.passing:
+            return lane(decision, site, dialled)
+        asked = (decision.id, comes)
+        if asked not in self._passing:
+            self._passing[asked] = lane(decision, site, dialled)
+        return self._passing[asked]
 
     def met(self, lanes: Sequence[Lane]) -> tuple[Peer, ...]:
         """The sites that these lanes name."""
@@ -48,7 +59,7 @@ def crossings(
 ) -> Crossings:
     """For all sites and services at once: of many services few are decided differently."""
     known: dict[tuple[Label, tuple[SiteId, ...], frozenset[SiteId], frozenset[SiteId]], Decision] = {}
-    decisions = {}
+    decisions: dict[ServiceId, Decision] = {}
     for service in services:
         chosen = service.placement.chosen if service.placement else ()
         if not chosen:
@@ -58,7 +69,14 @@ def crossings(
         if asked not in known:
             known[asked] = decide(service.label, chosen, place=place, forward=forward)
         decisions[service.id] = known[asked]
-    return Crossings(decisions=decisions, peers={one.id: _peer(installation, one) for one in sites})
+    alike: dict[str, list[ServiceId]] = defaultdict(list)
+    for one, decision in decisions.items():
+        alike[decision.id].append(one)
+    return Crossings(
+        decisions=decisions,
+        classes={its: (decisions[found[0]], tuple(found)) for its, found in alike.items()},
+        peers={one.id: _peer(installation, one) for one in sites},
+    )
 
 
 def _peer(installation: InstallationId, site: SiteRecord) -> Peer:

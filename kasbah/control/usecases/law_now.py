@@ -174,6 +174,12 @@ class LawNow:
         """The lawbook that was applied last."""
         return self.coming[-1][0] if self.coming else self.force
 
+    @property
+    def is_everywhere_the_same(self) -> bool:
+        """Whether all sites that are alike have the same answer: no law is on its way to some of them, and nothing is
+        approved for one."""
+        return not self.coming and not self.grants.approvals
+
     def version_at(self, site: SiteId) -> int:
         """The version of the lawbook that what runs at a site is under."""
         return self._arrived(site).lawbook.version

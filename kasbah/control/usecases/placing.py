@@ -38,8 +38,8 @@ FAILOVER = timedelta(seconds=30)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estate:
     """The sites at one moment, and the law at them. `places` are the sites as the law sees them, `until` when that
-    changes by itself; `outside` are the places that are only called. `turned_away` is by service what sites refused of
-    it themselves."""
+    changes by itself; `outside` are the places that are only called, `leaving` the sites that are drained or lost.
+    `turned_away` is by service what sites refused of it themselves."""
 
     law: LawNow
     sites: tuple[SiteRecord, ...]
@@ -47,6 +47,7 @@ class Estate:
     outside: tuple[Outside, ...]
     placer: Placer
     until: datetime | None
+    leaving: frozenset[SiteId]
     turned_away: Mapping[ServiceId, tuple[tuple[SiteId, TurnedAway], ...]]
 
     @property
@@ -67,20 +68,18 @@ def survey(work: Work, *, room: bool = True) -> Estate:
     sites = tuple(one for one in everywhere if not one.outside)
     standing = standings(sites, work.now)
     used, far = _used(work) if room else {}, distances(sites)
+    seen = tuple(
+        replace(facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now), near=far.get(site.id, {}))
+        for site in sites
+    )
     return Estate(
         law=work.law,
         sites=sites,
         places={site: one.place for site, one in standing.items()},
         outside=outside(everywhere, work.now),
-        placer=Placer(
-            sites=tuple(
-                replace(
-                    facts(site, standing[site.id], used.get(site.id, (0.0, 0)), work.now), near=far.get(site.id, {})
-                )
-                for site in sites
-            )
-        ),
+        placer=Placer(sites=seen),
         until=min((one.until for one in standing.values() if one.until is not None), default=None),
+        leaving=frozenset(one.site for one in seen if one.draining or one.lost),
         turned_away=_turned_away(sites),
     )
 
@@ -193,10 +192,10 @@ def _current(work: Work, estate: Estate, service: ServiceRecord) -> Current:
     placement = service.placement
     if placement is None:
         return NOWHERE
-    at, leaving = placement.chosen, {site.site for site in estate.facts if site.draining or site.lost}
-    leaves = leaving.intersection(at) or len(at) > service.constraints.sites
+    at = placement.chosen
+    leaves = estate.leaving.intersection(at) or len(at) > service.constraints.sites
     ready = _ready(work, service, service.serving) if leaves else frozenset[SiteId]()
-    return Current(at=at, ready=ready - leaving)
+    return Current(at=at, ready=ready - estate.leaving)
 
 
 def _ready(work: Work, service: ServiceRecord, serving: RevisionId | None) -> frozenset[SiteId]:

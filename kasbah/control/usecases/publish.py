@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kasbah.api.agent import DESIRED_STATE
 from kasbah.api.sealing import Vault
 from kasbah.api.signing import DESIRED, sign
+from kasbah.api.writing import Writer
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.records import (
     DesiredDocument,
@@ -39,11 +40,11 @@ from kasbah.control.usecases.standbys import standbys
 from kasbah.decide.standing import Standing
 from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
-from kasbah.domain.crossing import Forwarded, Lane, Neighbour
+from kasbah.domain.crossing import Forwarded, Neighbour
 from kasbah.domain.desired import DesiredState, Pass, SignedGrant, Standby
 from kasbah.domain.egress import met
 from kasbah.domain.grant import GrantKind
-from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
+from kasbah.domain.ids import Digest, ProjectId, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label, Level
 from kasbah.domain.law import Admission
 from kasbah.domain.service import Key, Service
@@ -83,13 +84,13 @@ class Reached:
 
     known: dict[SiteId, tuple[Digest, Told]] = field(default_factory=dict)
 
-    def by(self, document: DesiredDocument | None) -> Told:
-        """What is told in a document."""
-        if document is None:
-            return Told()
-        known = self.known.get(document.site)
-        if known is not None and known[0] == document.contents:
+    def by(self, tx: Transaction, site: SiteId, contents: Digest) -> Told:
+        """What is told in the site's newest desired state, which has these contents."""
+        known = self.known.get(site)
+        if known is not None and known[0] == contents:
             return known[1]
+        document = tx.sites.desired(site)
+        assert document is not None, "its contents are known"
         return _told(DESIRED_STATE.validate_json(document.body))
 
 
@@ -111,19 +112,19 @@ def publish(
     installation = tx.installations.get()
     assert installation is not None, "the installation is made before anything is written"
     told, generation = [], tx.sites.generation(installation.epoch) + 1
-    scene = _scene(tx, installation, vault, law, base_domain, now)
+    scene, last, writer = _scene(tx, installation, vault, law, base_domain, now), tx.sites.told(), Writer()
     for site in scene.sites:
         blank = _render(scene, site)
-        contents = _contents(blank)
-        last = tx.sites.desired(site.id)
-        if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
+        contents = _contents(writer, blank)
+        epoch, known = last.get(site.id, (0, None))
+        if (epoch, known) == (installation.epoch, contents):
             continue
-        before = reached.by(last)
+        before = reached.by(tx, site.id, known) if known is not None else Told()
         gone = before.passing - blank.passing
         taken = bool(gone) and taken_by_law(tx, law, scene.places, site.id, gone)
         cut = f"{installation.epoch}.{generation}" if taken else before.cut
         state = replace(blank, generation=generation, issued_at=now, cut=cut)
-        _write(tx, key, state, contents)
+        _write(tx, key, writer, state, contents)
         now_told = _told(state)
         told.append(
             Publication(
@@ -153,13 +154,14 @@ def clear(tx: Transaction, key: Ed25519PrivateKey, site: SiteRecord, base_domain
         base_domain=base_domain,
     )
     generation = tx.sites.generation(installation.epoch) + 1
-    _write(tx, key, replace(blank, generation=generation, issued_at=now), _contents(blank))
+    writer = Writer()
+    _write(tx, key, writer, replace(blank, generation=generation, issued_at=now), _contents(writer, blank))
     return f"desired/{site.id}"
 
 
-def _write(tx: Transaction, key: Ed25519PrivateKey, state: DesiredState, contents: Digest) -> None:
+def _write(tx: Transaction, key: Ed25519PrivateKey, writer: Writer, state: DesiredState, contents: Digest) -> None:
     """Give a site its next desired state."""
-    body = DESIRED_STATE.dump_json(state)
+    body = writer.write(state)
     tx.sites.save_desired(
         DesiredDocument(
             site=state.site,
@@ -172,15 +174,15 @@ def _write(tx: Transaction, key: Ed25519PrivateKey, state: DesiredState, content
     )
 
 
-def _contents(blank: DesiredState) -> Digest:
+def _contents(writer: Writer, blank: DesiredState) -> Digest:
     """What is said, but for its place in history."""
-    return Digest("sha256:" + hashlib.sha256(DESIRED_STATE.dump_json(blank)).hexdigest())
+    return Digest("sha256:" + hashlib.sha256(writer.write(blank)).hexdigest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
     """What every site's desired state is made from, looked at once. Services have the labels that their data has now;
-    `projects` are names."""
+    `numbers` are their places among them, `projects` are names."""
 
     installation: Installation
     law: LawNow
@@ -189,7 +191,9 @@ class _Scene:
     outside: tuple[SiteRecord, ...]
     standings: Mapping[SiteId, Standing]
     services: tuple[ServiceRecord, ...]
+    numbers: Mapping[ServiceId, int]
     revisions: Mapping[ServiceId, Sequence[RevisionRecord]]
+    attested: Mapping[ServiceId, tuple[RevisionAttested, ...]]
     projects: Mapping[ProjectId, str]
     across: Crossings
     standbys: Mapping[SiteId, tuple[Standby, ...]]
@@ -210,6 +214,10 @@ class _Scene:
     def places(self) -> Places:
         """All sites, as the law sees them."""
         return {site: one.place for site, one in self.standings.items()}
+
+    def those(self, several: Iterable[tuple[ServiceId, ...]]) -> list[ServiceRecord]:
+        """The services with these ids, in their order."""
+        return [self.services[number] for number in sorted(self.numbers[one] for found in several for one in found)]
 
     def there(self, site: SiteRecord) -> Places:
         """This site alone, as the law sees it."""
@@ -236,7 +244,9 @@ def _scene(
         outside=tuple(one for one in everywhere if one.outside),
         standings=here,
         services=services,
+        numbers={one.id: number for number, one in enumerate(services)},
         revisions=revisions,
+        attested={one.id: found for one in services if (found := tuple(_attested(revisions[one.id], one.in_use)))},
         projects={project.id: project.name for project in tx.installations.projects()},
         across=crossings(installation.id, sites, services, lawful),
         standbys=standbys(services, revisions, lawful),
@@ -251,9 +261,9 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
     """The site's desired state without its place in history."""
     law, across, there = scene.law, scene.across, scene.there(site)
     lanes = across.lanes(site.id)
-    known = [one for one in scene.services if one.id in lanes]
-    here = [one for one in known if site.id in across.decisions[one.id].serving]
-    elsewhere = [one for one in known if site.id not in across.decisions[one.id].serving]
+    known = [across.classes[one] for one in lanes]
+    here = scene.those(services for decision, services in known if site.id in decision.serving)
+    elsewhere = scene.those(services for decision, services in known if site.id not in decision.serving)
     peers = across.met(tuple(lanes.values()))
     ends = (scene.standings[site.id].until, *(until(law, one, there) for one in here))
     return DesiredState(
@@ -264,27 +274,32 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         issued_at=NEVER,
         valid_until=min((one for one in ends if one is not None), default=None),
         base_domain=scene.base_domain,
-        services=tuple(_service(scene, one, lanes[one.id]) for one in here),
+        services=tuple(_service(scene, one) for one in here),
         keys=scene.keys,
         standby=scene.standbys.get(site.id, ()),
         site_name=site.name,
         peers=peers,
-        lanes=tuple({one.id: one for one in lanes.values()}.values()),
+        lanes=tuple(lanes.values()),
         forwarded=tuple(map(scene.forwarded, elsewhere)),
         charters=_charters(scene, site, {peer.site for peer in peers}, here),
         lawbook=law.version_at(site.id),
         grants=scene.grants,
         neighbours=tuple(one for one in scene.neighbours if one.site != site.id),
         deployers=scene.deployers,
-        attestations=tuple(found for one in known for found in _attested(scene, one)),
+        attestations=tuple(
+            found
+            for one, its in scene.attested.items()
+            if one in across.decisions and across.decisions[one].id in lanes
+            for found in its
+        ),
     )
 
 
-def _attested(scene: _Scene, record: ServiceRecord) -> Iterator[RevisionAttested]:
+def _attested(revisions: Sequence[RevisionRecord], in_use: Collection[RevisionId]) -> Iterator[RevisionAttested]:
     """What deployers signed of a service's revisions that sites are told of."""
-    for one in scene.revisions[record.id]:
-        if one.attested is not None and (one.proven or one.id in record.in_use):
-            yield RevisionAttested(service=record.id, revision=one.id, attested=one.attested)
+    for one in revisions:
+        if one.attested is not None and (one.proven or one.id in in_use):
+            yield RevisionAttested(service=one.service, revision=one.id, attested=one.attested)
 
 
 def _charters(
@@ -326,7 +341,7 @@ def _labelled(law: LawNow, record: ServiceRecord) -> ServiceRecord:
     return record if label is record.label else replace(record, label=label)
 
 
-def _service(scene: _Scene, record: ServiceRecord, lane: Lane) -> Service:
+def _service(scene: _Scene, record: ServiceRecord) -> Service:
     """A service as a site is asked to run it: with the revision under trial, those that serve, and those that did."""
     wanted = record.in_use
     return Service(
@@ -343,7 +358,7 @@ def _service(scene: _Scene, record: ServiceRecord, lane: Lane) -> Service:
         shares=record.shares,
         trial=record.trial,
         order=record.order,
-        lane=lane.id,
+        lane=scene.across.decisions[record.id].id,
     )
 
 

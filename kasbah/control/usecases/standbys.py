@@ -20,15 +20,20 @@ def standbys(
 ) -> dict[SiteId, tuple[Standby, ...]]:
     """By site, what it keeps. Services have the labels that their data has now."""
     kept: dict[SiteId, list[Standby]] = defaultdict(list)
+    known: dict[tuple[int, int], list[SiteId]] = {}  # what is placed alike has the same verdicts, as one object
     for service in services:
         if service.placement is None:
             continue
         built, in_use = lawful.at(service, Purpose.BUILD), service.in_use
         sources = sorted({one.contents.source for one in revisions[service.id] if one.id in in_use})
         waiting = [_standby(service, source) for source in sources]
-        for one in service.placement.verdicts:
-            if one.verdict is Verdict.POSSIBLE and one.site in built:
-                kept[one.site] += waiting
+        verdicts = service.placement.verdicts
+        sites = known.get((id(verdicts), id(built)))
+        if sites is None:
+            possible = [one.site for one in verdicts if one.verdict is Verdict.POSSIBLE]
+            sites = known[id(verdicts), id(built)] = [one for one in possible if one in built]
+        for site in sites:
+            kept[site] += waiting
     return {site: tuple(found) for site, found in kept.items()}
 
 
