@@ -15,6 +15,7 @@ from kasbah.api.rules import RuleView
 from kasbah.api.shape import Shape
 from kasbah.domain.grant import GrantKind
 from kasbah.domain.label import LevelName
+from kasbah.domain.site import SiteKind
 
 DocumentText = Annotated[str, Field(min_length=2, max_length=2**20)]
 SignatureText = Annotated[str, Field(min_length=1, max_length=200)]
@@ -113,16 +114,32 @@ class CutView(Shape):
     rules: list[RuleView]
 
 
+class ShiftView(Shape):
+    """What would change for services of one label at sites of one kind in one country (empty: not declared). Each
+    service counts once in `ends`, `closes` and `opens`."""
+
+    data: DataSection
+    data_declared: bool
+    kind: SiteKind
+    country: str
+    sites: list[str]
+    ends: int
+    closes: int
+    opens: int
+
+
 class LawPlan(Shape):
-    """What a lawbook would do. `stranded`: services that run and could then be nowhere; `closes` and `opens`: where
-    services do not run, and no more may, or then may; `bars` and `admits`: where requests of those that run may pass no
-    more, or then may. `allowed` is how many services the limit lets lose a placement or something that they call;
-    beyond it, `too_far`, it must be applied with `even_so`."""
+    """What a lawbook would do. `classes`: how many services of which label, at which kind of site, lose a place where
+    they run, could go to none or then to one; the rest tells it one by one. `stranded`: services that run and could
+    then be nowhere; `closes` and `opens`: where services do not run, and no more may, or then may; `bars` and `admits`:
+    where requests of those that run may pass no more, or then may. `allowed` is how many services the limit lets lose a
+    placement or something that they call; beyond it, `too_far`, it must be applied with `even_so`."""
 
     based_on: int
     next_version: int
     services: int
     losing: int
+    classes: list[ShiftView]
     ends: list[EndingView]
     stranded: list[str]
     closes: list[PairView]

@@ -13,7 +13,7 @@ from kasbah.control.usecases.coverage import Coverage
 from kasbah.control.usecases.describe import installation_of
 from kasbah.control.usecases.grants import Granted
 from kasbah.control.usecases.work import Work
-from kasbah.decide.blast import Cut, Ending
+from kasbah.decide.blast import Cut, Ending, Shift
 from kasbah.domain.grant import Approval, Declassification, Deployer, Grant
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.label import Label, LevelName
@@ -82,6 +82,7 @@ def plan(planned: Planned, names: Mapping[SiteId, str]) -> shapes.LawPlan:
         next_version=planned.version,
         services=found.services,
         losing=found.losing,
+        classes=[_shift(one, names) for one in found.shifts],
         ends=[_ending(one, names) for one in found.ends],
         stranded=list(found.stranded),
         closes=_pairs(found.closes, names),
@@ -93,6 +94,19 @@ def plan(planned: Planned, names: Mapping[SiteId, str]) -> shapes.LawPlan:
         allowed=planned.allowed,
         too_far=planned.too_far,
         two_person=list(planned.two_person),
+    )
+
+
+def _shift(one: Shift, names: Mapping[SiteId, str]) -> shapes.ShiftView:
+    return shapes.ShiftView(
+        data=_label(one.label),
+        data_declared=one.label.declared,
+        kind=one.kind,
+        country=one.country or "",
+        sites=sorted(names[site] for site in one.sites),
+        ends=one.ends,
+        closes=one.closes,
+        opens=one.opens,
     )
 
 

@@ -7,14 +7,16 @@ are a few questions. What is told is what will be: a placement is said to end if
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kasbah.decide.egress import Exits
 from kasbah.domain.charter import Limit
 from kasbah.domain.ids import ServiceId, SiteId
 from kasbah.domain.label import Label
-from kasbah.domain.law import Admission
+from kasbah.domain.law import Admission, Place
+from kasbah.domain.site import SiteKind
 
 Asked = Callable[["Resident", SiteId], Admission]
 """A law's answer: may this service be at this site?"""
@@ -64,11 +66,26 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """What changes for services of one label at sites of one kind in one country: how many of them lose a place where
+    they run (`ends`), may go to none of these `sites` where they could (`closes`), or to one where they could not
+    (`opens`). Each service counts once in each."""
+
+    label: Label
+    kind: SiteKind
+    country: str | None
+    sites: tuple[SiteId, ...]
+    ends: int
+    closes: int
+    opens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Blast:
     """`ends`: placements that end. `stranded`: services that run and may then be nowhere. `closes`, `opens`: pairs of
     service and site that run nothing now, and may no more, or may then. `cuts`: what is called and may not be then.
     `bars`, `admits`: pairs of service and site where requests of one that runs pass now and may no more, or may then.
-    `services` is how many there are."""
+    `services` is how many there are; `shifts` tells the first three of them by class, the largest loss first."""
 
     services: int
     ends: tuple[Ending, ...] = ()
@@ -78,6 +95,7 @@ class Blast:
     cuts: tuple[Cut, ...] = ()
     bars: tuple[tuple[str, SiteId], ...] = ()
     admits: tuple[tuple[str, SiteId], ...] = ()
+    shifts: tuple[Shift, ...] = ()
 
     @property
     def losing(self) -> int:
@@ -91,7 +109,9 @@ class Blast:
         return bool(opens) and not shuts
 
 
-def blast(residents: Sequence[Resident], sites: Sequence[SiteId], old: Answers, new: Answers, opens: Opens) -> Blast:
+def blast(
+    residents: Sequence[Resident], sites: Mapping[SiteId, Place], old: Answers, new: Answers, opens: Opens
+) -> Blast:
     """What changes if `new` holds instead of `old`. `opens` is asked about what ends, under the new law."""
     ends: list[Ending] = []
     stranded: list[str] = []
@@ -114,6 +134,7 @@ def blast(residents: Sequence[Resident], sites: Sequence[SiteId], old: Answers, 
         if one.sites and not allowed and any(old.place(one, site).allowed for site in sites):
             stranded.append(one.name)
     running = [one for one in residents if one.sites]
+    lost = [(one.service, one.site) for one in ends]
     return Blast(
         services=len(residents),
         ends=tuple(ends),
@@ -123,6 +144,37 @@ def blast(residents: Sequence[Resident], sites: Sequence[SiteId], old: Answers, 
         cuts=tuple(cut for one in running for cut in _cuts(one.name, old.calls(one), new.calls(one))),
         bars=tuple(_differing(running, sites, old.forward, new.forward)),
         admits=tuple(_differing(running, sites, new.forward, old.forward)),
+        shifts=_shifts({one.name: one.label for one in residents}, sites, lost, closes, opened),
+    )
+
+
+def _shifts(
+    labels: Mapping[str, Label], places: Mapping[SiteId, Place], *changes: Sequence[tuple[str, SiteId]]
+) -> tuple[Shift, ...]:
+    """The same changes (what ends, closes, opens), by label and kind of site."""
+    where: dict[tuple[Label, SiteKind, str | None], set[SiteId]] = defaultdict(set)
+    whose: dict[tuple[Label, SiteKind, str | None], tuple[set[str], ...]] = {}
+    for number, pairs in enumerate(changes):
+        for service, site in pairs:
+            group = (labels[service], places[site].kind, places[site].country)
+            where[group].add(site)
+            whose.setdefault(group, tuple(set() for _ in changes))[number].add(service)
+    found = [
+        Shift(
+            label=label, kind=kind, country=country, sites=tuple(sorted(where[label, kind, country])),
+            ends=len(ends), closes=len(closes), opens=len(opens),
+        )
+        for (label, kind, country), (ends, closes, opens) in whose.items()
+    ]  # fmt: skip
+    return tuple(sorted(found, key=_weight))
+
+
+def _weight(one: Shift) -> tuple[object, ...]:
+    """The largest loss first, then the highest label; the rest only makes the order certain."""
+    label = one.label
+    return (
+        *(-one.ends, -one.closes, -one.opens, -label.level, label.categories, label.regimes, label.declared),
+        *(one.kind, one.country or ""),
     )
 
 
@@ -135,7 +187,7 @@ def _cuts(service: str, before: Exits, after: Exits) -> Iterator[Cut]:
 
 
 def _differing(
-    residents: Sequence[Resident], sites: Sequence[SiteId], some: Asked, others: Asked
+    residents: Sequence[Resident], sites: Mapping[SiteId, Place], some: Asked, others: Asked
 ) -> Iterator[tuple[str, SiteId]]:
     """Where some allow what others do not."""
     for one in residents:

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from kasbah import packs
 from kasbah.api.owner import load_or_make
+from kasbah.cli import policy_change
 
 RULES = """
 @id("house.payroll") @title("Payroll stays in Morocco") @advice("Choose a site in Morocco.")
@@ -20,6 +21,31 @@ forbid (principal, action, resource)
 when { principal.label.regimes.contains("house") }
 unless { (resource has country && resource.country == "MA") || context.approvals.contains("council") };
 """
+
+
+def test_a_plan_begins_with_the_whole_and_stays_short(capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan of thousands of services is read on one screen."""
+    group = {"data_declared": True, "kind": "public", "country": "US", "sites": ["cloud"]}
+    personal = {"level": "restricted", "categories": ["personal"], "regimes": ["gdpr"]}
+    plain = {"level": "sensitive", "categories": [], "regimes": []}
+    found = {
+        "based_on": 1, "losing": 12, "services": 5000, "stranded": [], "allowed": 0, "ends": [], "cuts": [],
+        "two_person": [], "bars": [], "admits": [], "opens": [],
+        "closes": [{"service": f"web{number}", "site": "cloud"} for number in range(4000)],
+        "classes": [
+            {**group, "data": personal, "ends": 12, "closes": 3, "opens": 0},
+            {**group, "data": plain, "data_declared": False, "country": "", "ends": 0, "closes": 0, "opens": 7},
+        ],
+    }  # fmt: skip
+    policy_change._show_plan(found)
+    said = capsys.readouterr()
+    first, *rest = said.out.splitlines()
+    assert first.split("  ")[0] == "SERVICES WITH"
+    assert [part for part in rest[0].split("  ") if part] == ["restricted; personal; gdpr", "public, US", "12", "3"]
+    assert rest[1].split("  ")[0] == "sensitive, as unlabelled data is"
+    assert "public, country not declared" in rest[1]
+    assert len(rest) < 40
+    assert "... and 3970 more changes" in said.err
 
 
 @pytest.fixture

@@ -120,6 +120,10 @@ async def test_a_plan_says_what_ends_and_what_would_reopen_it_and_apply_ends_tha
     assert ending["rules"][0]["id"] == "house.r0"
     assert ending["reopens"] == ["the approval board-r0"]
     assert found["stranded"] == ["web"]
+    (group,) = found["classes"]
+    assert (group["kind"], group["country"], group["sites"]) == ("on-prem", "MA", ["local"])
+    assert (group["ends"], group["closes"], group["opens"]) == (1, 0, 0)
+    assert (group["data"]["level"], group["data"]["regimes"]) == ("internal", ["house"])
     assert await published(installed) == ["web"], "a plan changes nothing"
     refused = await apply(installed, tighter, status=409)
     assert refused["error"]["code"] == "blast_radius"

@@ -65,7 +65,7 @@ def answers(under: Admissions, egress: tuple[str, ...] | None = None) -> Answers
 def between(old: Admissions, new: Admissions, *residents: Resident, egress: tuple[str, ...] | None = None) -> Blast:
     return blast(
         residents,
-        tuple(PLACES),
+        PLACES,
         answers(old, egress),
         answers(new, egress),
         lambda one, site: tuple(
@@ -149,6 +149,49 @@ def test_a_pack_that_is_turned_on_opens_what_named_it_in_vain() -> None:
     assert (found.ends, found.stranded, found.loosens) == ((), (), True)
 
 
+SAME_CALLS = Exits(anywhere=True, ways=(), insists=False)
+
+
+def shifted(found: Blast) -> list[tuple[Level, str, str | None, tuple[SiteId, ...], int, int, int]]:
+    return [
+        (one.label.level, one.kind.value, one.country, one.sites, one.ends, one.closes, one.opens)
+        for one in found.shifts
+    ]
+
+
+def test_what_changes_is_counted_by_label_and_kind_of_site() -> None:
+    rule = """@id("house.own") @title("Own premises") @advice("Move it.") @cite("the board") @verified("2026")
+    forbid (principal, action, resource) when { resource.kind != "on-prem" && principal.label.level > 0 };"""
+    new = Admissions(law=law_of((PACKS["base"], Pack(name="house", title="Ours", version=1, policies=rule))))
+    internal = Label(level=Level.INTERNAL)
+    there = [resident(f"web{number}", internal, CLOUD) for number in range(3)]
+    there += [resident("both", internal, PARIS, CLOUD), resident("home", internal, CASA)]
+    there += [resident("page", Label(level=Level.PUBLIC), CLOUD), resident("late", PERSONAL)]
+    assert shifted(between(law(), new, *there)) == [
+        (Level.INTERNAL, "public", "FR", (CLOUD,), 4, 1, 0),
+        (Level.INTERNAL, "sovereign", "FR", (PARIS,), 1, 4, 0),
+    ]
+    assert shifted(between(new, law(), *(replace(one, sites=()) for one in there))) == [
+        (Level.INTERNAL, "public", "FR", (CLOUD,), 0, 0, 5),
+        (Level.INTERNAL, "sovereign", "FR", (PARIS,), 0, 0, 5),
+    ]
+
+
+def test_a_service_counts_once_at_sites_of_one_kind_and_labels_are_told_apart() -> None:
+    places = {SiteId(f"cloud{number}"): Place(kind=SiteKind.PUBLIC, country="FR") for number in range(3)}
+    yes, no = Admission(allowed=True), Admission(allowed=False)
+
+    def all_say(answer: Admission) -> Answers:
+        return Answers(place=lambda *_: answer, forward=lambda *_: yes, calls=lambda _: SAME_CALLS)
+
+    there = [resident("one", PERSONAL, *places), resident("two", replace(PERSONAL, regimes=()), *list(places)[:1])]
+    found = blast(there, places, all_say(yes), all_say(no), lambda *_: ())
+    assert [(one.label.regimes, one.sites, one.ends, one.closes) for one in found.shifts] == [
+        ((), tuple(places), 1, 1),
+        (("gdpr",), tuple(places), 1, 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("limit", "services", "most"),
     [
@@ -193,6 +236,10 @@ def test_a_placement_is_said_to_end_exactly_where_the_new_law_ends_it(
     for ending in found.ends:
         label = next(one.label for one in there if one.name == ending.service)
         assert all(allows(new, label, site) for site in ending.others)
+    labels = {one.name: one.label for one in there}
+    for shift in found.shifts:
+        kept = {name for name, site in ended if labels[name] == shift.label and site in shift.sites}
+        assert shift.ends == len(kept), "as the services say, one by one"
     turned = between(new, old, *there)
     assert set(turned.opens) >= ended, "the way back opens what ended"
 

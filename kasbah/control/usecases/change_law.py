@@ -104,7 +104,7 @@ def _blast(work: Work, now: LawNow, book: Book) -> Blast:
 
     return blast(
         residents,
-        tuple(sites),
+        sites,
         answers(old),
         answers(new),
         lambda one, site: new[one.service].opens(site, Data(label=one.label), sites[site], Purpose.PLACE),
