@@ -342,7 +342,7 @@ class Agent:
 
     async def _count(self) -> None:
         await self._diary.write()
-        await asyncio.to_thread(self._meter.read)
+        await asyncio.to_thread(self._meter.read, self._clock.behind)
         if self._meter.oversized(self._settings.limits.access_log_bytes):
             self._meter.set_aside()
         if self._meter.missing:

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from kasbah.api.agent import USAGE_BATCH
@@ -59,10 +59,10 @@ class Meter:
         self._database.executescript(SCHEMA)
         self.unreadable = 0
 
-    def read(self) -> int:
-        """Count what is new in the log; the number of lines."""
+    def read(self, behind: timedelta = timedelta()) -> int:
+        """Count what is new in the log, which was written by a clock so far `behind`; the number of lines."""
         counted = 0
-        while (lines := self._read_chunk()) is not None:
+        while (lines := self._read_chunk(behind)) is not None:
             counted += lines
         return counted
 
@@ -120,7 +120,7 @@ class Meter:
         assert sequence is not None
         return sequence, body
 
-    def _read_chunk(self) -> int | None:
+    def _read_chunk(self, behind: timedelta) -> int | None:
         """Count some lines; None where there are no more."""
         with self._transaction() as database:
             row = database.execute("SELECT inode, position FROM cursor").fetchone()
@@ -133,7 +133,7 @@ class Meter:
             if not lines:
                 return self._leave(database) if is_over else None
             self.tell(path.stat().st_ino, position, lines)  # once it is logged; lines that are read again are known
-            metered = meter(lines)
+            metered = meter(lines, behind)
             self.unreadable += metered.unreadable
             database.executemany(ADD, [(*_key_row(key), *astuple(one)) for key, one in metered.usage.items()])
             database.executemany(ENTER, [(*_entry_row(key), count) for key, count in metered.entries.items()])

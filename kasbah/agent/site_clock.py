@@ -22,7 +22,7 @@ import structlog
 
 from kasbah.agent.files import replace_whole
 from kasbah.clock import Clock, SystemClock
-from kasbah.decide.skew import KEPT_EVERY, skew_note
+from kasbah.decide.skew import KEPT_EVERY, TOLERATED, skew_note
 from kasbah.loop import Loop
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ class SiteClock:
         self.own = own = own or SystemClock()
         self._file = file
         self._signed: tuple[datetime, float] | None = None
-        self._skew = timedelta()
+        self._skew: timedelta | None = None
         self._kept_at: float | None = None
         self._heard: tuple[datetime, float] | None = None
         self._load()
@@ -57,6 +57,13 @@ class SiteClock:
     def signed(self) -> datetime | None:
         """The newest time that the control plane signed, moved on by what has passed since."""
         return None if self._signed is None else self._signed_now(self._signed)
+
+    @property
+    def behind(self) -> timedelta:
+        """How far the machine's clock is behind the control plane's, below zero where it is ahead: as it was found at
+        the last poll; before the first, as far as what was signed tells. Nothing, where that is tolerated."""
+        found = max(timedelta(), self.now() - self.own.now()) if self._skew is None else -self._skew
+        return found if abs(found) > TOLERATED else timedelta()
 
     @property
     def heard_at(self) -> datetime | None:
@@ -107,7 +114,7 @@ class SiteClock:
 
     def notes(self) -> tuple[str, ...]:
         """What the site's owner should look after."""
-        note = skew_note(self._skew, self.own.now(), self.signed, str(self._file))
+        note = skew_note(self._skew or timedelta(), self.own.now(), self.signed, str(self._file))
         return (note,) if note else ()
 
     def _signed_now(self, signed: tuple[datetime, float]) -> datetime:

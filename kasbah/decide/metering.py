@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from kasbah.domain.ids import KeyId, RevisionId, ServiceId, SiteId, WakeId
 from kasbah.domain.usage import EntryKey, Usage, UsageKey
@@ -41,14 +41,15 @@ class FirstByte:
     at: float
 
 
-def meter(lines: Iterable[bytes]) -> Metered:
+def meter(lines: Iterable[bytes], behind: timedelta = timedelta()) -> Metered:
     """The usage in some lines of the gateway's log, whose fields a tab parts:
 
         SECOND  CLUSTER  KEY  STATUS  FLAGS  [ENTRY]  MILLISECONDS  BYTES_IN  BYTES_OUT
 
     ENTRY is there where another site sent the request: the name in that one's certificate.
     What reached no service (401, 404) is nobody's usage. Under load this is most of what the agent does: lines that
-    are the same are read once, and so is what lines that differ only in their counts begin with.
+    are the same are read once, and so is what lines that differ only in their counts begin with. SECOND is by the clock
+    of the gateway's machine, which is so far `behind` the control plane's: books are kept by that.
     """
     sums: dict[bytes, _Sums] = {}
     unreadable = 0
@@ -66,7 +67,7 @@ def meter(lines: Iterable[bytes]) -> Metered:
     entries: dict[EntryKey, int] = {}
     for head, found in sums.items():
         try:
-            whose = _whose(head)
+            whose = _whose(head, behind)
         except UNREADABLE:
             unreadable += found.requests
             continue
@@ -110,13 +111,13 @@ def _parse(line: bytes) -> tuple[bytes, tuple[int, int, int]]:
     return head, (_count(milliseconds), _count(bytes_in), _count(bytes_out))
 
 
-def _whose(head: bytes) -> tuple[UsageKey, bool, SiteId] | None:
+def _whose(head: bytes, behind: timedelta) -> tuple[UsageKey, bool, SiteId] | None:
     """Whose requests a line tells of, whether they failed, and the site that sent them ("": callers did). None:
     nobody's."""
     second, cluster, key, status, flags, *sent = head.decode().split("\t")
     (entry,) = sent or ("",)
     service, slash, revision = cluster.partition("/")
-    minute = datetime.fromtimestamp(_count(second) // 60 * 60, UTC)
+    minute = datetime.fromtimestamp(max(0, _count(second) + round(behind.total_seconds())) // 60 * 60, UTC)
     code = _count(status)
     if not slash or code in (401, 403):
         return None

@@ -158,6 +158,26 @@ def test_a_clock_that_is_off_is_said(machine: Machine, off: timedelta, says: str
     assert notes == () if says is None else says in notes[0], notes
 
 
+@pytest.mark.parametrize("off", [HOUR, -HOUR])
+def test_how_far_it_is_behind_is_found_at_a_poll(machine: Machine, off: timedelta) -> None:
+    machine.own.set(off)
+    machine.clock.take(NOW, just_now=True)
+    machine.own.advance(HOUR)
+    assert machine.clock.behind == -off
+    machine.clock.take(machine.own.now() - timedelta(seconds=20), just_now=True)
+    assert machine.clock.behind == timedelta(), "it was set, and seconds are no matter"
+
+
+def test_how_far_it_is_behind_is_known_after_a_restart_from_what_was_signed(machine: Machine) -> None:
+    machine.own.set(-HOUR)
+    machine.clock.take(NOW, just_now=True)
+    machine.clock.keep(at_once=True)
+    machine.start()
+    assert machine.clock.behind == HOUR
+    machine.own.set(2 * HOUR)
+    assert machine.clock.behind == timedelta(), "of one that is ahead nothing is known before a poll"
+
+
 def test_a_time_far_ahead_that_was_signed_is_said_as_long_as_it_counts(machine: Machine) -> None:
     machine.clock.take(NOW + 30 * DAY, just_now=True)
     machine.clock.take(NOW, just_now=True)  # the control plane's clock was set right again

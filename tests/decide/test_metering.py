@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -63,6 +63,18 @@ def test_lines_of_one_minute_add_up_and_others_stand_apart() -> None:
     usage = meter([line(), line(status=503), line(at=LINE["at"] + 60), line(key=None)]).usage
     assert len(usage) == 3
     assert usage[KEY] == Usage(requests=2, failed=1, bytes_in=10, bytes_out=1_400, milliseconds=24)
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_books_are_kept_by_the_control_planes_clock(hours: int) -> None:
+    """Of a gateway whose machine's is an hour behind or ahead: what failed just now is found among what failed now."""
+    written = line(at=LINE["at"] - hours * 3_600)
+    assert meter([written], timedelta(hours=hours)) == meter([line()]) != meter([written])
+
+
+def test_no_minute_is_before_there_were_any() -> None:
+    (key,) = meter([line(at=5)], timedelta(hours=-1)).usage
+    assert key.minute == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("status", "failed"), [(0, 0), (200, 0), (404, 0), (429, 0), (499, 0), (500, 1), (503, 1)])
