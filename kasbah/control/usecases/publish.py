@@ -36,11 +36,12 @@ from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import Lawful, Places, admissions, label_of, standings, until
 from kasbah.control.usecases.service_keys import callers_keys
 from kasbah.control.usecases.standbys import standbys
+from kasbah.control.usecases.told import Reached, what_is_told
 from kasbah.decide.standing import Standing
 from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane, Neighbour
-from kasbah.domain.desired import DesiredState, Pass, SignedGrant, Standby
+from kasbah.domain.desired import DesiredState, SignedGrant, Standby
 from kasbah.domain.egress import met
 from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, ProjectId, ServiceId, SiteId
@@ -68,35 +69,6 @@ class Publication:
     refused: Mapping[ServiceId, Admission]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What was told in a site's desired state: the labels of its services, what passes there, and its last cut."""
-
-    labels: Mapping[ServiceId, Label] = field(default_factory=dict)
-    passing: frozenset[Pass] = frozenset()
-    cut: str = ""
-
-
-@dataclass(slots=True)
-class Reached:
-    """What each site was told last, read once, not at each change."""
-
-    known: dict[SiteId, tuple[Digest, Told]] = field(default_factory=dict)
-
-    def by(self, document: DesiredDocument | None) -> Told:
-        """What is told in a document."""
-        if document is None:
-            return Told()
-        known = self.known.get(document.site)
-        if known is not None and known[0] == document.contents:
-            return known[1]
-        return _told(DESIRED_STATE.validate_json(document.body))
-
-
-def _told(state: DesiredState) -> Told:
-    return Told(labels={one.id: one.label for one in state.services}, passing=state.passing, cut=state.cut)
-
-
 def publish(
     tx: Transaction,
     key: Ed25519PrivateKey,
@@ -111,6 +83,7 @@ def publish(
     installation = tx.installations.get()
     assert installation is not None, "the installation is made before anything is written"
     told, generation = [], tx.sites.generation(installation.epoch) + 1
+    mark = f"{installation.epoch}.{generation}"
     scene = _scene(tx, installation, vault, law, base_domain, now)
     for site in scene.sites:
         blank = _render(scene, site)
@@ -118,13 +91,16 @@ def publish(
         last = tx.sites.desired(site.id)
         if last is not None and (last.epoch, last.contents) == (installation.epoch, contents):
             continue
-        before = reached.by(last)
-        gone = before.passing - blank.passing
-        taken = bool(gone) and taken_by_law(tx, law, scene.places, site.id, gone)
-        cut = f"{installation.epoch}.{generation}" if taken else before.cut
-        state = replace(blank, generation=generation, issued_at=now, cut=cut)
-        _write(tx, key, state, contents)
-        now_told = _told(state)
+        before, there = reached.by(last), what_is_told(blank)
+        gone = before.passing - there.passing
+        refused = _refused(tx, law, scene.there(site), before.lies - there.lies)
+        now_told = replace(
+            there,
+            cut=mark if gone and taken_by_law(tx, law, scene.places, site.id, gone) else before.cut,
+            withdrawn=mark if refused else before.withdrawn,
+        )
+        dated = replace(blank, generation=generation, issued_at=now)
+        _write(tx, key, replace(dated, cut=now_told.cut, withdrawn=now_told.withdrawn), contents)
         told.append(
             Publication(
                 site=site,
@@ -133,7 +109,7 @@ def publish(
                 contents=contents,
                 labels=now_told.labels,
                 before=before.labels,
-                refused=_refused(tx, law, scene.there(site), before.labels.keys() - now_told.labels.keys()),
+                refused={one: why for one, why in refused.items() if one in before.labels},
             )
         )
         reached.known[site.id] = (contents, now_told)

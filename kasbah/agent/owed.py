@@ -1,0 +1,34 @@
+"""When is what the law took from this site erased? As soon as nothing works with it, not at the next housekeeping: its
+logs, builds and sources may not be here either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+
+from kasbah.domain.desired import DesiredState
+from kasbah.domain.ids import ServiceId
+from kasbah.loop import Loop
+
+
+class Owed:
+    """What was seen of that. A new one owes nothing: an agent that starts keeps house at once."""
+
+    def __init__(self, housekeeping: Loop) -> None:
+        self.housekeeping = housekeeping
+        self._withdrawn: str | None = None
+        self._refused: frozenset[str] = frozenset()
+        self._owes = False
+
+    def settle(self, desired: DesiredState | None, refused: Iterable[str], at_work: Set[ServiceId]) -> None:
+        """Have the house kept where that is due. `refused` are the services that this site itself refuses, by name;
+        `at_work` those that have replicas or builds here."""
+        if desired is None:
+            return
+        now = frozenset(refused)
+        if self._withdrawn is not None and (desired.withdrawn != self._withdrawn or now - self._refused):
+            self._owes = True
+        self._withdrawn, self._refused = desired.withdrawn, now
+        if self._owes and not at_work - {one.id for one in desired.services}:
+            self._owes = False
+            self.housekeeping.nudge()
