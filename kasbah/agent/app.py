@@ -314,7 +314,9 @@ class Agent:
         self._ledger.rejudge()
         await self._reconciler.reconcile()
         desired = self._ledger.desired
-        self._owed.settle(desired, self._word.refused, {unit.service.id for unit in self._reconciler.units})
+        units = self._reconciler.units
+        gone = self._owed.settle(desired, self._word.refused, {unit.service.id for unit in units})
+        self._housekeeper.unwanted(gone)
         acted_on = (desired.version if desired else None, self._gateway.error)
         if acted_on != self._acted_on:
             self._acted_on = acted_on

@@ -113,6 +113,10 @@ class Housekeeper:
         self._turn = asyncio.Lock()
         self._last_wanted: dict[Digest, float] = {}
 
+    def unwanted(self, sources: Iterable[Digest]) -> None:
+        """These were wanted until now: nobody waits for them as for what has just come."""
+        self._last_wanted |= dict.fromkeys(sources, self._now())
+
     async def look(self, *, everything: bool = False) -> tuple[Space, ...]:
         """What is kept, and what would go. With `everything`, so would what can be made again and nothing runs on."""
         async with self._turn:

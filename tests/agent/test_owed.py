@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from kasbah.agent.owed import Owed
-from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import InstallationId, ProjectId, ServiceId, SiteId
+from kasbah.domain.desired import DesiredState, Standby
+from kasbah.domain.ids import Digest, InstallationId, ProjectId, ServiceId, SiteId
+from kasbah.domain.label import Label, Level
 from kasbah.domain.service import Service
 from kasbah.loop import Loop
 
@@ -62,6 +63,17 @@ def test_what_the_site_itself_refuses_is_erased_too() -> None:
     assert house.kept == 1
     owed.settle(LEFT, (), set())
     assert house.kept == 1, "it is refused no more"
+
+
+def test_sources_that_were_wanted_are_told_once() -> None:
+    owed = Owed(House())
+    source = Digest("sha256:" + "a" * 64)
+    kept = Standby(
+        id=CLAIMS.id, project=CLAIMS.project, name="claims", source=source, label=Label(level=Level.INTERNAL)
+    )
+    assert owed.settle(replace(STATE, standby=(kept,)), (), set()) == frozenset()
+    assert owed.settle(STATE, (), set()) == {source}
+    assert owed.settle(STATE, (), set()) == frozenset()
 
 
 def test_what_moves_or_is_deleted_waits_for_its_turn() -> None:
