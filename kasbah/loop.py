@@ -7,8 +7,9 @@ retry; the next pass does. An error in a pass is logged and the loop goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
@@ -61,3 +62,11 @@ class Loop:
             self.last_error = repr(error)
             log.exception("pass failed", loop=self.name)
         self.passes += 1
+
+
+async def guarded(work: Coroutine[Any, Any, None]) -> None:
+    """Do this; an error in it is logged and ends nothing else."""
+    try:
+        await work
+    except Exception:
+        log.exception("a task of the agent failed")

@@ -33,6 +33,7 @@ from kasbah.agent.ledger import Ledger
 from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
 from kasbah.agent.nearness import NEARNESS_PERIOD, Nearness
+from kasbah.agent.owed import Owed
 from kasbah.agent.paths import Paths
 from kasbah.agent.probe import NetworkProber
 from kasbah.agent.proof import SiteIdentity
@@ -54,7 +55,7 @@ from kasbah.drivers.interface import Driver
 from kasbah.drivers.ports import Ports
 from kasbah.drivers.process import ProcessDriver
 from kasbah.errors import KasbahError
-from kasbah.loop import Loop
+from kasbah.loop import Loop, guarded
 from kasbah.packs.own import pinned
 from kasbah.settings import AgentSettings
 
@@ -106,6 +107,7 @@ class Agent:
             word=self._word,
         )
         self._reconciling = Loop("reconcile", self._reconcile, period=PERIOD)
+        self._owed = Owed(Loop("housekeeping", self._keep_house, period=timedelta(minutes=10)))
 
     async def run(self) -> None:
         """Start everything, in the order that breaks nothing, and run until told to end."""
@@ -126,7 +128,7 @@ class Agent:
         if self._ending.is_set():
             work.close()
             return asyncio.get_running_loop().create_task(asyncio.sleep(0))
-        return self._tasks.create_task(_guarded(work))
+        return self._tasks.create_task(guarded(work))
 
     async def _main(self) -> None:
         async with contextlib.AsyncExitStack() as closing:
@@ -290,7 +292,7 @@ class Agent:
         self._spawn(Loop("egress", driver.renew, period=EGRESS_PERIOD).run())
         self._spawn(Loop("meter", self._count, period=METER_PERIOD).run())
         self._spawn(Loop("audit", self._tell_audit, period=AUDIT_PERIOD).run())
-        self._spawn(Loop("housekeeping", self._keep_house, period=timedelta(minutes=10)).run())
+        self._spawn(self._owed.housekeeping.run())
         if self._settings.tls is not None:
             self._spawn(Loop("certificates", self._follow_certificates, period=CERTIFICATES_PERIOD).run())
         self._spawn(Loop("identity", self._follow_identity, period=CERTIFICATES_PERIOD).run())
@@ -311,6 +313,9 @@ class Agent:
         self._ledger.rejudge()
         await self._reconciler.reconcile()
         desired = self._ledger.desired
+        units = self._reconciler.units
+        gone = self._owed.settle(desired, self._word.refused, {unit.service.id for unit in units})
+        self._housekeeper.unwanted(gone)
         acted_on = (desired.version if desired else None, self._gateway.error)
         if acted_on != self._acted_on:
             self._acted_on = acted_on
@@ -390,10 +395,3 @@ class Agent:
     def _note_first_byte(self, wake: WakeId, at: float) -> None:
         if any(unit.first_byte(wake, at) for unit in self._reconciler.units):
             self._changed()
-
-
-async def _guarded(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except Exception:
-        log.exception("a task of the agent failed")

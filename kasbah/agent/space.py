@@ -39,7 +39,7 @@ from kasbah.decide.keeping import (
     worth_of_source,
 )
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.ids import Digest, RevisionId, ServiceId
 from kasbah.settings import Limits
 
 CACHES = ("uv", "npm")
@@ -111,6 +111,11 @@ class Housekeeper:
         self._at_work = at_work
         self._sizes: dict[str, tuple[int, int]] = {}
         self._turn = asyncio.Lock()
+        self._last_wanted: dict[Digest, float] = {}
+
+    def unwanted(self, sources: Iterable[Digest]) -> None:
+        """These were wanted until now: nobody waits for them as for what has just come."""
+        self._last_wanted |= dict.fromkeys(sources, self._now())
 
     async def look(self, *, everything: bool = False) -> tuple[Space, ...]:
         """What is kept, and what would go. With `everything`, so would what can be made again and nothing runs on."""
@@ -125,13 +130,13 @@ class Housekeeper:
         async with self._turn:
             if anew:
                 self._sizes.clear()
-            found = await asyncio.to_thread(self._survey)
+            found, now = await asyncio.to_thread(self._survey), self._now()
             decided, told = await self._decide(found, everything=everything)
             gone = _but_for(decided, self._wanted())
             removing = self._revisions.remove(RevisionId(item.name) for item in gone.items[Kind.BUILDS])
             caches = [] if self._revisions.building else [_set_aside(item) for item in gone.items[Kind.CACHES]]
             await removing
-            await asyncio.to_thread(_remove, gone, [one for one in caches if one])
+            await asyncio.to_thread(_remove, gone, [one for one in caches if one], now)
             return told
 
     async def _decide(self, found: Found, *, everything: bool) -> tuple[Going, tuple[Space, ...]]:
@@ -147,7 +152,16 @@ class Housekeeper:
     def _wanted(self) -> Wants | None:
         """What is wanted at this moment."""
         desired = self._desired()
-        return None if desired is None else wants(desired, self._at_work())
+        if desired is None:
+            return None
+        wanted = wants(desired, self._at_work())
+        seen = {source: at for source, at in self._last_wanted.items() if at > self._now() - FRESH.total_seconds()}
+        self._last_wanted = seen | dict.fromkeys(wanted.sources, self._now())
+        return wanted
+
+    def _now(self) -> float:
+        """The second that has begun: what is noted as of use now is no later than it is noted that it was wanted."""
+        return float(int(self._clock.now().timestamp()))
 
     def _survey(self) -> Found:
         return {
@@ -182,9 +196,17 @@ class Housekeeper:
                 for place, (item, worth) in enumerate(zip(found[kind], worths, strict=True))
             ]
             gone[kind] = [found[kind][int(one.name)] for one in surplus(kept, cap=caps[kind])]
-            if kind in (Kind.BUILDS, Kind.SOURCES):
+            if kind is Kind.BUILDS:
                 needed += [item for item, worth in zip(found[kind], worths, strict=True) if worth is Worth.NEEDED]
+            if kind is Kind.SOURCES:  # what is only fresh must not be kept fresh by that
+                needed += [item for item in found[kind] if digest_of(item.paths[0]) in wanted.sources_running]
         return Going(items=gone, needed=needed)
+
+    def _fresh(self, source: Item) -> bool:
+        """Whether it has come lately, and since it was wanted last: what was wanted and is no more is waited for by
+        nobody."""
+        since = self._now() - FRESH.total_seconds()
+        return source.used > max(since, self._last_wanted.get(digest_of(source.paths[0]), since))
 
     def _caps(self, *, everything: bool) -> dict[Kind, int]:
         limits = self._limits
@@ -200,8 +222,7 @@ class Housekeeper:
             case Kind.BUILDS:
                 return [worth_of_build(RevisionId(item.name), wanted) for item in items]
             case Kind.SOURCES:
-                since = (self._clock.now() - FRESH).timestamp()
-                return [worth_of_source(digest_of(item.paths[0]), wanted, fresh=item.used > since) for item in items]
+                return [worth_of_source(digest_of(one.paths[0]), wanted, fresh=self._fresh(one)) for one in items]
             case Kind.LOGS:
                 logs = [_as_log(item) for item in items]
                 worths = worth_of_logs(logs, wanted, ended=self._limits.ended_replicas)
@@ -326,11 +347,11 @@ def _set_aside(item: Item) -> Path | None:
     return None
 
 
-def _remove(gone: Going, folders: Iterable[Path]) -> None:
+def _remove(gone: Going, folders: Iterable[Path], now: float) -> None:
     """Remove what no mark guards; and note that what is needed is of use now, so that it goes last once it is not."""
     for item in gone.needed:
         with suppress(OSError):
-            os.utime(item.paths[0])
+            os.utime(item.paths[0], times=(now, now))
     for source in gone.items[Kind.SOURCES]:
         if _mtime(source.paths[0]) <= source.used:  # else somebody has just relied on it
             source.paths[0].unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 import cedarpy
 
 from kasbah.decide.conclusions import Attribute, attributes
-from kasbah.decide.policies import Law
+from kasbah.decide.policies import NUMBERED, Law
 from kasbah.domain.law import Admission, Data, Place, Purpose, Rule
 
 ACTIONS = {
@@ -65,7 +65,7 @@ def _admit(law: Law, data: Data, place: Place, purpose: Purpose, approvals: froz
     except ValueError as error:
         return Admission(allowed=False, problem=f"the question could not be asked: {error}")
     if answer.diagnostics.errors:
-        return Admission(allowed=False, problem=f"a rule could not be applied: {answer.diagnostics.errors[0]}")
+        return Admission(allowed=False, problem=_erring(law, answer.diagnostics.errors[0]))
     if answer.decision is cedarpy.Decision.Allow:
         return Admission(allowed=True)
     rules = tuple(sorted((law.rules[name] for name in answer.diagnostics.reasons), key=lambda rule: rule.id))
@@ -78,6 +78,12 @@ def _admit(law: Law, data: Data, place: Place, purpose: Purpose, approvals: froz
 def _unmet(law: Law, data: Data) -> tuple[Rule, ...]:
     """The permits that could have allowed it. One for lower levels than the data's would help nobody."""
     return tuple(rule for rule in law.permits if rule.level is None or data.label.level <= rule.level)
+
+
+def _erring(law: Law, error: str) -> str:
+    """Which rule errs, by its own id; and the next step."""
+    words = NUMBERED.sub(lambda found: law.rules[found[0]].id if found[0] in law.rules else found[0], error)
+    return f"a rule could not be applied: {words}; whoever keeps its pack must mend it, until then it refuses"
 
 
 def _unknown_regime(regime: str, law: Law) -> str:

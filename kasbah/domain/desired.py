@@ -54,7 +54,8 @@ class DesiredState:
     owner's: the site holds everything else against them. `deployers` are those that he named, `attestations` what they
     signed of the services' revisions.
 
-    `cut` is another whenever the law took something from what passes here: streams that are open end then.
+    `cut` is another whenever the law took something from what passes here: streams that are open end then. `withdrawn`
+    is another whenever it took something that lay here: what is left of that is erased then.
     """
 
     protocol: int = PROTOCOL
@@ -79,6 +80,7 @@ class DesiredState:
     deployers: tuple[Signed, ...] = ()
     attestations: tuple[RevisionAttested, ...] = ()
     cut: str = ""
+    withdrawn: str = ""
 
     @property
     def version(self) -> tuple[int, int]:

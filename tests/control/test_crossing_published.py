@@ -186,6 +186,19 @@ async def test_streams_end_where_the_law_takes_something_from_what_passes(
     assert (await told(rabat)).cut == away.cut, "once"
 
 
+async def test_what_the_law_took_is_marked_where_it_lay(installed: Installed, rabat: FakeAgent) -> None:
+    await installed.serving(data=RESTRICTED)
+    place(installed, RABAT)
+    assert [one.name for one in (await told(rabat)).services] == ["web"]
+    place(installed, local(installed))
+    assert (await told(rabat)).withdrawn == "", "it may be there still"
+    place(installed, RABAT)
+    become(installed, kind=SiteKind.PUBLIC, country="US")
+    away = await told(rabat)
+    assert (away.services, away.withdrawn) == ((), f"{away.epoch}.{away.generation}")
+    assert (await told(installed.agent)).withdrawn == ""
+
+
 async def test_streams_end_by_themselves_where_a_service_goes(installed: Installed, rabat: FakeAgent) -> None:
     installed.agent.more = {"peers_address": "192.0.2.1:9443"}
     await installed.serving(data=INTERNAL)

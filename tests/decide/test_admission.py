@@ -15,7 +15,7 @@ from kasbah.decide.policies import Law, law
 from kasbah.domain.label import CATEGORIES, Label, Level
 from kasbah.domain.law import Data, Geography, Pack, Place, Purpose, Risk
 from kasbah.domain.site import SiteKind
-from kasbah.packs import geography, schema, shipped, shipped_law
+from kasbah.packs import geography, law_of, schema, shipped, shipped_law
 
 PREMISES = Place(kind=SiteKind.ON_PREM)
 PUBLIC = Data(label=Label(level=Level.PUBLIC))
@@ -237,3 +237,15 @@ def test_what_may_not_be_built_or_logged_somewhere_may_not_be_placed_there(actio
 def test_more_sensitive_data_may_never_be_where_less_sensitive_data_may_not(place: Place) -> None:
     answers = [allows(Data(label=Label(level=level)), place) for level in Level]
     assert answers == sorted(answers, reverse=True), dict(zip(Level, answers, strict=True))
+
+
+def test_a_rule_that_errs_is_told_by_its_own_name() -> None:
+    """It validates: a number that grows too large shows only as it is asked."""
+    said = '@id("house.sum") @title("x") @advice("x") @cite("x") @verified("2026-01-01")\n'
+    rule = f"{said}forbid (principal, action, resource) when {{ principal.label.level + 9223372036854775807 > 1 }};"
+    packs = (*(one for one in shipped() if not one.draft), Pack(name="house", title="x", version=1, policies=rule))
+    place = Place(kind=SiteKind.ON_PREM)
+    found = admit(law_of(packs), Data(label=Label(level=Level.INTERNAL)), place, Purpose.PLACE)
+    assert not found.allowed
+    assert "`house.sum`" in found.problem
+    assert "must mend it" in found.problem

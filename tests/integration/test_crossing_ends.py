@@ -69,7 +69,7 @@ async def test_a_stream_that_may_go_on_is_touched_by_no_other_change(three: Inst
 
 
 def ask(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None) -> tuple[str, ssl.SSLSession | None]:
-    """The status of an answer over a connection that takes up this TLS session, and the one that it leaves.
+    """The status of an answer over a connection that takes up this greeting, and what another may take up.
     Raises OSError where the connection is refused."""
     plain = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
     with context.wrap_socket(plain, session=session) as secure:

@@ -316,3 +316,43 @@ async def test_what_comes_to_be_needed_between_the_decision_and_its_end_stays(si
     assert stays.exists()
     assert source.exists()
     assert not goes.exists()
+
+
+async def test_a_source_that_nobody_comes_to_want_goes_after_an_hour(site: Site) -> None:
+    """However often the house is kept meanwhile."""
+    clock = ManualClock(NOW)
+    keeper = Housekeeper(site.paths, HUGE, site.revisions, clock, lambda: site.desired, lambda: site.at_work)
+    site.want()
+    file = site.source("early")
+    os.utime(file, times=(NOW.timestamp(),) * 2)
+    for _ in range(5):
+        clock.advance(timedelta(minutes=11))
+        await keeper.tidy()
+        assert file.exists()
+    clock.advance(timedelta(minutes=11))
+    await keeper.tidy()
+    assert not file.exists()
+
+
+async def test_a_source_that_was_wanted_and_is_no_more_is_not_waited_for(site: Site) -> None:
+    """It came lately; but nobody sent it ahead of what wants it."""
+    clock = ManualClock(NOW)
+    keeper = Housekeeper(site.paths, HUGE, site.revisions, clock, lambda: site.desired, lambda: site.at_work)
+    file, early = site.source("wanted"), site.source("early")
+    for path in (file, early):
+        os.utime(path, times=((NOW - timedelta(minutes=1)).timestamp(),) * 2)
+    site.want("wanted", serving=("wanted",))
+    await keeper.tidy()
+    assert file.exists()
+    never = site.source("never seen wanted")
+    os.utime(never, times=((NOW - timedelta(minutes=1)).timestamp(),) * 2)
+    assert site.desired is not None
+    site.desired = replace(site.desired, services=())
+    keeper.unwanted([revision("never seen wanted").source])
+    await keeper.tidy()
+    assert (file.exists(), never.exists(), early.exists()) == (False, False, True)
+    clock.advance(timedelta(minutes=1))
+    again = site.source("wanted")
+    os.utime(again, times=(clock.now().timestamp(),) * 2)
+    await keeper.tidy()
+    assert again.exists(), "it was sent again: somebody is about to want it"

@@ -52,8 +52,8 @@ GREETED_ANEW: dict[str, Json] = {
     "DownstreamTlsContext": {"disable_stateless_session_resumption": True, "disable_stateful_session_resumption": True},
     "UpstreamTlsContext": {"max_session_keys": 0},
 }
-"""Each connection is greeted in full: one that takes up what was agreed before shows a certificate that is not looked
-at again, and may have run out since."""
+"""Each connection is greeted in full: one that takes up an earlier greeting shows a certificate that is not looked at
+again, and may have run out since."""
 NOBODY = "spiffe://nobody"
 """The only identity trusted where none is: an empty list would trust every certificate of the authority."""
 

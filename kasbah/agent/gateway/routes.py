@@ -165,7 +165,10 @@ def _ignored(path: str) -> Json:
 
 
 def _nobody() -> Json:
-    message = "No service answers at this host. Check the name, or deploy it: kasbah ps lists what there is."
+    message = (
+        "No service answers at this host here. Check the name: kasbah ps lists what there is, and kasbah explain NAME "
+        "where each may be."
+    )
     return {
         "name": "nobody",
         "domains": ["*"],

@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from kasbah.api.agent import DESIRED_STATE
 from kasbah.api.sealing import Vault
 from kasbah.api.signing import DESIRED, sign
 from kasbah.api.writing import Writer
@@ -37,11 +36,12 @@ from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import Lawful, Places, admissions, label_of, standings, until
 from kasbah.control.usecases.service_keys import callers_keys
 from kasbah.control.usecases.standbys import standbys
+from kasbah.control.usecases.told import Reached, what_is_told
 from kasbah.decide.standing import Standing
 from kasbah.domain.attestation import RevisionAttested
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Neighbour
-from kasbah.domain.desired import DesiredState, Pass, SignedGrant, Standby
+from kasbah.domain.desired import DesiredState, SignedGrant, Standby
 from kasbah.domain.egress import met
 from kasbah.domain.grant import GrantKind
 from kasbah.domain.ids import Digest, ProjectId, RevisionId, ServiceId, SiteId
@@ -69,35 +69,6 @@ class Publication:
     refused: Mapping[ServiceId, Admission]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What was told in a site's desired state: the labels of its services, what passes there, and its last cut."""
-
-    labels: Mapping[ServiceId, Label] = field(default_factory=dict)
-    passing: frozenset[Pass] = frozenset()
-    cut: str = ""
-
-
-@dataclass(slots=True)
-class Reached:
-    """What each site was told last, read once, not at each change."""
-
-    known: dict[SiteId, tuple[Digest, Told]] = field(default_factory=dict)
-
-    def by(self, tx: Transaction, site: SiteId, contents: Digest) -> Told:
-        """What is told in the site's newest desired state, which has these contents."""
-        known = self.known.get(site)
-        if known is not None and known[0] == contents:
-            return known[1]
-        document = tx.sites.desired(site)
-        assert document is not None, "its contents are known"
-        return _told(DESIRED_STATE.validate_json(document.body))
-
-
-def _told(state: DesiredState) -> Told:
-    return Told(labels={one.id: one.label for one in state.services}, passing=state.passing, cut=state.cut)
-
-
 def publish(
     tx: Transaction,
     key: Ed25519PrivateKey,
@@ -113,19 +84,23 @@ def publish(
     assert installation is not None, "the installation is made before anything is written"
     told, generation = [], tx.sites.generation(installation.epoch) + 1
     scene, last, writer = _scene(tx, installation, vault, law, base_domain, now), tx.sites.told(), Writer()
+    mark = f"{installation.epoch}.{generation}"
     for site in scene.sites:
         blank = _render(scene, site)
         contents = _contents(writer, blank)
         epoch, known = last.get(site.id, (0, None))
         if (epoch, known) == (installation.epoch, contents):
             continue
-        before = reached.by(tx, site.id, known) if known is not None else Told()
-        gone = before.passing - blank.passing
-        taken = bool(gone) and taken_by_law(tx, law, scene.places, site.id, gone)
-        cut = f"{installation.epoch}.{generation}" if taken else before.cut
-        state = replace(blank, generation=generation, issued_at=now, cut=cut)
-        _write(tx, key, writer, state, contents)
-        now_told = _told(state)
+        before, there = reached.by(tx, site.id, known), what_is_told(blank)
+        gone = before.passing - there.passing
+        refused = _refused(tx, law, scene.there(site), before.lies - there.lies)
+        now_told = replace(
+            there,
+            cut=mark if gone and taken_by_law(tx, law, scene.places, site.id, gone) else before.cut,
+            withdrawn=mark if refused else before.withdrawn,
+        )
+        dated = replace(blank, generation=generation, issued_at=now)
+        _write(tx, key, writer, replace(dated, cut=now_told.cut, withdrawn=now_told.withdrawn), contents)
         told.append(
             Publication(
                 site=site,
@@ -134,7 +109,7 @@ def publish(
                 contents=contents,
                 labels=now_told.labels,
                 before=before.labels,
-                refused=_refused(tx, law, scene.there(site), before.labels.keys() - now_told.labels.keys()),
+                refused={one: why for one, why in refused.items() if one in before.labels},
             )
         )
         reached.known[site.id] = (contents, now_told)

@@ -23,7 +23,8 @@ from kasbah.control.store.records import Project, RevisionRecord, ServiceRecord
 from kasbah.control.usecases.decisions import tell_published
 from kasbah.control.usecases.journal import Journal, Said
 from kasbah.control.usecases.law_now import LawNow, Library
-from kasbah.control.usecases.publish import Reached, publish
+from kasbah.control.usecases.publish import publish
+from kasbah.control.usecases.told import Reached
 from kasbah.decide.access import Permissions
 from kasbah.domain.ids import RolloutId, ServiceId, SiteId, TokenId, make_id
 from kasbah.errors import Conflict, NotFound
