@@ -230,7 +230,7 @@ def test_a_site_an_hour_ahead_ends_things_early_and_serves_on(three: Fleet) -> N
     """What ends within the hour has ended there: keys, approvals, tickets; the owner reads why. Its last word is as old
     as it is, also once the clock is set right while it is cut off. Then everything is as before."""
     home, late = three.home, app(three.home.home / "late", LATE, app__py=APP)
-    with three.calls("fez", "claims") as claims:
+    with three.calls("fez", "far") as far:
         home.set_clock("fez", HOUR)
         ending = home.json("keys", "create", "ending", "--expires", "30m")["key"]
         approve(three, "30m")
@@ -239,12 +239,14 @@ def test_a_site_an_hour_ahead_ends_things_early_and_serves_on(three: Fleet) -> N
         assert any("1 h 0 min ahead" in one and "set both by NTP" in one for one in three.describe("fez")["notes"])
         three.answers("rabat", "steady", 200, key=ending)
         assert three.get("fez", "steady", key=ending).status_code == 401
-        denied = home.run("deploy", late)
-        assert denied.code != 0
-        assert "has expired" in denied.said
-        assert "a clock that is ahead" in denied.said
+        deployed = partial(home.run, "deploy", late)
+        eventually(
+            lambda: "expired" in (said := deployed().said) and "a clock that is ahead" in said, lambda: deployed().said
+        )
+    three.answers("fez", "claims", 200)  # as it jumped, the last word seemed an hour old until the next
+    with three.calls("fez", "claims") as claims:
         claims.reach(20)
-    assert claims.failed == []
+    assert (far.failed, claims.failed) == ([], [])
     three.network.isolate("fez")
     home.set_clock("fez", -HOUR)
     three.answers("fez", "claims", 404)
