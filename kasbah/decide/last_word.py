@@ -135,6 +135,9 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
 
 def cut(told: DesiredState, accepted: DesiredState) -> str:
     """What the control plane took last from what passes here, and what this site itself takes."""
+    counts = [(len(one.services), len(one.forwarded)) for one in (told, accepted)]
+    if accepted.lanes == told.lanes and counts[0] == counts[1]:  # of thousands, mostly none is refused
+        return told.cut
     taken = sorted((told.passing - accepted.passing) | (told.sent - accepted.sent))
     return f"{told.cut} {hashlib.sha256(repr(taken).encode()).hexdigest()[:16]}" if taken else told.cut
 

@@ -101,3 +101,27 @@ async def test_a_certificate_that_ran_out_opens_nothing_by_an_earlier_greeting_e
         for earlier in (None, session):
             with pytest.raises(OSError):  # noqa: PT011  however the line breaks
                 print(await asyncio.to_thread(ask, port, context, earlier))
+
+
+@pytest.mark.parametrize("who", ["a", "b"])
+async def test_a_stream_through_a_tunnel_ends_too_and_the_tunnel_is_made_again(
+    tmp_path: Path, descriptors: Path, who: str
+) -> None:
+    async with installation(tmp_path, descriptors, tunnels="b") as three, replica(louder) as address:
+        await three.place("notes", at="b")
+        await three.replicas("b", "notes", address)
+        url = f"ws://notes.localhost:{three.site('a').port}/"
+        async with websockets.connect(url, host="127.0.0.1", proxy=None) as room:
+            await room.send("hello")
+            assert await room.recv() == "HELLO"
+            three.placed["notes"] = replace(three.placed["notes"], through=frozenset("bc"))
+            three.cut = "1.2"
+            await three.site(who).apply(three.wanted(who))
+            async with asyncio.timeout(DEADLINE):
+                await room.wait_closed()
+        await three.tell()
+        await three.all_met()
+        url = f"ws://notes.localhost:{three.site('c').port}/"
+        async with websockets.connect(url, host="127.0.0.1", proxy=None) as room:
+            await room.send("hello")
+            assert await room.recv() == "HELLO"

@@ -54,6 +54,9 @@ GREETED_ANEW: dict[str, Json] = {
 }
 """Each connection is greeted in full: one that takes up an earlier greeting shows a certificate that is not looked at
 again, and may have run out since."""
+GREETED_EVERY = "3600s"
+"""What is asked for later than that comes on a connection greeted anew, with the certificate that its other end has
+then; what has begun is finished."""
 NOBODY = "spiffe://nobody"
 """The only identity trusted where none is: an empty list would trust every certificate of the authority."""
 
@@ -121,6 +124,7 @@ def peers_manager(site: str, wiring: Wiring) -> Json:
         "server_header_transformation": "PASS_THROUGH",
         "stream_idle_timeout": "0s",
         "request_headers_timeout": "60s",
+        "common_http_protocol_options": {"max_connection_duration": GREETED_EVERY},
         "upgrade_configs": [WEBSOCKET],
         "http2_protocol_options": {"allow_connect": True, "max_concurrent_streams": STREAMS, **LONG_WAY},
         "local_reply_config": {"mappers": replies.of_the_peers()},
