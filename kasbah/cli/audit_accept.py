@@ -41,7 +41,7 @@ def accept(
     if output is not Output.TABLE:
         render.document(made, output)
         return
-    render.say(f"The log of {site} goes on from {made['size']} entries. The break is recorded: kasbah audit verify")
+    render.say(f"The log of {site} goes on from {_entries(made)}. The break is recorded: kasbah audit verify")
 
 
 def _shown(site: str, known: Document) -> Document:
@@ -58,11 +58,15 @@ def _shown(site: str, known: Document) -> Document:
     return found
 
 
+def _entries(log: Document) -> str:
+    return f"{log['size']} {'entry' if log['size'] == 1 else 'entries'}"
+
+
 def _tell(known: Document, shown: Document) -> None:
     render.fields({
         "Refused": known["trouble"],
-        "Known": f"{known['size']} entries, {known['cosigned_size']} of them cosigned",
+        "Known": f"{_entries(known)}, {known['cosigned_size']} cosigned",
         "  signed by": known["public_key"],
-        "Shown": f"{shown['size']} entries when it was refused, root {shown['root']}",
+        "Shown": f"{_entries(shown)} when it was refused, root {shown['root']}",
         "  signed with": shown["public_key"],
     })  # fmt: skip

@@ -209,7 +209,7 @@ def test_each_kasbah_yaml_shown_is_valid(page: Path) -> None:
 
 BELOW = (
     "create|list|revoke|quota|delete|apply|approve|describe|drain|remove|token|rollback|plan|coverage|log|show|verify|export"
-    "|add|key|approval add|approval revoke"
+    "|accept|add|key|approval add|approval revoke"
 )
 """Commands that stand below another."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,8 +20,8 @@ from kasbah.control.usecases.checkpoint import CONTROL
 from kasbah.domain.audit import Entry, decode
 from kasbah.settings import ControlSettings
 
-SHOWN = 4
-"""Entries of a new log as it is refused: three, and that it met the control plane's."""
+SHOWN = 3
+"""Entries of a new log as it is refused."""
 WHY = "the site's disk was replaced, ticket 81"
 
 
@@ -127,7 +128,7 @@ async def test_a_refused_log_grows_and_is_accepted_from_where_it_was_refused(wat
     assert (await watched.accept()).json()["size"] == SHOWN
     for _ in range(2):
         await watched.link.tell_audit()
-    assert (watched.known().trouble, watched.known().cosigned_size) == ("", SHOWN + 5)
+    assert (watched.known().trouble, watched.known().cosigned_size) == ("", SHOWN + 6)
     other.close()
 
 
@@ -141,6 +142,29 @@ async def test_another_log_than_the_one_that_was_seen_is_not_accepted(watched: A
     assert watched.known().trouble
     assert [dict(one.details)["shown_entries"] for one in watched.entries("refuse_log")] == ["5", str(SHOWN)]
     assert (await watched.accept()).json()["size"] == 5
+
+
+@pytest.mark.parametrize("key", ["another", "the same"])
+async def test_a_log_that_is_shorter_than_what_was_known_is_refused_at_once(watched: Accepting, key: str) -> None:
+    """It never could prove that it begins with what was known, so that nobody waits for it to."""
+    log = await watched.start()
+    for number in range(20):
+        log.say("route", f"services/{number}")
+    await watched.link.tell_audit()
+    log.close()
+    assert (watched.known().trouble, watched.known().size) == ("", len(log_lines(watched, "audit")))
+    (watched.folder / "short").mkdir()
+    if key == "the same":
+        shutil.copy(watched.folder / "audit" / "audit.key", watched.folder / "short" / "audit.key")
+    (await watched.replaced("short", entries=1)).close()
+    assert watched.known().trouble == (
+        "it is signed by another key than before" if key == "another" else "it has 1 entries, and 22 were known"
+    )
+    assert (await watched.accept()).status_code == 200
+
+
+def log_lines(watched: Watched, name: str) -> list[str]:
+    return (watched.folder / name / "entries").read_text().splitlines()
 
 
 async def test_who_shows_another_log_at_each_call_fills_no_log(watched: Accepting) -> None:

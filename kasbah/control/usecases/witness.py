@@ -45,12 +45,12 @@ def exchange(work: Work, key: Ed25519PrivateKey, site: SiteRecord, word: AuditWo
             known = _refuse(work, site, known, note, word, known.trouble)
     elif stranger:
         known = _refuse(work, site, known, note, word, stranger, shown=False)
-    elif known is None or known.size == word.told or known.note == note.text:
-        trouble = _trouble(known, note, word) if known is not None else ""
-        if trouble:
-            known = _refuse(work, site, known, note, word, trouble)
-        elif known is None or known.note != note.text:
-            known = _accept(work, key, site, known, note, word)
+    elif known is None:
+        known = _accept(work, key, site, known, note, word)
+    elif trouble := _trouble(known, note, word):
+        known = _refuse(work, site, known, note, word, trouble)
+    elif known.note != note.text and known.size == word.told:
+        known = _accept(work, key, site, known, note, word)
     assert known is not None, "it was written just now, or known before"
     _take_cosignature(work, site, known, word)
     ours = control_log(work.tx)
@@ -78,13 +78,16 @@ def _stranger(work: Work, site: SiteRecord, note: Note, word: AuditWord) -> str:
 
 
 def _trouble(known: AuditLog, note: Note, word: AuditWord) -> str:
-    """Why a site's log does not go on from what was known of it; empty where it does."""
+    """Why a site's log does not go on from what was known of it; empty where it does, or where what it proves begins
+    elsewhere: it is then asked again. Of a log that no proof could help none is waited for."""
     if known.public_key != word.public_key:
         return "it is signed by another key than before"
     before, after = read_note(known.note).checkpoint, note.checkpoint
     if before.origin != after.origin:
         return f"it was cut: it was {before.origin} with {before.size} entries, and is {after.origin} with {after.size}"
-    if _only_grew(before, after, word):
+    if after.size < before.size:
+        return f"it has {after.size} entries, and {before.size} were known"
+    if before == after or known.size != word.told or _only_grew(before, after, word):
         return ""
     return f"its {after.size} entries do not begin with the {before.size} that were known"
 
