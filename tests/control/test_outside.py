@@ -94,6 +94,15 @@ async def test_the_site_is_told_of_the_places_that_its_services_name_and_of_no_o
     ]
 
 
+async def test_a_site_is_told_of_all_places_where_a_service_could_call_any(installed: Installed) -> None:
+    """It asks about each of them before it opens everything."""
+    await vault(installed)
+    await installed.serving(data={"level": "internal"})
+    told = await installed.agent.desired()
+    assert told is not None
+    assert any("vault" in one.document for one in told.charters)
+
+
 async def test_what_a_place_was_said_to_be_closes_when_it_ends(installed: Installed) -> None:
     ends = Facts(country=said("FR", until=TODAY + timedelta(days=1)))
     french = {"level": "restricted", "categories": ["personal"], "regimes": ["gdpr"]}

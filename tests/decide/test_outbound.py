@@ -261,3 +261,35 @@ def _has(entry: str, host: str, port: int) -> bool:
     where, _, number = entry.partition(":")
     where = where.removesuffix("/32")
     return number in ("", str(port)) and (where == host or host.startswith(WITHIN.get(where, "nothing")))
+
+
+def refused_in(country: str, data: Label, place: Place) -> Admission:
+    """A law that names the countries it refuses, and so lets a place pass of which nothing is known."""
+    return Admission(allowed=place.country != country or data.level is Level.PUBLIC)
+
+
+def under_it(label: Label, revision: Revision, *places: Outside, **services: Called) -> Exits:
+    def ask(_site: SiteId, place: Place) -> Admission:
+        return refused_in("US", label, place)
+
+    return exits(label, revision, ask, outside=places, called=services.get)
+
+
+def test_a_declared_place_that_the_law_refuses_by_name_is_not_called_by_a_service_whose_file_names_nothing() -> None:
+    supplier = outside(AMERICA, "crm.example:443", "10.1.0.0/16")
+    assert under_it(INTERNAL, PLAIN, outside(FRANCE, "mail.example")).reach is Reach.ANYWHERE
+    answer = under_it(INTERNAL, PLAIN, outside(FRANCE, "mail.example"), supplier)
+    assert answer.reach is Reach.NOWHERE
+    assert [(way.entry, way.places) for way in answer.barred] == [
+        ("crm.example:443", ("supplier",)),
+        ("10.1.0.0/16", ("supplier",)),
+    ]
+    assert not answer.refused, "its file names nothing, so that its deploy is not refused"
+    assert under_it(Label(level=Level.PUBLIC), PLAIN, supplier).reach is Reach.ANYWHERE
+
+
+def test_data_that_may_be_where_nothing_is_known_is_sent_to_no_service_at_a_place_that_is_refused() -> None:
+    calls = replace(PLAIN, calls=("search",))
+    there = Called(label=Label(level=Level.PUBLIC), sites=((SiteId("st-us"), AMERICA),))
+    assert not under_it(INTERNAL, calls, search=there).allowed
+    assert under_it(INTERNAL, calls, search=replace(there, sites=(HERE,))).allowed == ("service:search",)

@@ -66,11 +66,6 @@ def one_place_outside_of_several_is_asked_about(patch: Patch) -> None:
     patch.setattr(egress, "_to_the_outside", lambda entry, to, ask, places: asked(entry, to, ask, places[:1]))
 
 
-def what_is_listed_is_asked_about_where_it_is_whole(patch: Patch) -> None:
-    """A network is not at the places that have a part of it."""
-    patch.setattr(egress, "meets", egress.covers)
-
-
 def a_part_of_a_network_is_the_whole(patch: Patch) -> None:
     """One place that has a part of what is listed answers for the rest."""
     patch.setattr(egress, "covers", egress.meets)
@@ -149,7 +144,7 @@ LIMITS = replace(OUTSIDE, marks=(marks(3), marks(2)), often={"refit": 14, "deplo
 PARTS = replace(
     OUTSIDE, entries=("198.51.100.0/24", "198.51.100.16/28", "api.mailer.example", "api.mailer.example:443")
 )
-AWAY = replace(CALLED, marks=(marks(0), marks(1)), house=frozenset({"nothing-to-america"}))
+AWAY = replace(CALLED, marks=(marks(0), marks(1)), house=frozenset({"nothing-at-the-edge"}))
 
 HONEST_CALLS: Faults = {
     what_lists_nothing_may_call_anything: OUTSIDE,
@@ -157,11 +152,10 @@ HONEST_CALLS: Faults = {
     a_place_outside_is_at_home: OUTSIDE,
     a_place_outside_is_where_it_was: OUTSIDE,
     one_place_outside_of_several_is_asked_about: OUTSIDE,
-    what_is_listed_is_asked_about_where_it_is_whole: PARTS,
     a_part_of_a_network_is_the_whole: PARTS,
     what_nobody_declared_is_open: OUTSIDE,
     a_call_is_asked_about_as_a_forward: SENT,
-    what_lists_nothing_may_call_what_is_refused_by_name: replace(ANYWHERE, house=frozenset({"nothing-to-america"})),
+    what_lists_nothing_may_call_what_is_refused_by_name: replace(ANYWHERE, house=frozenset({"nothing-at-the-edge"})),
     a_lower_service_is_called: CALLED,
     a_service_is_called_wherever_it_is: AWAY,
     what_cannot_be_limited_runs_all_the_same: LIMITS,

@@ -38,11 +38,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Runs:
-    """A service runs at a site with a revision, whether or not the site can keep that from calling what it may not."""
+    """A service runs at a site with these revisions, whether or not the site can keep them from calling what they may
+    not. It may be there for one of them: the others are the site's to refuse."""
 
     name: str
     site: str
-    revision: str
+    revisions: tuple[str, ...]
     why: str = "is not kept from calling what it may not"
 
 

@@ -19,6 +19,8 @@ from kasbah.domain.site import SiteKind
 from kasbah.packs import shipped
 
 NAMES = ("claims", "search", "payroll", "scans", "ledger")
+ROOM = (0.5, 1.0, 2.0, 1.0, 2.0)
+"""The CPUs that a replica of each asks for, where sites can be full."""
 PLACES = ("rabat", "paris", "virginia", "zurich", "berlin", "dubai", "fes", "oslo", "lyon")
 KINDS = tuple(one.value for one in SiteKind)
 COUNTRIES = ("MA", "MA", "FR", "FR", "DE", "US", "CH", "AE", None)
@@ -82,7 +84,7 @@ class Theme:
     """What a fleet's life turns about: the labels that there are, the house's rules that are in every law and what goes
     stale by it, how much more often than usually something befalls it (by the act's name), how often hours pass, and
     the most sites. `beside` is what there is besides (BESIDE), `entries` what places outside are called by and files
-    list. `first` is the seed of the first life that is tried."""
+    list, `pins` the rules that sites' own owners may pin. `first` is the seed of the first life that is tried."""
 
     marks: tuple[Mark | None, ...] = MARKS
     house: frozenset[str] = frozenset()
@@ -92,12 +94,13 @@ class Theme:
     most_sites: int = 7
     beside: frozenset[str] = frozenset()
     entries: tuple[str, ...] = ENTRIES
+    pins: tuple[str, ...] = ("no-money-here", "nothing-sensitive", "nothing-public", "money-passes-at-home")
     first: int = 0
 
 
-BESIDE = frozenset({"calls", "pins", "room", "backups"})
+BESIDE = frozenset({"calls", "pins", "room"})
 """What lives may have besides: services that call others and the outside, and sites that cannot limit that; packs that
-sites' own owners pin; sites that are full; a control plane that is put back to an older state."""
+sites' own owners pin; sites that are full."""
 ANYTHING = Theme(beside=BESIDE)
 
 DOMESTIC = "resource has domestic && resource.domestic"
@@ -115,13 +118,16 @@ HOUSE = {
 first is in every version; what the last multiplies is more than a Long holds from level 2 on."""
 SENDING = {
     "money-is-sent-home": ('action == Kasbah::Action::"Egress"', MONEY, DOMESTIC),
-    "nothing-to-america": (
-        "action",
-        'principal.label.level >= 1 && resource has country && resource.country == "US"',
-        "false",
-    ),
+    "nothing-at-the-edge": ("action", 'principal.label.level >= 1 && resource.kind == "edge"', "false"),
 }
 """Those of lives in which services call the outside."""
+PINS = {
+    "no-money-here": ("action", MONEY, "false"),
+    "nothing-sensitive": ("action", "principal.label.level >= 3", "false"),
+    "nothing-public": ("action", "principal.label.level == 0", "false"),
+    "money-passes-at-home": ('action == Kasbah::Action::"Forward"', MONEY, DOMESTIC),
+}
+"""Those that the owners of sites pin there."""
 RULE = """
 @id("house.{name}") @title("x") @advice("x") @cite("x") @verified("2026-01-01") @approval("{approval}")
 forbid (principal, {action}, resource) when {{ {when} }} unless {{ {unless} }};
@@ -222,8 +228,16 @@ def lawbook(installation: InstallationId, law: Statute) -> Lawbook:
 
 
 def _rule(name: str) -> str:
-    action, when, unless = {**HOUSE, **SENDING}[name]
+    action, when, unless = {**HOUSE, **SENDING, **PINS}[name]
     return RULE.format(name=name, approval=name if name == "board" else "none", action=action, when=when, unless=unless)
+
+
+def pinned(rules: frozenset[str]) -> tuple[Pack, ...]:
+    """The pack that a site's own owner pins."""
+    if not rules:
+        return ()
+    text = "".join(_rule(name) for name in sorted(rules)).replace('@id("house.', '@id("own.')
+    return (Pack(name="own", title="The site's own", version=1, policies=text),)
 
 
 def approvals(law: Statute, theme: Theme) -> tuple[str, ...]:
@@ -270,7 +284,7 @@ def file(draw: Random, name: str, theme: Theme, known: Sequence[str]) -> File:
 
 
 def request(
-    draw: Random, name: str, mark: Mark | None, sites: Sequence[str], says: File
+    draw: Random, name: str, mark: Mark | None, sites: Sequence[str], says: File, *, crowded: bool
 ) -> tuple[DeployRequest, dict[str, Any]]:
     """A deploy, and what it asks of its placement: how many sites, which only, which not."""
     asked: dict[str, Any] = {"sites": draw.choice((1, 1, 1, 2, 3)), "only": [], "avoid": []}
@@ -289,11 +303,15 @@ def request(
     }
     if mark is not None:
         config["data"] = {"level": LEVELS[mark.level], "categories": sorted(mark.about), "regimes": sorted(mark.under)}
+    room = ROOM[NAMES.index(name)]
+    if crowded:
+        config["scaling"] = {"min": draw.choice((0, 0, 1, 1, 2, 4)), "max": 4}
+        config["resources"] = {"cpu": room}
     if says.listed is not None:
         config["egress"] = list(says.listed)
     config["calls"] = list(says.calls)
     body = {"config": config, "source": source(name, draw.randrange(3)), "source_size": 1_000}
-    return DeployRequest.model_validate(body), asked
+    return DeployRequest.model_validate(body), {**asked, "room": room if crowded else 0.0}
 
 
 def mark_of(mark: Mark | None) -> Mark:

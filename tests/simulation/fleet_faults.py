@@ -208,7 +208,7 @@ def a_declassification_lowers_everything(patch: Patch) -> None:
 # --- the control plane's own ------------------------------------------------------------------------------------------
 
 
-def _allow_everywhere(patch: Patch, purpose: str) -> None:
+def allow_everywhere(patch: Patch, purpose: str) -> None:
     """Where it is decided who serves and where requests pass."""
     asked = lawful.Lawful.at
     patch.setattr(
@@ -219,7 +219,7 @@ def _allow_everywhere(patch: Patch, purpose: str) -> None:
 
 
 def transit_is_not_asked_about(patch: Patch) -> None:
-    _allow_everywhere(patch, "forward")
+    allow_everywhere(patch, "forward")
 
 
 def anybody_may_send(patch: Patch) -> None:
@@ -245,7 +245,7 @@ ALL_SITES: list[Any] = []
 
 def a_placement_is_for_ever(patch: Patch) -> None:
     """Where it was placed it serves, and nobody asks again before that is published."""
-    _allow_everywhere(patch, "place")
+    allow_everywhere(patch, "place")
     patch.setattr(plan, "_placement", lambda existing, service, decided: service.placement)
 
 
@@ -349,7 +349,7 @@ def the_heir_of_what_is_lost_is_anyone(patch: Patch) -> None:
 
     for module in (placement, placer):
         patch.setattr(module, "place_among", anywhere)
-    _allow_everywhere(patch, "place")
+    allow_everywhere(patch, "place")
 
 
 def a_law_comes_to_all_at_once(patch: Patch) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
 import pytest
 from fleet_calls import calls
-from fleet_draw import ANYTHING, NAMES, OUTSIDE, PLACES, TARGETS, Theme, facts, outside
+from fleet_draw import ANYTHING, NAMES, OUTSIDE, PLACES, TARGETS, File, Theme, facts, outside
 from fleet_site import FleetSite, ways
 from fleet_watch import FIRST, RUNNING, Asked, Seen, View
-from fleet_world import SETTLING, TICK, Fleet
+from fleet_world import CPUS, SETTLING, TICK, Fleet
 from lawful_oracle import is_about
 
 from kasbah.control.usecases import sleep_wake
@@ -30,7 +31,6 @@ class Life:
         self.draw, self.theme = Random(seed), theme
         self.folder = folder
         self.fleet = Fleet(folder, self.draw, theme, monkeypatch)
-        self.kept: Path | None = None
         self.acts: list[tuple[int, Callable[[], None] | Callable[[], Awaitable[None]]]] = [
             (10, self.deploy),
             (5, self.redeclare),
@@ -58,6 +58,8 @@ class Life:
     def _beside(self) -> list[tuple[int, Callable[[], None] | Callable[[], Awaitable[None]]]]:
         """What befalls only what there is besides: see `fleet_draw.BESIDE`."""
         acts: dict[str, list[tuple[int, Callable[[], None] | Callable[[], Awaitable[None]]]]] = {
+            "room": [(4, self.burst)],
+            "pins": [(2, self.pin)],
             "calls": [(4, self.move_outside), (1, self.forget_outside), (2, self.refit)],
         }
         return [act for name, found in acts.items() if name in self.theme.beside for act in found]
@@ -235,6 +237,20 @@ class Life:
             site.keeps = self.draw.choice((ENFORCED, ENFORCED, CLOSABLE, OPEN))
             self._start(site)
 
+    def burst(self) -> None:
+        """More of a service runs all the time, or less."""
+        if (name := self._service()) is not None:
+            self.fleet.burst(name, self.draw.choice((0, 1, 2, 4)))
+
+    async def pin(self) -> None:
+        """A site's own owner pins other rules there."""
+        site = self._site()
+        if site is not None:
+            await site.stop()
+            rules = self.theme.pins
+            site.pins = frozenset(self.draw.sample(rules, self.draw.choice((0, 0, 1, 1, min(2, len(rules))))))
+            self._start(site)
+
     def _there(self) -> list[str]:
         return sorted(self.fleet.sites.keys() - self.fleet.truth.removed)
 
@@ -300,21 +316,36 @@ class Life:
             if ready - gone - truth.drained and chosen & gone and (chosen & ready) - gone:
                 raise Seen(f"{told}: a lost site keeps it though another serves")
 
-    def _fits(self, views: Sequence[View], name: str, asked: Asked) -> list[str]:
-        """The sites where it may be by all these, is asked to be, and could be."""
+    def _fits(self, views: Sequence[View], name: str, asked: Asked, count: Callable[..., bool] = all) -> list[str]:
+        """The sites where it may be by all these, is asked to be, and could be: with each of its revisions, or (`any`)
+        with one. A site refuses a service of which it cannot limit some revision, and until a rollout is done that
+        serves whose calls were limited before."""
         names = self.fleet.truth.names
+        files = [self.fleet.truth.files[one] for one in self.fleet.truth.deployed[asked.id]]
         return [
             id
             for id in self._there()
-            if all(view.may(name, id, *RUNNING) for view in views)
+            if all(self._with_pins(view, id).may(name, id, *RUNNING) for view in views)
             and id not in self.fleet.truth.drained
             and (not asked.only or names[id] in asked.only)
             and names[id] not in asked.avoid
-            and all(self._is_kept(view, name, asked, id) for view in views)
+            and (count is any or self._has_room(name, asked, id))
+            and count(self._is_kept(view, name, file, id) for view in views for file in files)
         ]
 
-    def _is_kept(self, view: View, name: str, asked: Asked, id: str) -> bool:
-        return view.is_kept(name, self.fleet.truth.files[asked.revision], self.fleet.sites[id].keeps)
+    def _has_room(self, name: str, asked: Asked, id: str) -> bool:
+        """Whether it is there, or there is room for it."""
+        told = self.fleet.told.get(id)
+        there = [one.name for one in told.services] if told is not None else []
+        needs, room = asked.room * asked.always, self.fleet.truth.room.get(id, CPUS)
+        return not needs or name in there or self.fleet.watch.taken(there) + needs <= room
+
+    def _with_pins(self, view: View, id: str) -> View:
+        """As the site's own owner has it asked there."""
+        return replace(view, law=view.law.with_pins(self.fleet.sites[id].pins))
+
+    def _is_kept(self, view: View, name: str, file: File, id: str) -> bool:
+        return view.is_kept(name, file, self.fleet.sites[id].keeps)
 
     def _all_that_may_is_there(self) -> None:
         truth, now = self.fleet.truth, self.now
@@ -332,27 +363,37 @@ class Life:
 
     def _is_where_it_may(self, view: View, name: str, asked: Asked) -> None:
         sites = {id: self.fleet.sites[id] for id in self._there()}
-        lawful = [id for id in sites if view.may(name, id, *RUNNING)]
+        lawful = [id for id in sites if self._with_pins(view, id).may(name, id, *RUNNING)]
         fits = self._fits([view], name, asked)
         runs = [
             id for id, site in sites.items() if (host := site.host(name)) is not None and host.here and host.clusters
         ]
         where = f"{name} runs at {self._names(runs)}, may at {self._names(lawful)}, fits at {self._names(fits)}"
         told = f"{where}: {view.mark(asked)}, {asked}"
-        if len(runs) != min(len(fits), asked.sites) and not (not fits and set(runs) <= set(lawful)):
+        could = self._fits([view], name, asked, any)
+        if asked.room * asked.always:  # a second site is looked for when its room is given back, and that may take
+            fits = fits[:1]
+        few, many = min(len(fits), asked.sites), min(len(could), asked.sites)
+        if not few <= len(runs) <= many and not (not could and set(runs) <= set(lawful)):
             raise Seen(told)
-        if fits and not set(runs) <= set(fits):
+        if could and not set(runs) <= set(could):
             raise Seen(told)
         by_id = {site.id: site for site in sites.values()}
         for id in runs:
-            self._can_call_what_it_may(view, name, asked, sites[id], by_id)
+            self._can_call_what_it_may(self._with_pins(view, id), name, asked, sites[id], by_id)
         for id, site in sites.items():
             served = {passed[-1].id for passed in ways(site, name, by_id)}
             wanted = {
                 to
                 for to in runs
                 if to == id
-                or (view.may(name, id, "forward") and view.may(name, to, "forward") and self._reach(site, sites[to]))
+                or (
+                    self._with_pins(view, id).may(name, id, "forward")
+                    and self._with_pins(view, id).may(name, to, *RUNNING, "forward")
+                    and self._with_pins(view, to).may(name, id, "forward")
+                    and self._with_pins(view, to).may(name, to, "forward")
+                    and self._reach(site, sites[to])
+                )
             }
             if served != wanted:
                 raise Seen(f"{told}; at {site.name} {self._names(served)} serve it, and not {self._names(wanted)}")

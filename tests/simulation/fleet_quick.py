@@ -1,5 +1,5 @@
 """Makes a simulated fleet quick in what is not looked at: disks that never lose their power, tables that are copied
-instead of migrated, laws that are parsed once for all who hold them, and rows that are read once until they change.
+instead of migrated, laws parsed once for all who hold them, and rows that are read once until they change.
 
 What is read is remembered by table, as the store's own methods gave it. Any write forgets all of it, but for those that
 come with every tick: of a site, and of the audit log, which other tables' reads have nothing of.
@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import pytest
 from fleet_site import START
 
+from kasbah import packs
 from kasbah.agent import last_word
 from kasbah.clock import ManualClock
 from kasbah.control import app
@@ -41,7 +42,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     _remember(monkeypatch)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(app, "migrate", _copied_tables)
-    for module in (law_now, last_word):
+    for module in (law_now, last_word, packs):
         monkeypatch.setattr(module, "law_of", lambda packs: _parsed(tuple(packs)))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fleet_draw import pinned
 
 from kasbah.agent.gateway import across, names
 from kasbah.agent.last_word import LastWord
@@ -113,7 +114,8 @@ class Line(httpx.AsyncBaseTransport):
 
 class FleetSite:
     """See the module. `key` is its gateway's own, in the charter that its owner signed; `dialled`: other sites have an
-    address to dial, otherwise it holds tunnels to those that have one. `keeps`: what it can keep replicas from calling."""
+    address to dial, otherwise it holds tunnels to those that have one. `keeps`: what it can keep replicas from
+    calling; `pins` the rules that its own owner pins."""
 
     def __init__(
         self, folder: Path, office: Office, world: ManualClock, *, name: str, id: SiteId, key: str, dialled: bool
@@ -123,6 +125,7 @@ class FleetSite:
         self.line = Line(office, id)
         self.up = False
         self.keeps = ENFORCED
+        self.pins: frozenset[str] = frozenset()
         self.sources: set[Digest] = set()
         self._built: set[RevisionId] = set()
         self._folder = folder
@@ -144,7 +147,7 @@ class FleetSite:
     def start(self) -> None:
         """The agent begins, with what is on its disk."""
         self.time = SiteClock(self._folder / "time.json", self.clock)
-        self.word = LastWord(self._folder / "word.json", self.time)
+        self.word = LastWord(self._folder / "word.json", self.time, pinned(self.pins))
         self.ledger = Ledger(self._folder, self.word.judge)
         self.link = Link("http://control", None, self.ledger, None, lambda: None, self.line, word=self.word)  # type: ignore[arg-type]
         self.word.keeps(self.keeps)

@@ -10,7 +10,7 @@ The same is asked of what the control plane tells connected sites, whatever they
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -39,6 +39,8 @@ from kasbah.domain.site import CLOSABLE, ENFORCED, OPEN
 GRACE = timedelta(seconds=10)
 RUNNING = ("place", "build", "log")
 FIRST = "local"
+RUNS = "where it runs"
+"""Whom nobody asks: a site's own packs hold for what runs there, by whoever's word."""
 
 
 class Seen(AssertionError):
@@ -47,13 +49,15 @@ class Seen(AssertionError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A service as it was deployed last: its label (`mark`), the most that was ever said of its data, its revision, and
-    its place."""
+    """A service as it was deployed last: its label (`mark`), the most that was ever said of its data, its revision, the
+    CPUs of a replica and how many always run, and its place."""
 
     id: str
     mark: Mark
     most: Mark | None
     revision: str = ""
+    room: float = 0.0
+    always: int = 0
     sites: int = 1
     only: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
@@ -62,7 +66,8 @@ class Asked:
 @dataclass(slots=True, kw_only=True)
 class Truth:
     """All that was said. Sites by id, services by name, laws by number; `arrived` is the law that holds at a site.
-    `outside` are the places that are only called, by id, and `files` what revisions call."""
+    `outside` are the places that are only called, by id, and `files` what revisions call; `deployed` are those of a
+    service, by its id."""
 
     lands: dict[str, Land] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
@@ -75,6 +80,8 @@ class Truth:
     drained: set[str] = field(default_factory=set)
     outside: dict[str, Land] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
+    deployed: dict[str, set[str]] = field(default_factory=dict)
+    room: dict[str, float] = field(default_factory=dict)
 
     @property
     def home(self) -> str | None:
@@ -142,9 +149,9 @@ class View:
         service = self.said.services.get(one.name)
         if service is None:
             return False
-        file = self.said.files[one.revision]
         if isinstance(one, Runs):
-            return self.is_kept(one.name, file, keeps)
+            return any(self.is_kept(one.name, self.said.files[revision], keeps) for revision in one.revisions)
+        file = self.said.files[one.revision]
         if file.listed is None and self.mark(service).level < 3 and _lets_all_pass(keeps, file):
             return True
         if one.target.startswith(SERVICE):
@@ -208,7 +215,8 @@ def _runs(told: DesiredState, site: str) -> Iterator[Runs]:
     """What a site is told to run now."""
     for service in told.services:
         wanted = {share.revision for share in service.shares} | ({service.trial.revision} if service.trial else set())
-        yield from (Runs(service.name, site, one) for one in sorted(wanted))
+        if wanted:
+            yield Runs(service.name, site, tuple(sorted(wanted)))
 
 
 Found = Presence | Call | Runs
@@ -229,11 +237,16 @@ class Watch:
         self._been: dict[str, set[str]] = {}
         self._kept: dict[str, Heard] = {}
         self._behind: dict[str, timedelta] = {}
+        self.grown: set[str] = set()
+        self._there: dict[str, set[str]] = {}
         self._keeps: dict[str, str] = {}
+        self._pins: dict[str, frozenset[str]] = {}
 
-    def view(self, site: str, now: datetime) -> View:
-        """What is so for a site that is connected."""
-        return View(said=self.truth, law=self.truth.laws[self.truth.arrived[site]], now=now)
+    def view(self, site: str, now: datetime, by: str = "") -> View:
+        """What is so for a site that is connected, and by whoever is asked: a site asks what its own owner pinned, of
+        others too, and where something runs it counts whoever is asked."""
+        pins = self._pins.get(by, self._pins.get(self.truth.names[site], frozenset()) if by == RUNS else frozenset())
+        return View(said=self.truth, law=self.truth.laws[self.truth.arrived[site]].with_pins(pins), now=now)
 
     def there_for(self, site: str) -> timedelta:
         """For how long a site has been connected."""
@@ -279,6 +292,7 @@ class Watch:
             else:
                 self._connected.setdefault(site.id, self.lived)
         self._keeps = {site.id: site.keeps for site in sites}
+        self._pins = {site.name: site.pins for site in sites if site.id not in self.truth.removed}
         by_id = {site.id: site for site in sites if site.up}
         for site in by_id.values():
             if (desired := site.desired) is not None and desired.generation:
@@ -288,6 +302,8 @@ class Watch:
         self._laws_came(sites)
         for id, desired in told.items():
             self._newly_there(id, desired)
+            self._has_room(id, {one.name for one in desired.services})
+        self.grown.clear()
         self._by_what_is_so(set(self._all(sites, told)), now)
 
     def _all(self, sites: list[FleetSite], told: Mapping[str, DesiredState]) -> Iterator[tuple[str, Found]]:
@@ -313,7 +329,8 @@ class Watch:
                 raise Seen(f"{site.name} runs what is not public, and has heard nothing")
             return
         now = max(site.clock.now(), site.clock.even() + heard.ahead)
-        view = View(said=heard.said, law=heard.said.laws[heard.law] if heard.law else NO_LAW, now=now)
+        law = heard.said.laws[heard.law] if heard.law else NO_LAW
+        view = View(said=heard.said, law=law.with_pins(site.pins), now=now)
         for peer in desired.peers:
             signed = self.truth.keys.get(peer.site)  # "": the first site's is signed by nobody
             if signed and peer.key != signed:
@@ -336,7 +353,7 @@ class Watch:
         wrong = {}
         for by, one in seen:
             self.checked += 1
-            view = self.view(one.site, now) if one.site in self.truth.arrived else None
+            view = self.view(one.site, now, by) if one.site in self.truth.arrived else None
             if view is None or one.site in self.truth.removed or not view.is_lawful(one, self._keeps[one.site]):
                 wrong[by, one] = self._wrong.get((by, one), self.lived)
                 late = self.lived - max(wrong[by, one], self._connected.get(one.site, timedelta()))
@@ -364,6 +381,21 @@ class Watch:
             raise Seen(f"{', '.join(new)} comes to {self.truth.names[site]}, which is drained")
         been |= there
 
+    def taken(self, names: Iterable[str]) -> float:
+        """The CPUs that these services always have at a site."""
+        known = (self.truth.services.get(one) for one in names)
+        return sum(one.room * one.always for one in known if one is not None)
+
+    def _has_room(self, site: str, there: set[str]) -> None:
+        """What comes to a site finds room there that nobody else has. What grew where it is may have too little."""
+        before, self._there[site] = self._there.get(site, set()), there
+        came = {one for one in there - before if self.taken([one])}
+        if not came or self.grown & {site, *there}:
+            return
+        room = self.truth.room.get(site, self.taken(there))
+        if self.taken(there) > room + 1e-6:
+            raise Seen(f"{', '.join(sorted(came))} comes to {self.truth.names[site]}, which is full: {sorted(there)}")
+
     def _requests(self, sites: list[FleetSite]) -> Iterator[tuple[str, Presence]]:
         """A request for each service, from callers of each site, along every way there is."""
         by_id = {site.id: site for site in sites if site.up}
@@ -373,12 +405,13 @@ class Watch:
                     yield from (("requests", Presence(name, one.id, ("forward",), "passes")) for one in passed)
                     crossed = ("forward",) if passed else ()
                     yield "requests", Presence(name, served.id, (*RUNNING, *crossed), "is served")
+                    yield RUNS, Presence(name, served.id, RUNNING, "is served")
 
     def _told(self, view: View, one: Found) -> str:
         service, land = view.said.services.get(one.name), view.said.lands.get(one.site)
         mark = None if service is None else view.mark(service)
         home, law = view.law.home or view.said.home, view.law
-        if not isinstance(one, Presence):
+        if isinstance(one, Call):
             land = f"{view.said.files.get(one.revision)}, {list(view.said.outside.values())}, {land}"  # type: ignore[assignment]
         return f"{mark}, {land}, home {home}, law {law.number} {sorted(law.house)}, {view.now}"
 

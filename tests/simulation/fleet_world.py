@@ -37,7 +37,7 @@ from lawful_oracle import Land, Leave, Mark, Said, Statute, is_about, mark_now
 from kasbah.api.agent import DESIRED_STATE
 from kasbah.api.attesting import revision_of
 from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, load, sign_document
-from kasbah.api.public import AttestationText, DeployRequest
+from kasbah.api.public import AttestationText, DeployRequest, ScaleRequest
 from kasbah.clock import ManualClock
 from kasbah.control import app
 from kasbah.control.changes import MOVES
@@ -51,6 +51,7 @@ from kasbah.control.usecases import (
     deploy,
     grants,
     retire_site,
+    scale,
     send_source,
     work,
 )
@@ -62,6 +63,8 @@ from kasbah.domain.rollout import RolloutState
 from kasbah.errors import Conflict, Denied, Invalid, KasbahError, Unavailable
 from kasbah.settings import ControlSettings
 
+CPUS = 8.0
+"""What each site's machine has."""
 TICK = timedelta(seconds=4)
 WATCH = timedelta(seconds=10)
 """A site is watched for so long with a new law before the next gets it."""
@@ -224,6 +227,9 @@ class Fleet:
             return False
         if known is None:
             self._begin(id, name, land, key)
+        said = document.facts.capacity
+        self.truth.room[id] = CPUS if said is None else min(CPUS, said.value.cpus or CPUS)
+        self.watch.grown.add(id)
         self.truth.lands[id] = land
         return True
 
@@ -317,7 +323,7 @@ class Fleet:
         there = [one for id, one in self.truth.names.items() if id not in self.truth.removed]
         hosts = [host for land in self.truth.outside.values() for host in land.hosts]
         says = file(self.draw, name, self.theme, hosts) if "calls" in self.theme.beside and not plain else File()
-        asked, place = request(self.draw, name, mark, there, says)
+        asked, place = request(self.draw, name, mark, there, says, crowded="room" in self.theme.beside)
         asked = self._signed(name, asked)
         known = self.truth.services.get(name)
         wanted = mark_of(mark)
@@ -342,6 +348,7 @@ class Fleet:
         if not self.watch.captured and any(self._not_called(name, wanted, known, says)[:1]):
             raise Seen(f"{name} is taken, and may not call all of {says}")
         self.truth.files[made.revision] = says
+        self.truth.deployed.setdefault(made.service.id, set()).add(made.revision)
         if not allowed and not self.watch.captured:
             raise Seen(f"the label of {name} falls to {wanted} from {most}, and nobody signed that")
         said = most if mark is None else mark if most is None else most.and_also(mark)
@@ -350,10 +357,13 @@ class Fleet:
             mark=wanted,
             most=said,
             revision=made.revision,
+            room=place["room"],
+            always=asked.config.scaling.min,
             sites=place["sites"],
             only=tuple(place["only"]),
             avoid=tuple(place["avoid"]),
         )
+        self.watch.grown.add(name)
         self._send(doors, asked.source)
         return True
 
@@ -438,6 +448,13 @@ class Fleet:
         with self.office.write() as done:
             delete.delete(done, "default", name, None)
         del self.truth.services[name]
+
+    def burst(self, name: str, always: int) -> None:
+        """So many replicas of a service run all the time now."""
+        with self.office.write() as done:
+            scale.scale(done, "default", name, ScaleRequest(min=always))
+        self.truth.services[name] = replace(self.truth.services[name], always=always)
+        self.watch.grown.add(name)
 
     def order(self, name: str, what: Callable[[Any], object]) -> None:
         try:

@@ -7,7 +7,7 @@ that). Facts are as their owner said them, with their days; a label is a level (
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
 
@@ -79,6 +79,10 @@ class Statute:
     house: frozenset[str] = frozenset()
     home: str | None = None
     stale_after: Mapping[int, timedelta] = field(default_factory=dict)
+
+    def with_pins(self, rules: frozenset[str]) -> Statute:
+        """The law as a site asks it whose owner pinned these rules."""
+        return replace(self, house=self.house | rules) if rules else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +204,7 @@ def _keeps(
 def _house_forbids(
     rule: str, mark: Mark, land: Land, home: str | None, purpose: str, leave: frozenset[str], now: datetime
 ) -> bool:
-    """The house's own rules, by name; their text in Cedar is where fleets are drawn."""
+    """The house's own rules, and those that sites pin, by name; their text in Cedar is where fleets are drawn."""
     domestic = land.known("country", now) is not None and land.known("country", now) == home
     match rule:
         case "money-at-home":
@@ -213,10 +217,18 @@ def _house_forbids(
             return purpose == "forward" and "financial" in mark.about and not domestic
         case "code-is-built-at-home":
             return purpose == "build" and "source-code" in mark.about and not domestic
+        case "no-money-here":
+            return "financial" in mark.about
+        case "nothing-sensitive":
+            return mark.level >= 3
+        case "nothing-public":
+            return mark.level == 0
+        case "money-passes-at-home":
+            return purpose == "forward" and "financial" in mark.about and not domestic
         case "money-is-sent-home":
             return purpose == "egress" and "financial" in mark.about and not domestic
-        case "nothing-to-america":
-            return mark.level >= 1 and land.known("country", now) == "US"
+        case "nothing-at-the-edge":
+            return mark.level >= 1 and land.kind == "edge"
         case "errs":
             return "financial" in mark.about and mark.level >= 1  # it refuses level 1, and cannot be asked above that
     return False
@@ -233,7 +245,7 @@ def is_about(entry: str, target: str) -> bool:
 
 
 def goes_anywhere(law: Statute, mark: Mark, home: str | None, leave: frozenset[str], now: datetime) -> bool:
-    """Whether data may be called out with where nobody knows who is there. `leave` is what is approved for all sites."""
+    """Whether data may be sent where nobody knows who is there. `leave` is what is approved for all sites."""
     return mark.level < 2 and may(law, mark, NOWHERE_KNOWN, home, "egress", leave, now)
 
 
@@ -260,7 +272,7 @@ def may_call(
 
 
 def may_tell(free: bool, mark: Mark, other: Mark) -> bool:
-    """Whether a service may call another: what it sends is held there under the other's mark. `free`: it goes anywhere."""
+    """Whether a service may call another, which holds what is sent under its own mark. `free`: it goes anywhere."""
     return free or other.says_as_much_as(mark)
 
 
