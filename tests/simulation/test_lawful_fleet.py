@@ -15,7 +15,7 @@ from fleet_faults import asks_nobody
 from fleet_life import live
 from fleet_quick import quickly
 
-STEPS, SEEDS = int(os.environ.get("STEPS", "340")), int(os.environ.get("SEEDS", "4"))
+STEPS, SEEDS = int(os.environ.get("STEPS", "60")), int(os.environ.get("SEEDS", "4"))
 """The steps of a life, and the lives: half as many again under a control plane that asks nobody."""
 
 
@@ -24,7 +24,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     quickly(monkeypatch)
 
 
-@pytest.mark.timeout(0 if STEPS > 340 else 900)
+@pytest.mark.timeout(0 if STEPS > 60 else 900)
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_nothing_is_where_it_may_not_be_and_all_that_may_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -33,7 +33,7 @@ async def test_nothing_is_where_it_may_not_be_and_all_that_may_is_there(
     assert life.fleet.watch.checked > STEPS, "there was nothing to look at"
 
 
-@pytest.mark.timeout(0 if STEPS > 340 else 900)
+@pytest.mark.timeout(0 if STEPS > 60 else 900)
 @pytest.mark.parametrize("seed", range(SEEDS // 2))
 async def test_a_control_plane_that_asks_nobody_puts_nothing_where_it_may_not_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
