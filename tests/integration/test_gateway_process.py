@@ -69,7 +69,7 @@ async def test_a_refused_description_is_taken_back_whole(gateway: Site) -> None:
         await gateway.apply(
             replace(
                 good,
-                hosts=(replace(good.hosts[0], hosts=("moved.localhost",)), bad),
+                hosts=(replace(good.hosts[0], hosts=(*good.hosts[0].hosts, "moved.localhost")), bad),
                 clusters=(*good.clusters, Cluster(name=bad.clusters[0].cluster, protocol=Protocol.HTTP1)),
             )
         )
@@ -107,6 +107,8 @@ async def test_what_is_not_sound_never_reaches_envoy(gateway: Site) -> None:
         await gateway.route(address)
         await gateway.apply(replace(gateway.wanted, clusters=()))
         assert "routes to sv-notes/rv-first, which is not there" in gateway.controller.error
+        assert (await gateway.get()).status_code == 404, "nothing says that what was there is wanted still"
+        await gateway.route(address)
         assert (await gateway.get()).text == "good"
 
 
