@@ -35,8 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONGEST = (
-    "simulation/test_lawful_fleet.py",
     "system/test_partitions.py",
+    "simulation/test_fleet_faults.py",
+    "simulation/test_fleet_call_faults.py",
+    "simulation/test_lawful_fleet.py",
     "simulation/test_lawful_life.py",
     "system/test_installation_life.py",
     "system/test_survival.py",

@@ -561,7 +561,7 @@ HONEST: Faults = {
     transit_is_not_asked_about: FACTS,
     anybody_may_send: FACTS,
     a_placement_is_for_ever: FACTS,
-    only_the_first_of_several_is_asked_about: SEVERAL,
+    only_the_first_of_several_is_asked_about: replace(SEVERAL, first=15),
     another_site_is_asked_about: FACTS,
     the_first_law_is_remembered: LAWS,
     approvals_never_end: replace(GRANTS, first=2),
@@ -591,6 +591,6 @@ UNGUARDED: Faults = {
     a_site_remembers_its_answer: replace(DAYS, first=1),
     a_site_goes_on_without_a_word: STALE,
     a_site_believes_its_own_clock: replace(CLOCKS, first=3),
-    a_site_s_grants_never_end: replace(GRANTS, first=2),
+    a_site_s_grants_never_end: replace(GRANTS, first=9),
     a_site_meets_whom_it_is_told_to: FACTS,
 }
