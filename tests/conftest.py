@@ -37,7 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
 LONGEST = (
     "system/test_partitions.py",
     "simulation/test_fleet_faults.py",
-    "simulation/test_fleet_call_faults.py",
     "simulation/test_lawful_fleet.py",
     "simulation/test_lawful_life.py",
     "system/test_installation_life.py",

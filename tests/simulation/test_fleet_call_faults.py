@@ -1,7 +1,11 @@
-"""Each fault of `fleet_call_faults.py` and `fleet_place_faults.py` is seen by the watch over simulated fleets."""
+"""Each fault of `fleet_call_faults.py` and `fleet_place_faults.py` is seen by the watch over simulated fleets.
+
+`make simulate` puts them in; a normal run has those of `test_fleet_faults.py`, and takes long enough.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from fleet_place_faults import HONEST_PLACES
 from fleet_quick import quickly
 from fleet_seen import seen
 
+pytestmark = pytest.mark.skipif("STEPS" not in os.environ, reason="`make simulate` runs it")
 Fault = Callable[[pytest.MonkeyPatch], None]
 
 
