@@ -38,8 +38,7 @@ soak: .venv/installed-dev ## sleep and wake ten thousand times, and count what i
 
 simulate: .venv/installed-dev ## fleets of sites under changing laws, watched by an oracle; SEEDS=N lives of STEPS=N steps each
 	STEPS=$(or $(STEPS),1000) SEEDS=$(or $(SEEDS),20) .venv/bin/python -m pytest -n $(or $(WORKERS),2) --timeout 0 \
-		--dist loadfile tests/simulation/test_lawful_fleet.py tests/simulation/test_fleet_faults.py \
-		tests/simulation/test_fleet_call_faults.py $(ARGS)
+		tests/simulation/test_lawful_fleet.py tests/simulation/test_fleet_faults.py $(ARGS)
 
 check: lint ## lint, and the tests that need no Envoy, no processes and no root
 	.venv/bin/python -m pytest -m "not real and not root" $(ARGS)

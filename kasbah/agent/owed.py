@@ -42,6 +42,5 @@ class Owed:
         if desired is self._seen:
             return frozenset()
         before, self._seen = self._sources, desired
-        built = (revision.source for service in desired.services for revision in service.revisions)
-        self._sources = frozenset((*built, *(one.source for one in desired.standby)))
+        self._sources = desired.sources
         return before - self._sources

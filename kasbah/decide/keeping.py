@@ -89,7 +89,7 @@ def wants(desired: DesiredState, at_work: AtWork) -> Wants:
         services=at_work.services | {service.id for service in desired.services},
         revisions=frozenset(one.id for one in revisions),
         running=frozenset(running),
-        sources=frozenset((*(one.source for one in revisions), *(one.source for one in desired.standby))),
+        sources=desired.sources,
         sources_running=frozenset(one.source for one in revisions if one.id in running),
         replicas=at_work.replicas,
     )

@@ -88,6 +88,12 @@ class DesiredState:
         return (self.epoch, self.generation)
 
     @property
+    def sources(self) -> frozenset[Digest]:
+        """The sources of what runs here, and of what this site may have to take over."""
+        built = (revision.source for service in self.services for revision in service.revisions)
+        return frozenset((*built, *(one.source for one in self.standby)))
+
+    @property
     def passing(self) -> frozenset[Pass]:
         """What passes here between callers and other sites."""
         lanes = {lane.id: lane for lane in self.lanes}

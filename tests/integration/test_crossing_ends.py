@@ -43,17 +43,7 @@ async def louder(_scope: Scope, receive: Receive, send: Send) -> None:
 async def test_a_stream_ends_where_it_may_not_pass_any_more(three: Installation, who: str) -> None:
     """At whichever of the two sites that is known first."""
     async with replica(louder) as address:
-        await three.place("notes", at="b")
-        await three.replicas("b", "notes", address)
-        url = f"ws://notes.localhost:{three.site('a').port}/"
-        async with websockets.connect(url, host="127.0.0.1", proxy=None) as room:
-            await room.send("hello")
-            assert await room.recv() == "HELLO"
-            three.placed["notes"] = replace(three.placed["notes"], through=frozenset("bc"))
-            three.cut = "1.2"
-            await three.site(who).apply(three.wanted(who))
-            async with asyncio.timeout(DEADLINE):
-                await room.wait_closed()
+        await ends_by_law(three, address, who)
 
 
 async def test_a_stream_that_may_go_on_is_touched_by_no_other_change(three: Installation) -> None:
@@ -108,20 +98,25 @@ async def test_a_stream_through_a_tunnel_ends_too_and_the_tunnel_is_made_again(
     tmp_path: Path, descriptors: Path, who: str
 ) -> None:
     async with installation(tmp_path, descriptors, tunnels="b") as three, replica(louder) as address:
-        await three.place("notes", at="b")
-        await three.replicas("b", "notes", address)
-        url = f"ws://notes.localhost:{three.site('a').port}/"
-        async with websockets.connect(url, host="127.0.0.1", proxy=None) as room:
-            await room.send("hello")
-            assert await room.recv() == "HELLO"
-            three.placed["notes"] = replace(three.placed["notes"], through=frozenset("bc"))
-            three.cut = "1.2"
-            await three.site(who).apply(three.wanted(who))
-            async with asyncio.timeout(DEADLINE):
-                await room.wait_closed()
+        await ends_by_law(three, address, who)
         await three.tell()
         await three.all_met()
         url = f"ws://notes.localhost:{three.site('c').port}/"
         async with websockets.connect(url, host="127.0.0.1", proxy=None) as room:
             await room.send("hello")
             assert await room.recv() == "HELLO"
+
+
+async def ends_by_law(three: Installation, address: str, who: str) -> None:
+    """A stream from a to b ends once `who` of them is told that it may not pass at a any more."""
+    await three.place("notes", at="b")
+    await three.replicas("b", "notes", address)
+    url = f"ws://notes.localhost:{three.site('a').port}/"
+    async with websockets.connect(url, host="127.0.0.1", proxy=None) as room:
+        await room.send("hello")
+        assert await room.recv() == "HELLO"
+        three.placed["notes"] = replace(three.placed["notes"], through=frozenset("bc"))
+        three.cut = "1.2"
+        await three.site(who).apply(three.wanted(who))
+        async with asyncio.timeout(DEADLINE):
+            await room.wait_closed()

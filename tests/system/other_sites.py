@@ -11,11 +11,33 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from support import KASBAH, Site, eventually
 
 Place = Callable[[], AbstractContextManager[None]]
 """Where the processes of a site are started: on this machine, or in a network of their own."""
 CODE = re.compile(r"Its code: (\S+)")
+FILE = """
+services:
+  claims:
+    command: [python3, app.py]
+    access: public
+    data: {level: restricted, categories: [personal], regimes: [gdpr]}
+"""
+"""A service that may be in Europe alone, and `APP`, which says where it runs."""
+APP = """
+import http.server, os
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = os.environ["KASBAH_SITE"].encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ["PORT"])), Answer).serve_forever()
+"""
 
 
 @dataclass(kw_only=True)
@@ -102,3 +124,7 @@ def other_site(home: Site, name: str, *options: str) -> Iterator[OtherSite]:
 def sites_url(home: Site) -> str:
     """Where sites dial in."""
     return str(json.loads((home.data_dir / "control" / "endpoint.json").read_text())["sites"])
+
+
+def asked(site: OtherSite, name: str) -> str:
+    return httpx.get(f"http://{site.gateway}/", headers={"host": f"{name}.localhost"}, timeout=30).text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from other_sites import OtherSite, join, other_site, sites_url, start
+from other_sites import APP, FILE, OtherSite, asked, join, other_site, sites_url, start
 from support import Site, eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -18,29 +18,9 @@ sites:
   paris: {kind: sovereign, country: FR, operator: Souverain, operator_home: FR, exposure: [FR]}
   lyon: {kind: sovereign, country: FR, operator: Rhone, operator_home: FR, exposure: [FR]}
 """
-FILE = """
-services:
-  claims:
-    command: [python3, app.py]
-    access: public
-    data: {level: restricted, categories: [personal], regimes: [gdpr]}
-"""
 BROCHURE = """
 services:
   brochure: {command: [python3, app.py], access: public, data: {level: internal}, placement: {avoid: [paris]}}
-"""
-APP = """
-import http.server, os
-class Answer(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = os.environ["KASBAH_SITE"].encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_):
-        pass
-http.server.ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ["PORT"])), Answer).serve_forever()
 """
 
 
@@ -68,10 +48,6 @@ def app(tmp_path: Path) -> Path:
     (tmp_path / "kasbah.yaml").write_text(FILE)
     (tmp_path / "app.py").write_text(APP)
     return tmp_path
-
-
-def asked(site: OtherSite, name: str) -> str:
-    return httpx.get(f"http://{site.gateway}/", headers={"host": f"{name}.localhost"}, timeout=30).text
 
 
 def test_what_may_only_be_in_europe_goes_to_paris(home: Site, paris: OtherSite, app: Path) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from other_sites import OtherSite, other_site
+from other_sites import APP, FILE, OtherSite, asked, other_site
 from support import Site, eventually
 
 from kasbah.domain.audit import decode
@@ -20,26 +19,6 @@ sites:
   paris: {kind: sovereign, country: FR, operator: Souverain, operator_home: FR, exposure: [FR]}
   virginia: {kind: public, country: US, operator: Cloud, operator_home: US, exposure: [US]}
   lyon: {kind: sovereign, country: FR, operator: Rhone, operator_home: FR, exposure: [FR]}
-"""
-FILE = """
-services:
-  claims:
-    command: [python3, app.py]
-    access: public
-    data: {level: restricted, categories: [personal], regimes: [gdpr]}
-"""
-APP = """
-import http.server, os
-class Answer(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = os.environ["KASBAH_SITE"].encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_):
-        pass
-http.server.ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ["PORT"])), Answer).serve_forever()
 """
 TAKES = ("--peers", "127.0.0.1:0")
 
@@ -70,7 +49,7 @@ def test_a_site_that_joined_after_the_deploy_takes_over(home: Site, tmp_path: Pa
             eventually(lambda: sources_at(lyon) == [source], lambda: (lyon.data_dir / "agent.log").read_text()[-2_000:])
             home.ok("sites", "drain", "paris")
             home.becomes("claims", lambda seen: seen["site"] == "lyon", "is in lyon")
-            assert httpx.get(f"http://{lyon.gateway}/", headers={"host": "claims.localhost"}, timeout=30).text == "lyon"
+            assert asked(lyon, "claims") == "lyon"
             assert sources_at(virginia) == []
             eventually(lambda: ("hand_source", f"sources/{source}") in said_at(paris), lambda: str(said_at(paris)))
             eventually(lambda: ("take_source", f"sources/{source}") in said_at(lyon), lambda: str(said_at(lyon)))

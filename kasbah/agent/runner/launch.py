@@ -18,7 +18,7 @@ from kasbah.agent.runner import __file__ as package
 from kasbah.agent.runner.layout import Layout
 from kasbah.drivers.process import ProcessDriver
 from kasbah.errors import Unavailable
-from kasbah.proc import look
+from kasbah.proc import runs
 from kasbah.settings import Limits
 
 START_SECONDS = 30.0
@@ -73,8 +73,7 @@ async def _answers(layout: Layout) -> bool:
         return False
     peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     writer.close()
-    listener = look(CREDENTIALS.unpack(peer)[0])
-    return listener is not None and not listener.ended
+    return runs(CREDENTIALS.unpack(peer)[0])
 
 
 async def _start(layout: Layout) -> None:

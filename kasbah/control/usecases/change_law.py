@@ -53,7 +53,7 @@ def next_version(work: Work) -> int:
     may hold later ones than the backup, and would take none that is not later than those."""
     newest = work.tx.lawbooks.newest()
     held = [one.report.law for one in work.tx.sites.all() if one.report is not None]
-    return max(newest, *(law for law in held if law <= newest + MOST_AHEAD), newest) + 1
+    return max([newest, *(law for law in held if law <= newest + MOST_AHEAD)]) + 1
 
 
 def plan_law(work: Work, book: Book) -> Planned:

@@ -108,7 +108,7 @@ def _asked(work: Work, estate: Estate, service: ServiceRecord, revision: Revisio
         ),
         lawful=lambda: admissions(law.of(service), service.label, estate.places),
         now=_current(work, estate, service),
-        alone=bool(law.grants.approvals or law.coming),
+        alone=not law.is_everywhere_the_same,
         turned_away={
             site: one.reason
             for site, one in estate.turned_away.get(service.id, ())
