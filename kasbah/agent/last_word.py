@@ -260,7 +260,7 @@ class LastWord:
             grants=in_force(ours, self.clock.now()),
             floors=self._floors,
             stale_after=lawbook.stale_after if lawbook is not None else {},
-            heard_at=max(self.clock.heard_at or told.issued_at, told.issued_at),
+            heard_at=self.clock.heard_at or told.issued_at,
             egress=self._egress,
             hosts=self._signatures.memory.hosts,
             signatures=known,

@@ -1,12 +1,14 @@
 """A site's time: the later of its machine's clock and of the newest time that the control plane signed.
 
 DATA/agent/ledger/time.json   the newest signed time, moved on by what has passed since; when the control plane was
-                              heard last, and how many seconds before this was written; once a minute at the most
+                              heard last, and how many seconds before this was written; what the machine's clock said
+                              then; once a minute at the most
 
 A machine's clock may be set back, by mistake or on purpose, and what has expired must not be good again by that. So a
 signed time that was accepted is never gone below: it moves on with seconds that only ever pass, and is kept over
-restarts. What the machine's clock said is not kept: a clock that was far ahead for a moment does no lasting harm.
-Nor is what was heard last any younger for it, once that clock is set right.
+restarts. What the machine's clock said moves it nowhere: a clock that was far ahead for a moment does no lasting harm.
+Nor is what was heard last any younger for it, once that clock is set right; and it grows old while no agent runs, by
+as much as that clock goes on meanwhile, be it right or not.
 
 A clock that is ahead ends things early, which is the safe side; that, and a clock that is behind, is a note.
 """
@@ -106,6 +108,7 @@ class SiteClock:
             "signed": signed and signed.isoformat(),
             "heard": heard and heard.isoformat(),
             "age": (self.now() - heard).total_seconds() if heard else 0.0,
+            "own": self.own.now().isoformat(),
         }
         try:
             replace_whole(self._file, json.dumps(kept))
@@ -129,6 +132,8 @@ class SiteClock:
             signed = kept["signed"] and datetime.fromisoformat(kept["signed"])
             heard = kept["heard"] and datetime.fromisoformat(kept["heard"])
             age = timedelta(seconds=max(0.0, kept.get("age", 0.0)))
+            own = self.own.now()
+            since = max(timedelta(), own - datetime.fromisoformat(kept["own"])) if "own" in kept else timedelta()
             if any(one is not None and one.tzinfo is None for one in (signed, heard)):
                 raise ValueError("a time without its zone")
         except FileNotFoundError:
@@ -140,5 +145,5 @@ class SiteClock:
         self._signed = None if signed is None else (signed, steady)
         if heard is not None:
             now = self.now()
-            at = min(heard, now - age)
+            at = min(heard, now - age - since)
             self._heard = (at, steady - (now - at).total_seconds())

@@ -132,9 +132,31 @@ def test_nor_is_it_younger_after_a_restart(machine: Machine) -> None:
     assert machine.clock.heard_at == machine.now - timedelta(minutes=6)
 
 
+def test_it_grows_old_while_no_agent_runs_though_the_clock_is_behind(machine: Machine) -> None:
+    machine.clock.take(NOW)
+    machine.own.set(-HOUR)
+    machine.clock.heard()
+    machine.own.advance(timedelta(minutes=5))
+    machine.clock.keep()
+    machine.own.set(timedelta(minutes=20))
+    machine.start()
+    assert machine.clock.heard_at == machine.now - timedelta(minutes=25)
+
+
+def test_it_is_no_younger_for_a_clock_that_is_set_back_while_no_agent_runs(machine: Machine) -> None:
+    machine.clock.heard()
+    machine.own.advance(timedelta(minutes=5))
+    machine.clock.keep()
+    machine.own.set(-DAY)
+    machine.start()
+    assert machine.clock.heard_at == machine.now - timedelta(minutes=5)
+
+
 @pytest.mark.parametrize("kept", ["", "{}", '{"signed": "yesterday", "heard": null}', '{"signed": 7, "heard": 7}',
                                   '{"signed": "2026-11-26T12:00:00", "heard": null}', "[" * 100_000, "[]",
-                                  '{"signed": null, "heard": null, "age": 1e300}'])  # fmt: skip
+                                  '{"signed": null, "heard": null, "age": 1e300}',
+                                  '{"signed": null, "heard": null, "age": 0, "own": "2026-11-26T12:00:00"}',
+                                  '{"signed": null, "heard": null, "age": 0, "own": null}'])  # fmt: skip
 def test_what_cannot_be_read_is_not_there(tmp_path: Path, kept: str) -> None:
     (tmp_path / "time.json").write_text(kept)
     machine = Machine(tmp_path / "time.json")
@@ -279,6 +301,19 @@ def test_the_last_word_goes_stale_though_a_clock_that_was_ahead_is_set_right(tmp
     site.clock.advance(timedelta(minutes=59))
     assert site.runs() == ["claims"], "not before"
     site.clock.advance(timedelta(minutes=2))
+    assert site.runs() == []
+
+
+def test_the_last_word_goes_stale_while_no_agent_runs_though_the_clock_is_behind(tmp_path: Path) -> None:
+    book = Lawbook(installation=IDENTITY.installation, version=1, home="FR", packs=ALL, stale_after={2: HOUR})
+    site = Captured(tmp_path / "ledger")
+    site.word.take_law(IDENTITY, sign_document(OWNER, LAWBOOK, book))
+    assert site.tell(PERSONAL, charters=(charter("FR"),)) == ["claims"]
+    site.site_clock.take(NOW, just_now=True)
+    site.clock.set(-DAY)
+    site.site_clock.heard()
+    site.clock.set(HOUR + timedelta(seconds=1))
+    site.start()
     assert site.runs() == []
 
 
