@@ -104,6 +104,8 @@ def _deploy(
             rollout = _wait(client, rollout, name, steps, seconds, source)
         elif rollout is not None:
             source.send_if_awaited(rollout, patience=PATIENCE_SECONDS)
+        elif source.sent_to and seconds is not None:
+            rollouts.follow_build(client, name, steps, seconds=seconds)
     return {
         "service": _as_listed(client.get(service_path(name))),
         "revision": answer["revision"],
@@ -135,7 +137,7 @@ class _Source:
         self._name = name
         self._bundle = bundle
         self._steps = steps
-        self._sent: set[str] = set()
+        self.sent_to: set[str] = set()
 
     def send_if_awaited(self, rollout: Document, *, patience: float) -> None:
         """Send it where it was not sent yet, unless nobody waits for it. Raises Unavailable where no site can take
@@ -147,7 +149,7 @@ class _Source:
         """Send it through each of these doors, or a newer one of the same site. A standby that cannot take it is told,
         and fails nothing."""
         for first in doors:
-            if first["site"] in self._sent:
+            if first["site"] in self.sent_to:
                 continue
             try:
                 self._send(first)
@@ -155,7 +157,7 @@ class _Source:
                 if not first["standby"]:
                     raise
                 render.say(f"{self._name}: site {first['site']}, a standby, did not take the source: {error.message}")
-            self._sent.add(first["site"])
+            self.sent_to.add(first["site"])
 
     def _send(self, first: Document) -> None:
         size, count = self._bundle.size, self._bundle.files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from kasbah.cli.client import WAIT_SECONDS, Client, Document
+from kasbah.cli.client import WAIT_SECONDS, Client, Document, service_path
 from kasbah.cli.exits import Failed
 from kasbah.cli.progress import Progress
 from kasbah.errors import Conflict
@@ -46,6 +46,34 @@ def follow(
             )
         wait = max(1, min(WAIT_SECONDS, int(left)))
         rollout = client.get(f"/rollouts/{rollout['id']}", after=rollout["version"], wait=wait)
+
+
+def follow_build(client: Client, name: str, progress: Progress, *, seconds: float) -> None:
+    """Wait until a service that needs no rollout, but was sent its source again, is built where it is to run. Raises
+    Failed where it is not, or not within `seconds`."""
+    give_up = time.monotonic() + seconds
+    shown, service = "", client.get(service_path(name))
+    while service["state"] in ("waiting", "building") and service["placements"]:
+        line = f"building: {service['reason']}" if service["state"] == "building" else service["reason"]
+        if line != shown:
+            progress.step(name, line)
+            shown = line
+        left = give_up - time.monotonic()
+        if left <= 0:
+            raise Failed(
+                f"after {seconds:.0f} s {name} is no further than this: {line}. It is built all the same",
+                hint=f"watch it with `kasbah describe {name}`, or give --timeout",
+                code="still_building",
+            )
+        wait = max(1, min(WAIT_SECONDS, int(left)))
+        service = client.get(service_path(name), after=service["version"], wait=wait)
+    progress.end()
+    if service["state"] == "failed":
+        raise Failed(
+            f"{name} does not start where its source was sent again: {service['reason']}",
+            hint=f"`kasbah logs {name} --build` and `kasbah logs {name}` show more",
+            code="start_failed",
+        )
 
 
 def check(rollout: Document, name: str) -> None:

@@ -14,8 +14,9 @@ from kasbah.control.loops.law import Law
 from kasbah.control.usecases.uphold import uphold
 from kasbah.domain.ids import ServiceId
 from kasbah.domain.label import CATEGORIES
-from kasbah.domain.observed import PinnedPack, TurnedAway
+from kasbah.domain.observed import PinnedPack, ServiceStatus, TurnedAway
 from kasbah.domain.placement import Verdict
+from kasbah.domain.service import ServiceState
 
 INTERNAL = {"level": "internal"}
 EUROPEAN = {"level": "restricted", "categories": ["personal"], "regimes": ["gdpr"]}
@@ -98,6 +99,30 @@ async def test_a_service_whose_label_rises_past_its_site_ends_there_at_once(inst
     assert "site local runs it again" in back["changes"]
     await installed.deploy(data=MOROCCAN)
     assert await published(installed) == ["web"]
+
+
+async def test_a_site_that_is_given_a_service_back_is_sent_its_source_again(installed: Installed) -> None:
+    """What the law took was erased there, whatever the site said of it before."""
+    await installed.serving(data=INTERNAL)
+    await installed.deploy(data=EUROPEAN)
+    await installed.declassify(**MOROCCAN)
+    back = await installed.deploy(data=MOROCCAN)
+    assert (back["rollout"], [one["path"] for one in back["uploads"]]) == (None, [f"/v1/blobs/{SOURCE}"])
+
+
+async def test_a_source_that_a_site_lacks_is_sent_again_with_the_next_deploy(installed: Installed) -> None:
+    """As after a change of the law and back: the site has its place again, and says that it has no source."""
+    await installed.serving(data=INTERNAL)
+    service = (await installed.agent.desired()).services[0]
+    waits = ServiceStatus(service=service.id, state=ServiceState.WAITING, reason="its source is not here")
+    installed.agent.statuses[service.id] = waits
+    await installed.agent.report()
+    seen = await installed.get("/services/web")
+    assert (seen["state"], seen["reason"]) == ("waiting", "its source is not here")
+    body, once = request(data=INTERNAL) | {"attested": None}, {"idempotency-key": "once"}
+    for _ in range(2):
+        again = await installed.post("/services/web/deploys", body, status=202, **once)
+        assert (again["rollout"], [one["standby"] for one in again["uploads"]]) == (None, [False])
 
 
 async def test_a_service_that_was_placed_is_not_published_where_the_law_forbids_it(installed: Installed) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,7 +14,7 @@ from kasbah.decide.summary import summarise
 from kasbah.domain.ids import ProjectId, ReplicaId, RevisionId, RolloutId, ServiceId
 from kasbah.domain.observed import BuildState, RevisionStatus, TrialState
 from kasbah.domain.replica import Replica, ReplicaState
-from kasbah.domain.service import Service, ServiceState, Trial
+from kasbah.domain.service import Service, ServiceState, Share, Trial
 
 REVISION = RevisionId("rv-1")
 TRIED = Service(
@@ -61,6 +62,30 @@ def test_a_service_with_traffic(rung: Rung, states: list[str], failure: str, sta
     found, reason = summarise(TRIED, rung=rung, replicas=there, statuses=(), failure=failure)
     assert found == ServiceState(state)
     assert reason == failure
+
+
+SERVING = replace(UNTRIED, shares=(Share(revision=REVISION, percent=100),))
+
+
+@pytest.mark.parametrize(
+    ("build", "state", "reason"),
+    [
+        (BuildState.ABSENT, "waiting", "its source is not here: deploy it again to send it"),
+        (BuildState.BUILDING, "building", "installing"),
+        (BuildState.FAILED, "failed", "no such package"),
+        (BuildState.BUILT, "stopped", ""),
+    ],
+)
+def test_a_service_that_was_given_to_this_site_is_built_first(build: BuildState, state: str, reason: str) -> None:
+    status = RevisionStatus(revision=REVISION, build=build, step="installing", reason="no such package")
+    other = RevisionStatus(revision=RevisionId("rv-2"), build=BuildState.BUILT)
+    found = summarise(SERVING, rung=Rung.STOPPED, replicas=(), statuses=(other, status), failure="")
+    assert found == (state, reason)
+
+
+def test_what_runs_still_runs_though_its_build_is_gone() -> None:
+    there, status = replicas([ReplicaState.READY]), RevisionStatus(revision=REVISION)
+    assert summarise(SERVING, rung=Rung.RUNNING, replicas=there, statuses=(status,), failure="") == ("running", "")
 
 
 def test_what_serves_is_not_called_failed() -> None:

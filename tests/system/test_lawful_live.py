@@ -56,5 +56,6 @@ def test_a_label_that_rises_past_the_site_ends_what_runs_there(site: Site, tmp_p
     refused = site.run("deploy", lowered)
     assert (refused.code, "kasbah declassify claims --to internal" in refused.err) == (4, True)
     site.ok("declassify", "claims", "--to", "internal", "--evidence", "file 7", "--expires", "1d")
-    site.ok("deploy", lowered)
+    again = site.run("deploy", lowered)  # what the law took was erased at the site: its source is sent again
+    assert (again.code, "sending 1 file" in again.err) == (0, True), again.said
     eventually(lambda: site.get("claims").text == "claims", lambda: "it does not serve again")

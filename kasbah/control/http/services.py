@@ -18,7 +18,7 @@ from kasbah.control.http.waiting import After, Wait, until
 from kasbah.control.store.records import ServiceRecord
 from kasbah.control.usecases.change_env import change_env, current_env
 from kasbah.control.usecases.delete import delete
-from kasbah.control.usecases.deploy import Deployed, deploy, uploads_for
+from kasbah.control.usecases.deploy import Deployed, deploy, sent_again, uploads_for
 from kasbah.control.usecases.describe import Detail, describe_service, list_services, see
 from kasbah.control.usecases.explain import explain
 from kasbah.control.usecases.permit import permit_deploy
@@ -33,7 +33,7 @@ from kasbah.control.usecases.traffic import set_traffic
 from kasbah.control.usecases.where import where
 from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, project_named, service_named, service_topic, token_topic
 from kasbah.domain.access import Action
-from kasbah.domain.ids import RolloutId
+from kasbah.domain.ids import RevisionId, RolloutId, ServiceId
 
 router = for_people("/services", "services")
 
@@ -161,8 +161,13 @@ def _without_ticket(answer: BaseModel) -> BaseModel:
 
 def _with_ticket(work: Work, kept: str) -> BaseModel:
     answer = public.DeployAnswer.model_validate_json(kept)
-    rollout = work.tx.rollouts.get(RolloutId(answer.rollout.id)) if answer.rollout else None
-    return answer.model_copy(update={"uploads": list(uploads_for(work, rollout)) if rollout else []})
+    if answer.rollout is not None:
+        rollout = work.tx.rollouts.get(RolloutId(answer.rollout.id))
+        doors = () if rollout is None else uploads_for(work, rollout)
+    else:
+        service = work.tx.services.get(ServiceId(answer.service.id))
+        doors = () if service is None else sent_again(work, service, RevisionId(answer.revision))
+    return answer.model_copy(update={"uploads": list(doors)})
 
 
 @router.post("/{name}/scale", response_model=public.ServiceView)

@@ -1,11 +1,13 @@
 """Deploys a service: writes the revision and its rollout in one transaction. The slow half is the rollout's.
 
-The same revision with other access, scaling, sleep, rollout rules or label updates the service and rolls nothing out. A
-deploy during a rollout supersedes it; one of the revision that is being rolled out joins that rollout.
+The same revision with other access, scaling, sleep, rollout rules or label updates the service and rolls nothing out,
+but its source is sent again to a site that is to run it and lacks it. A deploy during a rollout supersedes it; one of
+the revision that is being rolled out joins that rollout.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from kasbah.api.public import DeployRequest, Door
@@ -19,7 +21,7 @@ from kasbah.control.usecases.send_source import doors_for
 from kasbah.control.usecases.supersede import supersede
 from kasbah.control.usecases.vouching import deployer_of, sign_again
 from kasbah.control.usecases.work import Work, check_version, save_service
-from kasbah.domain.ids import RevisionId
+from kasbah.domain.ids import RevisionId, SiteId
 from kasbah.domain.label import label_text
 from kasbah.errors import Conflict
 
@@ -53,13 +55,35 @@ def deploy(work: Work, project: str, name: str, request: DeployRequest) -> Deplo
     if rollout is None:
         supersede(work, service, by=f"revision {made.revision.id}, which serves already, was deployed again")
     service = work.tx.services.get(service.id) or service
+    if rollout is not None:
+        uploads = uploads_for(work, rollout)
+    else:
+        uploads = sent_again(work, service, made.revision.id, anew=_given_back(made, service))
     return Deployed(
         service=service,
         revision=made.revision.id,
         created=made.starts,
         rollout=rollout,
-        uploads=() if rollout is None else uploads_for(work, rollout),
+        uploads=uploads,
     )
+
+
+def sent_again(
+    work: Work, service: ServiceRecord, revision: RevisionId, *, anew: Collection[SiteId] = ()
+) -> tuple[Door, ...]:
+    """The doors for the source of what serves already, where a site that is to run it lacks it: what the law took from
+    a site was erased there, and a place that is given back begins with its source. `anew` as `doors_for` has it."""
+    found = work.tx.revisions.get(service.id, revision)
+    if found is None:
+        return ()
+    doors = doors_for(work, service, found.contents.source, found.contents.source_size, anew=anew)
+    return doors if any(not one.standby for one in doors) else ()
+
+
+def _given_back(made: Plan, service: ServiceRecord) -> set[SiteId]:
+    before = made.existing.placement if made.existing is not None else None
+    chosen = set() if service.placement is None else set(service.placement.chosen)
+    return chosen if before is None else chosen - set(before.chosen)
 
 
 def uploads_for(work: Work, rollout: RolloutRecord) -> tuple[Door, ...]:

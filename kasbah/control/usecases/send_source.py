@@ -7,6 +7,7 @@ whoever deployed it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from kasbah.api.public import Door
@@ -50,9 +51,11 @@ def send_source(work: Work, project: str, name: str, digest: str, size: int) -> 
     return doors
 
 
-def doors_for(work: Work, service: ServiceRecord | None, digest: Digest, size: int) -> tuple[Door, ...]:
+def doors_for(
+    work: Work, service: ServiceRecord | None, digest: Digest, size: int, *, anew: Collection[SiteId] = ()
+) -> tuple[Door, ...]:
     """The doors of the sites that are to have a source and can be reached: those that were chosen, the first that may
-    build it where none was, and then the standbys."""
+    build it where none was, and then the standbys. `anew`: sites that had to give it up since they built it."""
     sites = work.tx.sites.all()
     label = UNLABELLED if service is None else label_of(work.law, service)
     law = work.law if service is None else work.law.of(service)
@@ -61,7 +64,7 @@ def doors_for(work: Work, service: ServiceRecord | None, digest: Digest, size: i
     placement = None if service is None else service.placement
     chosen = set(placement.chosen) if placement is not None and placement.chosen else {one.id for one in there[:1]}
     standbys = _standbys(placement, {one.id for one in there} - chosen)
-    built = set() if service is None else _built(work, service, digest)
+    built = set() if service is None else _built(work, service, digest) - set(anew)
     return tuple(
         _door(work, site, digest, size, standby=site.id in standbys)
         for site in sorted(there, key=lambda one: one.id in standbys)
