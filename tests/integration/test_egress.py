@@ -35,10 +35,12 @@ import socket, sys
 for target in sys.argv[1:]:
     host, _, port = target.rpartition(':')
     try:
-        socket.create_connection((host, int(port)), 5).close()
+        socket.create_connection((host, int(port)), 2 if host.startswith('169.254.') else 20).close()
         print('reached')
-    except OSError:
+    except ConnectionRefusedError:
         print('refused')
+    except TimeoutError:
+        print('silence')
 """
 
 CALLS_WHEN_TOLD = (
@@ -108,7 +110,7 @@ async def test_what_is_named_is_reached_and_nothing_else(site: Site, entry: str,
 
 async def test_link_local_addresses_are_refused_even_where_they_are_named(site: Site) -> None:
     target = f"{outside.METADATA}:{outside.PORT}"
-    assert await calls(site, (target, FIRST), target, FIRST) == ["refused", "reached"]
+    assert await calls(site, (target, FIRST), target, FIRST) == ["silence", "reached"]
 
 
 async def test_names_are_found_without_a_name_server(site: Site, names: dict[str, str]) -> None:

@@ -167,13 +167,15 @@ async def test_a_reconnecting_envoy_is_sent_only_what_changed(served: Served) ->
     client = await served.connect()
     await client.subscribe(Kind.CLUSTER, has={"a": "1", "b": "0", "gone": "1"})
     answer = await client.take()
-    assert (answer.sent, answer.removed) == ({"b": "1"}, ("gone",))
+    assert (answer.sent, answer.removed) == ({"b": "1"}, ())
     await client.subscribe(Kind.ENDPOINTS, "a", "b", "gone", has={"a": "1", "b": "1", "gone": "1"})
     answer = await client.take()
     assert (answer.sent, answer.removed) == ({}, ("gone",))
-    await client.subscribe(Kind.ROUTES, "services", has={"services": "1"})
     await client.subscribe(Kind.LISTENER, has={"gateway": "1"})
     assert (await client.take()).sent == {}, "the first wildcard request is answered"
+    await client.subscribe(Kind.ROUTES, "services", has={"services": "1"})
+    answer = await client.take()
+    assert (answer.kind, answer.sent, answer.removed) == (Kind.CLUSTER, {}, ("gone",))
     await client.hears_nothing()
 
 
@@ -240,6 +242,39 @@ async def test_a_cluster_comes_before_its_route_and_goes_after_it(served: Served
     await client.accept(moved)
     removed = await client.take()
     assert (removed.kind, removed.sent, removed.removed) == (Kind.CLUSTER, {}, ("a",))
+    await applying
+
+
+async def test_a_cluster_of_before_goes_after_the_routes_of_before(served: Served) -> None:
+    """A reconnecting Envoy still sends requests to what another agent told it of."""
+    client = await served.connect()
+    await client.subscribe(Kind.CLUSTER, has={"gone": "1"})
+    await client.subscribe(Kind.LISTENER, has={"gateway": "1"})
+    await client.subscribe(Kind.ROUTES, "services", has={"services": "0"})
+    found = [await client.hear() for _ in range(3)]
+    assert [(one.kind, one.removed) for one in found] == [
+        (kind, ()) for kind in (Kind.CLUSTER, Kind.LISTENER, Kind.ROUTES)
+    ]
+    for one in found:
+        await client.hears_nothing()
+        await client.accept(one)
+    answer = await client.take()
+    assert (answer.kind, answer.sent, answer.removed) == (Kind.CLUSTER, {}, ("gone",))
+    await client.hears_nothing()
+
+
+async def test_nor_does_it_go_while_the_new_routes_are_refused(served: Served) -> None:
+    client = await served.connect()
+    await client.subscribe(Kind.CLUSTER, has={"gone": "1"})
+    await client.take()
+    await client.subscribe(Kind.LISTENER, has={"gateway": "1"})
+    await client.take()
+    await client.subscribe(Kind.ROUTES, "services", has={"services": "0"})
+    await client.reject(await client.hear(), "no")
+    await client.hears_nothing()
+    applying = asyncio.create_task(served.xds.apply(configuration(("a", "b"), routes="2")))
+    assert (await client.take()).sent == {"services": "2"}
+    assert (await client.take()).removed == ("gone",)
     await applying
 
 

@@ -14,14 +14,16 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from apart import SLOW, UPLOAD, Apart, Kind, Traffic, callers, frozen, killed, parts_apart, read, traffic
-from support import WAIT_SECONDS, Site, eventually, installation, probe
+from support import WAIT_SECONDS, Document, Site, eventually, installation, probe
 
 from demo.load import Request, Target, call, digest
 from kasbah import proc
+from kasbah.clock import SystemClock
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -198,16 +200,21 @@ async def test_a_replica(installed: Installed, name: str) -> None:
     kinds["post"] = (lambda: call(site.target(name), Request(method="POST", path=SLOW.path)), 2, 0.05)
     async with traffic(kinds) as seen:
         victim = await asyncio.to_thread(installed.pid_of, name)
-        began = time.monotonic()
+        began, now = time.monotonic(), SystemClock().now()
         killed(victim)
         await seen.reaches(2, "get", "slow", "upload", "events", "socket", "post")
     none_failed(seen, "get", "slow", "sleeper")
-    assert [one for one in seen.failed() if not one.began <= began + 0.05 <= one.ended + 0.1] == []
+    told = await asyncio.to_thread(site.becomes, name, lambda told: bool(_ended(told, victim)), "says how it ended")
+    (ended,) = _ended(told, victim)
+    known = began + (datetime.fromisoformat(ended["since"]) - now).total_seconds()  # and then so does the gateway
+    assert [one for one in seen.failed() if not (one.began <= known + 0.05 and began <= one.ended + 0.1)] == []
+    assert ended["exit"] == "killed by SIGKILL"
     counted = len(seen.failed("upload", "post", "events"))
     await asyncio.to_thread(site.becomes, name, lambda told: told["usage"]["failed"] - before == counted, "counts them")
-    told = await asyncio.to_thread(site.describe, name)
-    ended = next(one for one in told["replicas"] if one["pid"] == victim)
-    assert ended["exit"] == "killed by SIGKILL"
+
+
+def _ended(told: Document, pid: int) -> list[Document]:
+    return [one for one in told["replicas"] if one["pid"] == pid and one["exit"]]
 
 
 def _failed(site: Site, name: str) -> int:

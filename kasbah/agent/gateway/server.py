@@ -2,7 +2,8 @@
 
 What always holds: versions are hashes of contents, so a reconnecting Envoy is sent only what changed; the whole state
 is loaded before the socket opens, since to Envoy an empty server means "delete everything"; a configuration that Envoy
-rejects is taken back whole and the last good one stays; a cluster goes only after the routes to it have gone.
+rejects is taken back whole and the last good one stays; a cluster goes only after the routes to it have gone, those of
+an Envoy that comes back with what another agent told it included.
 
 Endpoints are apart from the configuration: waking and falling asleep go on while a configuration is refused. So are
 certificates, which come and are renewed while no service changes.
@@ -38,12 +39,14 @@ class Rejected(Exception):
 
 @dataclass(slots=True)
 class _Subscription:
-    """What one stream wants of one type, and what it has. `since` is the serial of the oldest change in `stale`."""
+    """What one stream wants of one type, and what it has. `since` is the serial of the oldest change in `stale`;
+    `leaving` is what it has and is to lose, once it has no routes there."""
 
     wildcard: bool = False
     names: set[str] = field(default_factory=set)
     sent: dict[str, str] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
+    leaving: set[str] = field(default_factory=set)
     since: int = 0
     answer_due: bool = True
 
@@ -266,6 +269,7 @@ class XdsServer:
                 stream.wake.clear()
                 for answer in self._answers(stream):
                     await context.write(answer)
+                self._let_go(stream)
         finally:
             reader.cancel()
             self._streams.discard(stream)
@@ -286,6 +290,8 @@ class XdsServer:
         if sent is not None and request.HasField("error_detail"):
             log.error("the gateway rejected a configuration", kind=kind, reason=request.error_detail.message)
             self._refusals[kind] = (sent, request.error_detail.message)
+        if _leaving(stream):
+            stream.wake.set()
         self._notify()
 
     def _take_subscription(self, stream: _Stream, kind: Kind, request: Any) -> None:
@@ -296,7 +302,9 @@ class XdsServer:
             wanted.sent.update(request.initial_resource_versions)
             known = self._state[kind]
             if wanted.wildcard:
-                wanted.outdate(known.keys() | wanted.sent.keys(), self._serial)
+                gone = wanted.sent.keys() - known.keys()
+                wanted.leaving = gone if kind is Kind.CLUSTER else set()
+                wanted.outdate((known.keys() | gone) - wanted.leaving, self._serial)
         else:
             for name in subscribed:
                 wanted.sent.pop(name, None)
@@ -306,7 +314,20 @@ class XdsServer:
             wanted.names.discard(name)
             wanted.sent.pop(name, None)
             wanted.stale.discard(name)
-        if wanted.stale or wanted.answer_due:
+        if wanted.stale or wanted.answer_due or _leaving(stream):
+            stream.wake.set()
+
+    def _let_go(self, stream: _Stream) -> None:
+        """Have an Envoy that came with clusters of before lose them, once it has taken today's routes: until then it
+        still sends requests there."""
+        if not _leaving(stream) or Kind.ROUTES not in stream.subscriptions or self._refusals.keys() & {*CONFIGURATION}:
+            return
+        if any(one.stale for kind, one in stream.subscriptions.items() if kind in CONFIGURATION):
+            return
+        if not any(one.kind in CONFIGURATION for one in stream.unanswered.values()):
+            wanted = stream.subscriptions[Kind.CLUSTER]
+            wanted.outdate(wanted.leaving, self._serial)
+            wanted.leaving = set()
             stream.wake.set()
 
     def _answers(self, stream: _Stream) -> list[bytes]:
@@ -347,3 +368,7 @@ class XdsServer:
             return None
         body: bytes = response.SerializeToString()
         return body
+
+
+def _leaving(stream: _Stream) -> bool:
+    return Kind.CLUSTER in stream.subscriptions and bool(stream.subscriptions[Kind.CLUSTER].leaving)
