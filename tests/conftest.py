@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import structlog
 from golden_files import Golden
 from hypothesis import HealthCheck, settings
+from quick_tables import copied_tables
+
+from kasbah.control import app
 
 GOLDEN = Path(__file__).parent / "golden"
 # How long an example takes says nothing of what is tested: on a crowded machine the first one, which loads what others
@@ -36,12 +41,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 LONGEST = (
     "system/test_partitions.py",
-    "simulation/test_fleet_faults.py",
-    "simulation/test_lawful_fleet.py",
-    "simulation/test_lawful_life.py",
     "system/test_installation_life.py",
-    "system/test_survival.py",
     "cli/test_up.py",
+    "simulation/test_fleet_faults.py",
+    "control/test_process.py",
+    "system/test_bad_input.py",
+    "system/test_survival.py",
+    "simulation/test_lawful_life.py",
+    "docs/test_docs_run.py",
+    "system/test_joining_live.py",
+    "system/test_strangers.py",
+    "system/test_zero_failures.py",
+    "control/test_audit_log.py",
+    "system/test_rollouts_live.py",
+    "system/test_sources_live.py",
+    "system/test_restore.py",
+    "simulation/test_misadventures.py",
+    "system/test_upgrade.py",
+    "simulation/test_lawful_fleet.py",
 )
 """Files that take more than a minute, the longest first: begun last, each would keep one worker while others have
 nothing left."""
@@ -64,6 +81,12 @@ def pytest_collection_finish() -> None:
     """What was imported and collected stays to the end: the garbage collector need not look through it again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_tables() -> Iterator[None]:
+    with mock.patch.object(app, "migrate", copied_tables):
+        yield
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from commands import command
 
 from kasbah.cli.main import run
 
@@ -56,16 +57,10 @@ class Cli:
 
     def process(self, *arguments: str | Path, code: int = 0) -> Answer:
         """Run a command line in a process of its own."""
-        done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        return _checked(Answer(done.returncode, done.stdout, done.stderr), code)
+        words = [str(one) for one in arguments]
+        found, out, err = command(words, env=self.env, folder=Path.cwd(), seconds=SECONDS)
+        assert found is not None, f"it did not end: {out}{err}"
+        return _checked(Answer(found, out, err), code)
 
 
 def _checked(answer: Answer, code: int) -> Answer:

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import commands
 import pytest
 from ruamel.yaml import YAML
 
@@ -230,15 +231,10 @@ SPOKEN = dict(sorted(spoken().items()))
 
 @pytest.mark.parametrize(("command", "options"), SPOKEN.items(), ids=SPOKEN)
 def test_commands_the_documents_show_exist(command: str, options: set[str]) -> None:
-    told = subprocess.run(
-        [KASBAH, *command.split(), "--help"],
-        env={**os.environ, "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert told.returncode == 0, f"kasbah {command}: {told.stderr}"
-    assert not {option for option in options if option not in told.stdout}
+    env = {**os.environ, "COLUMNS": "300"}
+    code, told, complaint = commands.command([*command.split(), "--help"], env=env, folder=ROOT, seconds=DEADLINE)
+    assert code == 0, f"kasbah {command}: {complaint}"
+    assert not {option for option in options if option not in told}
 
 
 PAGE = """

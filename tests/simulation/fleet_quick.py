@@ -1,5 +1,5 @@
-"""Makes a simulated fleet quick in what is not looked at: disks that never lose their power, tables that are copied
-instead of migrated, laws parsed once for all who hold them, and rows that are read once until they change.
+"""Makes a simulated fleet quick in what is not looked at: disks that never lose their power, laws parsed once for all
+who hold them, and rows that are read once until they change.
 
 What is read is remembered by table, as the store's own methods gave it. Any write forgets all of it, but for those that
 come with every tick: of a site, and of the audit log, which other tables' reads have nothing of.
@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import functools
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytest
-from fleet_site import START
 
 from kasbah import packs
 from kasbah.agent import last_word
-from kasbah.clock import ManualClock
-from kasbah.control import app
 from kasbah.control.store import sql_access, sql_audit, sql_law, sql_secrets, sql_services, sql_sites
 from kasbah.control.store.rows import Rows
 from kasbah.control.store.schema import site as site_table
@@ -41,33 +37,11 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """See the module."""
     _remember(monkeypatch)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(app, "migrate", _copied_tables)
     for module in (law_now, last_word, packs):
         monkeypatch.setattr(module, "law_of", lambda packs: _parsed(tuple(packs)))
 
 
 _parsed = functools.lru_cache(maxsize=5_000)(law_of)
-_migrate = app.migrate
-
-
-@functools.cache
-def _tables(clock: ManualClock) -> bytes:
-    """An empty store, as its migrations make it."""
-    from kasbah.control.store.sql import open_engine
-
-    engine = open_engine("sqlite://")
-    _migrate(engine, clock=clock)
-    with closing(engine.raw_connection()) as connection:
-        return connection.driver_connection.serialize()  # type: ignore[union-attr]
-
-
-_CLOCK = ManualClock(START)
-
-
-def _copied_tables(engine: Any, *, clock: object) -> None:
-    with closing(sqlite3.connect(":memory:")) as empty, closing(engine.raw_connection()) as connection:
-        empty.deserialize(_tables(_CLOCK))
-        empty.backup(connection.driver_connection)
 
 
 def seen(tx: Any, sites: set[str], now: datetime) -> None:

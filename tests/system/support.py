@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 import pytest
+from commands import command
 
 from demo.load import Target
 
@@ -66,14 +67,14 @@ class Site:
 
     def run(self, *arguments: str | Path, seconds: float = COMMAND_SECONDS, **env: str) -> Ran:
         """Run a command to its end."""
-        with self.popen(*arguments, **env) as process:
-            try:
-                out, err = process.communicate(timeout=seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                out, err = process.communicate()
-                pytest.fail(f"kasbah {' '.join(map(str, arguments))} did not end within {seconds} s: {out}{err}")
-        return Ran(code=process.returncode, out=out, err=err)
+        words = [str(one) for one in arguments]
+        code, out, err = self._command(words, {**self.env, **env}, seconds)
+        if code is None:
+            pytest.fail(f"kasbah {' '.join(words)} did not end within {seconds} s: {out}{err}")
+        return Ran(code=code, out=out, err=err)
+
+    def _command(self, words: list[str], env: Mapping[str, str], seconds: float) -> tuple[int | None, str, str]:
+        return command(words, env=env, folder=self.home, seconds=seconds)
 
     def popen(self, *arguments: str | Path, **env: str) -> subprocess.Popen[str]:
         """Start a command."""
