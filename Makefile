@@ -25,7 +25,7 @@ setup: .venv/installed ## make .venv and a working .venv/bin/kasbah, from requir
 setup-dev: .venv/installed-dev ## the same, with the tools the tests and checks need
 
 test: .venv/installed-dev ## run every test, real Envoy and real processes included; many wait, so more at a time than cores; WORKERS=1 runs one
-	.venv/bin/python -m pytest -n $(or $(WORKERS),3) --dist loadfile $(ARGS)
+	.venv/bin/python -m pytest -n $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: .venv/installed-dev ## look for what nobody expects, in the API and in every reader; SECONDS=N for each, TARGETS="bundle gate"
 	EXAMPLES=$(or $(EXAMPLES),100) .venv/bin/python -m pytest -q --timeout 3600 tests/fuzz $(ARGS)

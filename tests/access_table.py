@@ -47,6 +47,7 @@ ROUTES = {
     "GET /rollouts/{rollout_id}": "service.read",
     "GET /secrets": "secret.read",
     "PUT /secrets/{name}": "secret.set",
+    "PUT /secrets/{name}/label": "secret.set",
     "DELETE /secrets/{name}": "secret.delete",
     "GET /services": "service.read",
     "GET /services/{name}": "service.read",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from kasbah.api.manifest import DataSection
 from kasbah.api.shape import Shape
 from kasbah.domain.access import Action, PrincipalKind, Role
 from kasbah.domain.label import LevelName
@@ -20,14 +21,15 @@ class SecretRequest(Shape):
 
 
 class SecretView(Shape):
-    """A secret, without its value. `outdated` are services that use an older value: it reaches them when they are
-    deployed again, or by `POST /services/NAME/env`."""
+    """A secret, without its value. `data` is how sensitive it is, where that was said. `outdated` are services that use
+    an older value: it reaches them when they are deployed again, or by `POST /services/NAME/env`."""
 
     name: str
     version: int
     size: int
     created_at: datetime
     changed_at: datetime
+    data: DataSection | None
     used_by: list[str]
     outdated: list[str]
 

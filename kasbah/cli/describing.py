@@ -49,11 +49,8 @@ def _summary(detail: Document) -> dict[str, object]:
 
 
 def _label(detail: Document) -> str:
-    data = detail["data"]
-    words = [data["level"] + ("" if detail["data_declared"] else " (none declared, so it counts as this)")]
-    words += [f"about {', '.join(data['categories'])}"] if data["categories"] else []
-    words += [f"under {', '.join(data['regimes'])}"] if data["regimes"] else []
-    return "; ".join(words)
+    level = detail["data"]["level"] + ("" if detail["data_declared"] else " (none declared, so it counts as this)")
+    return render.label(level, detail["data"])
 
 
 def _rollout(rollout: Document | None) -> str:

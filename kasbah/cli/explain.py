@@ -67,8 +67,5 @@ def show_sites(sites: Iterable[Document]) -> None:
 
 
 def _label(found: Document) -> str:
-    data = found["data"]
-    words = [f"data of level {data['level']}" + ("" if found["data_declared"] else ", as unlabelled data is")]
-    words += [f"about {', '.join(data['categories'])}"] if data["categories"] else []
-    words += [f"under {', '.join(data['regimes'])}"] if data["regimes"] else []
-    return "; ".join(words)
+    level = f"data of level {found['data']['level']}" + ("" if found["data_declared"] else ", as unlabelled data is")
+    return render.label(level, found["data"])

@@ -5,7 +5,7 @@ evidence, for a time.
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
@@ -14,6 +14,7 @@ from kasbah.api.owner import APPROVAL, DECLASSIFICATION, sign_document
 from kasbah.api.quantities import parse_duration
 from kasbah.cli import context, render
 from kasbah.cli.client import Client, Document, service_path
+from kasbah.cli.label_options import label_section
 from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption, ServiceName
 from kasbah.cli.owner_key import OwnerKeyOption, owner_key
 from kasbah.cli.render import Output
@@ -23,9 +24,6 @@ from kasbah.domain.grant import Approval, Declassification, GrantKind
 from kasbah.domain.ids import InstallationId, ProjectId, ServiceId, SiteId
 from kasbah.domain.label import LevelName
 from kasbah.errors import Invalid, NotFound
-
-if TYPE_CHECKING:
-    from kasbah.api.manifest import DataSection
 
 app = typer.Typer(
     add_completion=False,
@@ -124,26 +122,13 @@ def declassify(
         document = Declassification(
             installation=installation_of(client),
             service=ServiceId(client.get(service_path(name))["id"]),
-            to=_label(to, category or [], regime or []).to_domain(),
+            to=label_section(to, category or [], regime or []).to_domain(),
             evidence=evidence,
             issued_at=now,
             expires_at=until(expires, now),
         )
         made = send(client, GrantKind.DECLASSIFICATION, sign_document(key, DECLASSIFICATION, document))
     show(made, output, f"The label of {name} may be as low as {to.value}")
-
-
-def _label(level: LevelName, categories: list[str], regimes: list[str]) -> DataSection:
-    from pydantic import ValidationError
-
-    from kasbah.api.manifest import DataSection
-
-    try:
-        return DataSection(level=level, categories=tuple(categories), regimes=tuple(regimes))
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--category" if first["loc"][0] == "categories" else "--regime"
-        raise Invalid(str(first["msg"]).removeprefix("Value error, "), where=option, code="usage") from error
 
 
 def until(text: str, now: datetime) -> datetime:

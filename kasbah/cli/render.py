@@ -88,6 +88,14 @@ def moment(text: str | None) -> str:
     return "" if text is None else f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S}Z"
 
 
+def label(level: str, data: Mapping[str, Any]) -> str:
+    """A label in words: its `level` as said, and what the data is about and under."""
+    parts = [level]
+    parts += [f"about {', '.join(data['categories'])}"] if data["categories"] else []
+    parts += [f"under {', '.join(data['regimes'])}"] if data["regimes"] else []
+    return "; ".join(parts)
+
+
 def colourful(stream: TextIO) -> bool:
     """Whether colours and moving things are welcome on `stream`."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -12,9 +12,11 @@ from kasbah.api.quantities import format_size
 from kasbah.cli import context, render
 from kasbah.cli import rollouts as rolling
 from kasbah.cli.client import Client, Document, secret_path, service_path
+from kasbah.cli.label_options import label_section
 from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption
 from kasbah.cli.progress import progress
 from kasbah.cli.render import Output
+from kasbah.domain.label import LevelName
 from kasbah.domain.secret import LARGEST
 from kasbah.errors import Invalid, TooLarge
 
@@ -60,6 +62,31 @@ def set_(
         render.say(f"  {', '.join(made['outdated'])} still use an older value: deploy again, or repeat with --roll")
 
 
+@app.command()
+def label(
+    name: SecretName,
+    level: Annotated[LevelName, typer.Argument(help="How sensitive it is.")],
+    category: Annotated[
+        list[str] | None, typer.Option("--category", help="What it is about, as often as needed.")
+    ] = None,
+    regime: Annotated[list[str] | None, typer.Option("--regime", help="A law it is under, as often as needed.")] = None,
+    project: ProjectOption = DEFAULT_PROJECT,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say how sensitive a secret is.
+
+    Services that are labelled lower cannot have it. A label only rises. A secret without one is shared by services of
+    one label.
+    """
+    asked = label_section(level, category or [], regime or []).model_dump(mode="json")
+    with Client(context.find(), project=project) as client:
+        made = client.put(f"{secret_path(name)}/label", asked)
+    if output is not Output.TABLE:
+        render.document(made, output)
+        return
+    render.say(f"{name} is labelled {_label(made['data'])}")
+
+
 @app.command("list")
 def list_(project: ProjectOption = DEFAULT_PROJECT, output: OutputOption = Output.TABLE) -> None:
     """List the secrets, without their values."""
@@ -68,7 +95,7 @@ def list_(project: ProjectOption = DEFAULT_PROJECT, output: OutputOption = Outpu
     if output is not Output.TABLE:
         render.document(found, output)
         return
-    headers = ("NAME", "VERSION", "SIZE", "CHANGED", "USED BY", "OUTDATED")
+    headers = ("NAME", "VERSION", "SIZE", "CHANGED", "DATA", "USED BY", "OUTDATED")
     render.table(headers, [_row(one) for one in found], empty="no secrets yet: kasbah secrets set NAME < FILE")
 
 
@@ -99,12 +126,17 @@ def _value(*, raw: bool) -> bytes:
     return value
 
 
+def _label(data: Document | None) -> str:
+    return "" if data is None else render.label(data["level"], data)
+
+
 def _row(one: Document) -> tuple[object, ...]:
     return (
         one["name"],
         one["version"],
         format_size(one["size"]),
         render.moment(one["changed_at"]),
+        _label(one["data"]),
         ", ".join(one["used_by"]),
         ", ".join(one["outdated"]),
     )

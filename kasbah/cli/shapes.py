@@ -223,6 +223,7 @@ OUTPUTS: dict[str, Any] = {
     "keys list": list[KeyView],
     "env set": RolloutView | None,
     "secrets set": SecretView,
+    "secrets label": SecretView,
     "secrets list": list[SecretView],
     "tokens create": TokenMade,
     "tokens list": list[TokenView],

@@ -320,6 +320,7 @@ def secret(sight: SecretSight) -> credentials.SecretView:
         size=sight.size,
         created_at=record.created_at,
         changed_at=record.changed_at,
+        data=data(record.label) if record.label is not None else None,
         used_by=list(sight.used_by),
         outdated=list(sight.outdated),
     )

@@ -71,6 +71,13 @@ def covers(label: Label, floor: Label) -> bool:
     )
 
 
+def label_words(label: Label) -> str:
+    """A label as people say it: `restricted (personal) under gdpr`."""
+    said = label.level.name.lower()
+    said += f" ({', '.join(label.categories)})" if label.categories else ""
+    return said + (f" under {', '.join(label.regimes)}" if label.regimes else "")
+
+
 def label_text(label: Label) -> str:
     """A label in one line: `3 sensitive; personal, health; ma-0908`."""
     level = f"{label.level.value} {label.level.name.lower()}{'' if label.declared else ' (nobody declared one)'}"

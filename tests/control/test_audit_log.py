@@ -71,6 +71,7 @@ WRITES: dict[str, tuple[str, Any]] = {
     "POST /projects/{name}/quota": ("/projects/default/quota", {"services": 100}),
     "DELETE /projects/{name}": ("/projects/old", None),
     "PUT /secrets/{name}": ("/secrets/fresh", {"value_base64": base64.b64encode(CONTENT.encode()).decode()}),
+    "PUT /secrets/{name}/label": ("/secrets/old/label", {"level": "restricted"}),
     "DELETE /secrets/{name}": ("/secrets/old", None),
     "POST /keys": ("/keys", {"name": "caller"}),
     "DELETE /keys/{key}": ("/keys/old", None),

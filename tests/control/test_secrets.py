@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from installed import Installed, request
 
 from kasbah.domain.ids import RevisionId
+from kasbah.domain.label import Label, Level
 from kasbah.domain.secret import LARGEST, Delivery, SecretUse
 from kasbah.errors import Unavailable
 
@@ -171,3 +173,70 @@ async def test_the_environment_is_changed_without_the_source(installed: Installe
     reserved = await installed.post("/services/web/env", {"set": {"PORT": "1"}}, status=400)
     assert "set by Kasbah itself" in reserved["error"]["message"]
     assert first["revision"] != rollout["revision"]
+
+
+# --- how sensitive they are -------------------------------------------------------------------------------------------
+
+INTERNAL, PERSONAL = {"level": "internal"}, {"level": "restricted", "categories": ["personal"], "regimes": ["ma-0908"]}
+
+
+async def labelled(installed: Installed, name: str, data: dict[str, Any], *, status: int = 200) -> Any:
+    answer = await installed.api.put(f"/secrets/{name}/label", json=data)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+async def refused(installed: Installed, service: str, **config: Any) -> Any:
+    made = await installed.post(f"/services/{service}/deploys", request(secrets={"DB": "db-url"}, **config), status=403)
+    assert made["error"]["code"] == "secret_refused"
+    return made["error"]
+
+
+async def test_a_service_that_is_labelled_lower_cannot_have_a_secret(installed: Installed) -> None:
+    await put(installed, "db-url")
+    assert (await labelled(installed, "db-url", PERSONAL))["data"] == PERSONAL
+    await installed.agent.report()
+    error = await refused(installed, "web", data={"level": "internal"})
+    assert "labelled restricted (personal) under ma-0908" in error["message"]
+    assert error["param"] == "config.secrets.DB"
+    await installed.deploy(data=PERSONAL, secrets={"DB": "db-url"})
+    (use,) = await uses(installed)
+    assert (await given(installed, use)).content == VALUE
+    assert (await put(installed, "db-url", b"another"))["data"] == PERSONAL, "a new value is as sensitive"
+
+
+async def test_a_secret_without_a_label_is_shared_by_services_of_one_label(installed: Installed) -> None:
+    await put(installed, "db-url")
+    await installed.serving("claims", data=PERSONAL, secrets={"DB": "db-url"})
+    error = await refused(installed, "web", data=INTERNAL)
+    assert "used by claims (restricted (personal) under ma-0908)" in error["message"]
+    assert "kasbah secrets label db-url LEVEL" in error["hint"]
+    await installed.deploy("more", data=PERSONAL, secrets={"DB": "db-url"})
+    await labelled(installed, "db-url", INTERNAL)
+    await installed.deploy(data=INTERNAL, secrets={"DB": "db-url"})
+
+
+async def test_a_secret_s_label_only_rises_and_not_past_those_who_use_it(installed: Installed) -> None:
+    await put(installed, "db-url")
+    await installed.serving(data=INTERNAL, secrets={"DB": "db-url"})
+    await labelled(installed, "db-url", INTERNAL)
+    used = await labelled(installed, "db-url", PERSONAL, status=409)
+    assert "is used by web, labelled lower" in used["error"]["message"]
+    lower = await labelled(installed, "db-url", {"level": "public"}, status=403)
+    assert lower["error"]["code"] == "label_lowered"
+    nobody = await labelled(installed, "nothing", INTERNAL, status=404)
+    assert "there is no secret" in nobody["error"]["message"]
+    wrong = await labelled(installed, "db-url", {"level": "secret"}, status=400)
+    assert "level" in wrong["error"]["param"]
+
+
+async def test_a_site_is_not_given_what_no_service_there_may_have(installed: Installed) -> None:
+    """Whatever is written in the store: it is asked about again as the value goes out."""
+    await put(installed, "db-url")
+    await installed.serving(data=INTERNAL, secrets={"DB": "db-url"})
+    (use,) = await uses(installed)
+    assert (await given(installed, use)).content == VALUE
+    with installed.control.office.write() as work:
+        found = work.tx.secrets.get(use.secret)
+        work.tx.secrets.put(replace(found, label=Label(level=Level.RESTRICTED)))
+    assert (await given(installed, use)).status_code == 404

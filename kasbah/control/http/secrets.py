@@ -1,4 +1,4 @@
-"""Secrets: set, list, remove. A value comes in and is never told again."""
+"""Secrets: set, labelled, listed, removed. A value comes in and is never told again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from kasbah.api import credentials, public
+from kasbah.api.manifest import DataSection
 from kasbah.control import views
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, may, project_asked
 from kasbah.control.http.routers import for_people
 from kasbah.control.http.services import Project
+from kasbah.control.usecases.secret_labels import label_secret
 from kasbah.control.usecases.secrets import delete_secret, list_secrets, see_secret, set_secret
 from kasbah.control.usecases.work import DEFAULT_PROJECT, Work
 from kasbah.domain.access import Action
@@ -38,6 +40,18 @@ def put_secret(
         return views.secret(see_secret(work, set_secret(work, project, name, body.value_base64)))
 
     return replace(call, idempotency_key=None, fingerprint="").write(act)
+
+
+@router.put("/{name}/label", response_model=credentials.SecretView)
+def put_label(
+    name: Name,
+    body: DataSection,
+    call: Annotated[Call, may(Action.SECRET_SET, project_asked)],
+    project: Project = DEFAULT_PROJECT,
+) -> Response:
+    """Say how sensitive a secret is: services that are labelled lower cannot have it. A label only rises."""
+    label = body.to_domain()
+    return call.write(lambda work: views.secret(see_secret(work, label_secret(work, project, name, label))))
 
 
 @router.get("", response_model=public.Page[credentials.SecretView])

@@ -238,8 +238,8 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretRecord:
-    """A secret of a project. `version` is the newest value's number. Deleted ones are kept for revisions that use
-    them."""
+    """A secret of a project. `version` is the newest value's number, `label` how sensitive it is, where that was said.
+    Deleted ones are kept for revisions that use them."""
 
     id: SecretId
     project: ProjectId
@@ -247,6 +247,7 @@ class SecretRecord:
     version: int
     created_at: datetime
     changed_at: datetime
+    label: Label | None = None
     deleted_at: datetime | None = None
 
 

@@ -219,6 +219,7 @@ secret = Table(
     Column("version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
+    Column("label", Shaped(Label)),
     Column("deleted_at", Instant),
     Index("ix_secret_name_id", "name", "id"),
     Index(

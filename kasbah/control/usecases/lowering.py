@@ -7,7 +7,7 @@ import shlex
 from kasbah.control.store.records import ServiceRecord
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.decide.grants import lowers
-from kasbah.domain.label import Label
+from kasbah.domain.label import label_words
 from kasbah.errors import Denied
 
 
@@ -18,8 +18,8 @@ def check_label(law: LawNow, service: ServiceRecord) -> None:
     if law.grants.lowered(service.id, service.label) is not None:
         return
     raise Denied(
-        f"this lowers the label of {service.name!r} from {words(service.declared)} to {words(service.label)}, and no "
-        "declassification in force allows it",
+        f"this lowers the label of {service.name!r} from {label_words(service.declared)} to "
+        f"{label_words(service.label)}, and no declassification in force allows it",
         where="config.data",
         hint=f"leave the label as it was, or have the owner sign: {command(service)}",
         code="label_lowered",
@@ -35,10 +35,3 @@ def command(service: ServiceRecord) -> str:
     for word in label.regimes:
         parts += ["--regime", word]
     return shlex.join(parts) + " --evidence WHERE --expires DATE"
-
-
-def words(label: Label) -> str:
-    """A label in words."""
-    said = label.level.name.lower()
-    said += f" ({', '.join(label.categories)})" if label.categories else ""
-    return said + (f" under {', '.join(label.regimes)}" if label.regimes else "")

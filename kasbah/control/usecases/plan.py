@@ -21,6 +21,7 @@ from kasbah.control.usecases.placing import exits_of, placed, survey
 from kasbah.control.usecases.publish import host_error
 from kasbah.control.usecases.quotas import excesses
 from kasbah.control.usecases.revision_of import revision_of
+from kasbah.control.usecases.secret_labels import check_secrets
 from kasbah.control.usecases.vouching import vouched
 from kasbah.control.usecases.work import Work, new_id, project_named
 from kasbah.decide.egress import Exits
@@ -97,6 +98,7 @@ def plan(work: Work, project: str, name: str, request: DeployRequest) -> Plan:
     revision = revision_of(work, owner.id, service.id, request)
     given = None if request.attested is None else request.attested.to_domain()
     attested = vouched(work, existing, service, revision, given)
+    check_secrets(work, service, revision.secrets)
     joins, starts = (None, True) if existing is None else _rollout(work.tx, existing, revision)
     placement = placed(work, estate, service, revision)
     service = replace(service, placement=_placement(existing, service, placement))

@@ -16,6 +16,7 @@ from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import SecretRecord, SecretValue, ServiceRecord, SiteRecord
 from kasbah.control.usecases.service_keys import is_key, key_of
 from kasbah.control.usecases.work import Work, new_id, project_named
+from kasbah.decide.secret_use import refuses_secret
 from kasbah.domain.ids import ProjectId, SecretId, ServiceId
 from kasbah.domain.secret import LARGEST, Delivery, SecretUse
 from kasbah.errors import Conflict, Invalid, NotFound, TooLarge
@@ -45,6 +46,7 @@ def set_secret(work: Work, project: str, name: str, encoded: str) -> SecretRecor
         version=known.version + 1 if known else 1,
         created_at=known.created_at if known else work.now,
         changed_at=work.now,
+        label=known.label if known else None,
     )
     work.journal.detail(secret=made.id, version=made.version)
     sealed = work.vault.seal(value, _context(made.id, made.version))
@@ -67,12 +69,23 @@ def see_secret(work: Work, secret: SecretRecord) -> SecretSight:
     return _sight(work, secret, _uses(work, secret.project))
 
 
+def secret_named(work: Work, project: str, name: str) -> SecretRecord:
+    """The secret called so. Raises NotFound."""
+    found = work.tx.secrets.find(project_named(work.tx, project).id, name)
+    if found is None:
+        raise NotFound(f"there is no secret {name!r}", hint="list them with `kasbah secrets list`")
+    return found
+
+
+def users_of(work: Work, secret: SecretRecord) -> tuple[ServiceRecord, ...]:
+    """The services of which a revision with a share, or under trial, uses it."""
+    used = _uses(work, secret.project).values()
+    return tuple(service for service, uses in used if any(use.secret == secret.id for use in uses))
+
+
 def delete_secret(work: Work, project: str, name: str) -> None:
     """Remove a secret. Refused while a service that has traffic, or is being rolled out, uses it."""
-    owner = project_named(work.tx, project).id
-    found = work.tx.secrets.find(owner, name)
-    if found is None:
-        raise _unknown(name)
+    found = secret_named(work, project, name)
     used = see_secret(work, found).used_by
     if used:
         raise Conflict(
@@ -109,14 +122,22 @@ def uses_of(work: Work, project: ProjectId, config: ResolvedService) -> tuple[Se
 
 
 def give_secret(work: Work, site: SiteRecord, secret: str, version: int) -> bytes:
-    """The value, to a site whose desired state names it. Raises NotFound for every other."""
+    """The value, to a site whose desired state names it for a service that may have it. Raises NotFound for every
+    other."""
     document = work.tx.sites.desired(site.id)
     desired = DESIRED_STATE.validate_json(document.body) if document is not None else None
-    revisions = (revision for service in desired.services for revision in service.revisions) if desired else ()
-    if not any((use.secret, use.version) == (secret, version) for one in revisions for use in one.secrets):
+    labels = [
+        service.label
+        for service in (desired.services if desired else ())
+        if any((use.secret, use.version) == (secret, version) for one in service.revisions for use in one.secrets)
+    ]
+    if not labels:
         raise NotFound("this site uses no such secret")
     if is_key(secret):
         return key_of(work.vault, secret).encode()
+    found = work.tx.secrets.get(SecretId(secret))
+    if found is not None and not any(refuses_secret(one, found.label, {}) is None for one in labels):
+        raise NotFound(f"no service here is labelled as high as the secret {found.name!r}")
     return _value(work, SecretId(secret), version)
 
 
@@ -153,10 +174,6 @@ def _decoded(encoded: str) -> bytes:
     if not value:
         raise Invalid("the secret is empty", where="value_base64", hint="pipe its value to standard input")
     return value
-
-
-def _unknown(name: str) -> NotFound:
-    return NotFound(f"there is no secret {name!r}", hint="list them with `kasbah secrets list`")
 
 
 def _uses(work: Work, project: ProjectId) -> Mapping[ServiceId, tuple[ServiceRecord, tuple[SecretUse, ...]]]:
