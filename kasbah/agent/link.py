@@ -69,7 +69,8 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 class Link:
     """See the module. `on_desired` is called after a newer desired state was written to the ledger, and to the site's
-    `audit` log where it has one. Without a `transport` of its own it dials `url`."""
+    `audit` log where it has one. Without a `transport` of its own it dials `url`. `in_vain`: it asked for a newer
+    desired state last, and had no answer."""
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class Link:
         self._sent_at = NEVER
         self._mark = ""
         self._back = asyncio.Event()
+        self.in_vain = False
 
     async def introduce(self) -> None:
         """Learn who we are from the control plane, and pin its key, if that was not done before. Waits for it."""
@@ -144,8 +146,15 @@ class Link:
         epoch, generation = known.version if known else (0, 0)
         query = f"epoch={epoch}&generation={generation}&wait={wait}"
         asking = self._call("GET", f"/agent/v1/desired?{query}", patience=wait + CALL_DEADLINE)
-        answer = await self._unless_back(asking)
-        if answer is not None and answer.status_code == 200:
+        try:
+            answer = await self._unless_back(asking)
+        except KasbahError:
+            self.in_vain = True
+            raise
+        if answer is None:
+            return
+        self._heard()
+        if answer.status_code == 200:
             desired = self._ledger.accept(answer.content, answer.headers.get(SIGNATURE_HEADER, ""))
             await self._learn_the_rest()
             if self.audit is not None and desired != known:
@@ -298,16 +307,24 @@ class Link:
         self.connected = True
         self.last_error = ""
         if self._clock is not None:
-            self._hear(self._clock, answer.headers.get(TIME_HEADER))
+            self._set(self._clock, answer.headers.get(TIME_HEADER))
+        if not self.in_vain:
+            self._heard()
         return answer
 
-    def _hear(self, clock: SiteClock, time: str | None) -> None:
+    def _set(self, clock: SiteClock, time: str | None) -> None:
         """It has answered, and may have said what time it is; what it did not sign is no time."""
         identity = self._ledger.identity
         if time and identity is not None:
             with contextlib.suppress(Denied):
                 clock.take(read_time(parse_public(identity.public_key), identity.installation, time), just_now=True)
-        clock.heard()
+
+    def _heard(self) -> None:
+        """The last word is the last: there is no newer one, or it has come. Where it was asked for in vain, that
+        something else is answered says nothing of that."""
+        self.in_vain = False
+        if self._clock is not None:
+            self._clock.heard()
 
     def _note(self, error: KasbahError) -> None:
         if str(error) != self.last_error:

@@ -407,6 +407,27 @@ async def test_signed_time_is_taken_and_no_other(agent: Agent) -> None:
     assert "1 h 0 min behind" in note
 
 
+async def test_what_is_answered_while_desired_states_are_asked_for_in_vain_is_no_last_word(agent: Agent) -> None:
+    own = ManualClock(NOW)
+    clock = SiteClock(agent.folder / "time.json", own)
+    async with replica(agent.control) as address:
+        link = agent.link(address, LastWord(agent.folder / "word.json", clock))
+        await link.introduce()
+        await link.fetch(wait=0)
+        own.advance(HOUR)
+        await link.tell(STATUS)
+        assert clock.heard_at == NOW + HOUR
+        agent.control.fails = 503
+        with pytest.raises(Unavailable):
+            await link.fetch(wait=0)
+        agent.control.fails = None
+        own.advance(HOUR)
+        await link.tell(replace(STATUS, observed_at=STATUS.observed_at + HOUR))
+        assert clock.heard_at == NOW + HOUR
+        await link.fetch(wait=0)
+        assert clock.heard_at == NOW + 2 * HOUR
+
+
 async def test_a_law_that_was_lost_on_the_way_is_asked_for_again(agent: Agent) -> None:
     """Nothing newer comes then: the desired state that names it has arrived."""
     owner = Ed25519PrivateKey.generate()

@@ -178,7 +178,7 @@ class Fleet:
             if document is not None and self._known.get(id) != document.version:
                 self._known[id] = document.version
                 self.told[id] = DESIRED_STATE.validate_json(document.body)
-            if site.up and site.ledger.identity is not None and site.line.left != 0 and document is not None:
+            if site.up and site.ledger.identity is not None and document is not None:
                 await self._fetch(site, document)
             if site.up:
                 site.act()
@@ -206,9 +206,10 @@ class Fleet:
         told = site.ledger.told
         owed = told is not None and told.lawbook > site.word.law_version
         news = told is None or told.version != document.version
-        if news or owed or site.line.left is not None:
-            await site.fetch()
-        if site.ledger.told is not None and site.ledger.told.version == document.version:
+        came = site.line.left != 0
+        if news or owed or site.line.left is not None or site.link.in_vain:
+            came = await site.fetch()
+        if came and site.ledger.told is not None and site.ledger.told.version == document.version:
             self.watch.hear(site)
 
     # --- the owner --------------------------------------------------------------------------------------------------
