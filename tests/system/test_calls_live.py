@@ -75,12 +75,12 @@ def test_a_replica_reaches_the_services_that_it_calls_and_no_others(site: Site, 
     deployed(site, tmp_path, "ledger", SENSITIVE)
     deployed(site, tmp_path, "locked", SENSITIVE, access="key")
     deployed(site, tmp_path, "beside", SENSITIVE)
-    deployed(site, tmp_path, "caller", SENSITIVE, calls="[ledger, locked]")
+    deployed(site, tmp_path, "asker", SENSITIVE, calls="[ledger, locked]")
     asked = [
         *("ledger.localhost=own", "locked.localhost=own", "ledger.localhost=", f"ledger.localhost={site.key}"),
         *("beside.localhost=own", f"beside.localhost={site.key}", "kasbah.localhost=own", "nobody.localhost="),
     ]
-    said = json.loads(inside(site, "caller", "asks.py", "ledger", *asked))
+    said = json.loads(inside(site, "asker", "asks.py", "ledger", *asked))
     project = f"={site.key[:3]}"
     assert said == {
         "ledger.localhost=own": "ledger",

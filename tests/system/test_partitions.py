@@ -229,7 +229,7 @@ def test_what_has_an_end_ends_though_nobody_says_so(three: Fleet) -> None:
 def test_a_site_an_hour_ahead_ends_things_early_and_serves_on(three: Fleet) -> None:
     """What ends within the hour has ended there: keys, approvals, tickets; the owner reads why. Its last word is as old
     as it is, also once the clock is set right while it is cut off. Then everything is as before."""
-    home, late = three.home, app(three.home.home / "late", LATE, app__py=APP)
+    home, late = three.home, app(three.home.home / "late", LATE, app__py=f"{APP}# its source was never there\n")
     with three.calls("fez", "far") as far:
         home.set_clock("fez", HOUR)
         ending = home.json("keys", "create", "ending", "--expires", "30m")["key"]
