@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from support import Site, app
 
@@ -283,7 +282,11 @@ class TestWhatAnAppWrites:
     def test_usage_is_not_forged_by_what_callers_say(self, site: Site, mirror: str) -> None:
         forged = b'/"},{"cluster":"sv-x/rv-x","status":200,"bytes_in":9000000000}\\n%0a?"'
         lines = (b'user-agent: ","cluster":"sv-x/rv-x","bytes_in":900000000,"x":"', b'x-request-id: "}\\n{"at":1')
+        before = site.describe("mirror")["usage"]
         for _ in range(5):
             say(site, request(b"mirror.localhost", *lines, first=b"GET " + forged + b" HTTP/1.1"), seconds=10)
-        used = httpx.get(f"{site.api}/api/v1/usage", headers={"authorization": f"Bearer {site.token}"}).json()
-        assert all(one["bytes_in"] < 10**9 for one in used["items"]), used
+        site.get("mirror")  # what is counted after them
+        counted = site.becomes("mirror", lambda seen: seen["usage"]["requests"] > before["requests"], "is counted")[
+            "usage"
+        ]
+        assert counted["bytes_in"] - before["bytes_in"] < 10**6
