@@ -73,18 +73,18 @@ def inside(site: Site, name: str, *arguments: str) -> str:
 
 def test_a_replica_reaches_the_services_that_it_calls_and_no_others(site: Site, tmp_path: Path) -> None:
     deployed(site, tmp_path, "ledger", SENSITIVE)
-    deployed(site, tmp_path, "locked", SENSITIVE, access="key")
+    deployed(site, tmp_path, "bolted", SENSITIVE, access="key")
     deployed(site, tmp_path, "beside", SENSITIVE)
-    deployed(site, tmp_path, "asker", SENSITIVE, calls="[ledger, locked]")
+    deployed(site, tmp_path, "asker", SENSITIVE, calls="[ledger, bolted]")
     asked = [
-        *("ledger.localhost=own", "locked.localhost=own", "ledger.localhost=", f"ledger.localhost={site.key}"),
+        *("ledger.localhost=own", "bolted.localhost=own", "ledger.localhost=", f"ledger.localhost={site.key}"),
         *("beside.localhost=own", f"beside.localhost={site.key}", "kasbah.localhost=own", "nobody.localhost="),
     ]
     said = json.loads(inside(site, "asker", "asks.py", "ledger", *asked))
     project = f"={site.key[:3]}"
     assert said == {
         "ledger.localhost=own": "ledger",
-        "locked.localhost=own": "locked",
+        "bolted.localhost=own": "bolted",
         "ledger.localhost=": 401,
         f"ledger.localhost{project}": 403,
         "beside.localhost=own": 403,
