@@ -21,6 +21,7 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,7 +39,7 @@ def command(
         asked = {"arguments": list(arguments), "env": dict(env), "folder": str(folder), "said": said}
         with socket.socket(socket.AF_UNIX) as line:
             with _starting:
-                line.connect(_server())
+                line.connect(_server().where)
             line.sendall(json.dumps(asked).encode() + b"\n")
             with line.makefile("r") as answers:
                 process = int(answers.readline())
@@ -53,19 +54,23 @@ def command(
 
 
 @lru_cache(maxsize=1)
-def _server() -> str:
-    """Where it listens. It lives as long as this process."""
-    where = os.path.join(tempfile.mkdtemp(prefix="kasbah-commands-"), "socket")
+def _server() -> _Server:
+    folder = tempfile.TemporaryDirectory(prefix="kasbah-commands-")
+    where = os.path.join(folder.name, "socket")
     program = [sys.executable, "-P", __file__, where]
-    held = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert held.stdout is not None
-    assert held.stdout.readline() == "ready\n"
-    _HELD.append(held)
-    return where
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return _Server(where=where, process=process, folder=folder)
 
 
-_HELD: list[subprocess.Popen[str]] = []
-"""Its standard input ends with this process, and so does it."""
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """Where it listens. Its standard input ends with this process, and so does it; its folder goes then."""
+
+    where: str
+    process: subprocess.Popen[str]
+    folder: tempfile.TemporaryDirectory[str]
 
 
 def _serve(where: str) -> None:

@@ -37,15 +37,8 @@ def follow(
             progress.end()
             return rollout
         look(rollout)
-        left = give_up - time.monotonic()
-        if left <= 0:
-            raise Failed(
-                f"after {seconds:.0f} s {name} is no further than this: {line}. Its rollout goes on",
-                hint=f"watch it with `kasbah describe {name}`, or give --timeout",
-                code="still_rolling_out",
-            )
-        wait = max(1, min(WAIT_SECONDS, int(left)))
-        rollout = client.get(f"/rollouts/{rollout['id']}", after=rollout["version"], wait=wait)
+        late = _late(name, seconds, f"{line}. Its rollout goes on", code="still_rolling_out")
+        rollout = _later(client, f"/rollouts/{rollout['id']}", rollout, give_up, late)
 
 
 def follow_build(client: Client, name: str, progress: Progress, *, seconds: float) -> None:
@@ -58,15 +51,8 @@ def follow_build(client: Client, name: str, progress: Progress, *, seconds: floa
         if line != shown:
             progress.step(name, line)
             shown = line
-        left = give_up - time.monotonic()
-        if left <= 0:
-            raise Failed(
-                f"after {seconds:.0f} s {name} is no further than this: {line}. It is built all the same",
-                hint=f"watch it with `kasbah describe {name}`, or give --timeout",
-                code="still_building",
-            )
-        wait = max(1, min(WAIT_SECONDS, int(left)))
-        service = client.get(service_path(name), after=service["version"], wait=wait)
+        late = _late(name, seconds, f"{line}. It is built all the same", code="still_building")
+        service = _later(client, service_path(name), service, give_up, late)
     progress.end()
     if service["state"] == "failed":
         raise Failed(
@@ -74,6 +60,22 @@ def follow_build(client: Client, name: str, progress: Progress, *, seconds: floa
             hint=f"`kasbah logs {name} --build` and `kasbah logs {name}` show more",
             code="start_failed",
         )
+
+
+def _later(client: Client, path: str, seen: Document, give_up: float, late: Failed) -> Document:
+    """What was seen, once its version is another or a wait is over. Raises `late` once the time to give up has come."""
+    left = give_up - time.monotonic()
+    if left <= 0:
+        raise late
+    return client.get(path, after=seen["version"], wait=max(1, min(WAIT_SECONDS, int(left))))
+
+
+def _late(name: str, seconds: float, what: str, *, code: str) -> Failed:
+    return Failed(
+        f"after {seconds:.0f} s {name} is no further than this: {what}",
+        hint=f"watch it with `kasbah describe {name}`, or give --timeout",
+        code=code,
+    )
 
 
 def check(rollout: Document, name: str) -> None:

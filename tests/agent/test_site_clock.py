@@ -274,10 +274,16 @@ def test_a_clock_that_is_ahead_ends_things_early(site: Captured) -> None:
     assert site.runs() == ["claims"], "and harms nothing once it is right"
 
 
-def test_how_old_the_last_word_is_is_not_made_younger_by_the_clock(tmp_path: Path) -> None:
+def an_hour_old_at_most(folder: Path) -> Captured:
+    """A site whose law lets personal data run for an hour after the last word."""
     book = Lawbook(installation=IDENTITY.installation, version=1, home="FR", packs=ALL, stale_after={2: HOUR})
-    site = Captured(tmp_path / "ledger")
+    site = Captured(folder / "ledger")
     site.word.take_law(IDENTITY, sign_document(OWNER, LAWBOOK, book))
+    return site
+
+
+def test_how_old_the_last_word_is_is_not_made_younger_by_the_clock(tmp_path: Path) -> None:
+    site = an_hour_old_at_most(tmp_path)
     assert site.tell(PERSONAL, charters=(charter("FR"),)) == ["claims"]
     site.site_clock.take(NOW, just_now=True)
     site.site_clock.heard()
@@ -289,9 +295,7 @@ def test_how_old_the_last_word_is_is_not_made_younger_by_the_clock(tmp_path: Pat
 
 
 def test_the_last_word_goes_stale_though_a_clock_that_was_ahead_is_set_right(tmp_path: Path) -> None:
-    book = Lawbook(installation=IDENTITY.installation, version=1, home="FR", packs=ALL, stale_after={2: HOUR})
-    site = Captured(tmp_path / "ledger")
-    site.word.take_law(IDENTITY, sign_document(OWNER, LAWBOOK, book))
+    site = an_hour_old_at_most(tmp_path)
     assert site.tell(PERSONAL, charters=(charter("FR"),)) == ["claims"]
     site.clock.set(DAY)
     site.site_clock.take(NOW, just_now=True)
@@ -305,9 +309,7 @@ def test_the_last_word_goes_stale_though_a_clock_that_was_ahead_is_set_right(tmp
 
 
 def test_the_last_word_goes_stale_while_no_agent_runs_though_the_clock_is_behind(tmp_path: Path) -> None:
-    book = Lawbook(installation=IDENTITY.installation, version=1, home="FR", packs=ALL, stale_after={2: HOUR})
-    site = Captured(tmp_path / "ledger")
-    site.word.take_law(IDENTITY, sign_document(OWNER, LAWBOOK, book))
+    site = an_hour_old_at_most(tmp_path)
     assert site.tell(PERSONAL, charters=(charter("FR"),)) == ["claims"]
     site.site_clock.take(NOW, just_now=True)
     site.clock.set(-DAY)
@@ -318,9 +320,7 @@ def test_the_last_word_goes_stale_while_no_agent_runs_though_the_clock_is_behind
 
 
 def test_what_was_heard_counts_after_a_restart(tmp_path: Path) -> None:
-    book = Lawbook(installation=IDENTITY.installation, version=1, home="FR", packs=ALL, stale_after={2: HOUR})
-    site = Captured(tmp_path / "ledger")
-    site.word.take_law(IDENTITY, sign_document(OWNER, LAWBOOK, book))
+    site = an_hour_old_at_most(tmp_path)
     site.tell(PERSONAL, charters=(charter("FR"),))
     site.clock.advance(2 * HOUR)
     site.site_clock.heard()

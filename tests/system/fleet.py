@@ -26,7 +26,7 @@ from apart import Apart, read
 from namespaces import Network
 from other_sites import OtherSite, join, launch
 from skewed import set_clock
-from support import KASBAH, Document, eventually
+from support import Document, eventually
 
 from demo.load import Outcome, Request, Target, call
 
@@ -55,21 +55,14 @@ class Home(Apart):
 
     def _command(self, words: list[str], env: Mapping[str, str], seconds: float) -> tuple[int | None, str, str]:
         """By a program that begins where the thread is: what is forked elsewhere runs in another network."""
-        program, nothing = [str(KASBAH), *words], subprocess.DEVNULL
-        try:
-            ran = subprocess.run(
-                program,
-                stdin=nothing,
-                capture_output=True,
-                text=True,
-                env=env,
-                cwd=self.home,
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as late:
-            return None, str(late.stdout), str(late.stderr)
-        return ran.returncode, ran.stdout, ran.stderr
+        with self.popen(*words, **env) as process:
+            try:
+                out, err = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                out, err = process.communicate()
+                return None, out, err
+        return process.returncode, out, err
 
     def _program(self, part: str) -> list[str]:
         return self.skewed(part) if self._clock_of(part).exists() else super()._program(part)

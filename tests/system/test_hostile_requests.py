@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from support import Site, app
 
@@ -245,6 +246,12 @@ def test_many_who_say_little_keep_nobody_waiting(site: Site, probed: str) -> Non
         assert time.monotonic() - began < 60
 
 
+def bytes_in(site: Site) -> dict[str, int]:
+    """What was sent to each service, as it is counted."""
+    used = httpx.get(f"{site.api}/api/v1/usage", headers={"authorization": f"Bearer {site.token}"}).json()
+    return {one["service"]: one["bytes_in"] for one in used["items"]}
+
+
 class TestWhatAnAppWrites:
     """It is shown, and neither obeyed nor taken for what Kasbah says."""
 
@@ -282,11 +289,12 @@ class TestWhatAnAppWrites:
     def test_usage_is_not_forged_by_what_callers_say(self, site: Site, mirror: str) -> None:
         forged = b'/"},{"cluster":"sv-x/rv-x","status":200,"bytes_in":9000000000}\\n%0a?"'
         lines = (b'user-agent: ","cluster":"sv-x/rv-x","bytes_in":900000000,"x":"', b'x-request-id: "}\\n{"at":1')
-        before = site.describe("mirror")["usage"]
+        before = bytes_in(site)
+        known = site.describe("mirror")["usage"]
         for _ in range(5):
             say(site, request(b"mirror.localhost", *lines, first=b"GET " + forged + b" HTTP/1.1"), seconds=10)
         site.get("mirror")  # what is counted after them
-        counted = site.becomes("mirror", lambda seen: seen["usage"]["requests"] > before["requests"], "is counted")[
-            "usage"
-        ]
-        assert counted["bytes_in"] - before["bytes_in"] < 10**6
+        seen = site.becomes("mirror", lambda seen: seen["usage"]["requests"] > known["requests"], "is counted")
+        after = bytes_in(site)
+        assert all(one - before.get(name, 0) < 10**9 for name, one in after.items()), (before, after)
+        assert seen["usage"]["bytes_in"] - known["bytes_in"] < 10**6

@@ -39,14 +39,12 @@ class Rejected(Exception):
 
 @dataclass(slots=True)
 class _Subscription:
-    """What one stream wants of one type, and what it has. `since` is the serial of the oldest change in `stale`;
-    `leaving` is what it has and is to lose, once it has no routes there."""
+    """What one stream wants of one type, and what it has. `since` is the serial of the oldest change in `stale`."""
 
     wildcard: bool = False
     names: set[str] = field(default_factory=set)
     sent: dict[str, str] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
-    leaving: set[str] = field(default_factory=set)
     since: int = 0
     answer_due: bool = True
 
@@ -69,11 +67,13 @@ class _Sent:
 
 @dataclass(slots=True, eq=False)
 class _Stream:
-    """One connection of Envoy's. `unanswered` holds responses by their nonce."""
+    """One connection of Envoy's. `unanswered` holds responses by their nonce; `leaving` are clusters of before, which
+    it is to lose once it has no routes there."""
 
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     subscriptions: dict[Kind, _Subscription] = field(default_factory=dict)
     unanswered: dict[str, _Sent] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
     nonce: int = 0
 
     def touch(self, kind: Kind, names: Iterable[str], serial: int) -> None:
@@ -290,7 +290,7 @@ class XdsServer:
         if sent is not None and request.HasField("error_detail"):
             log.error("the gateway rejected a configuration", kind=kind, reason=request.error_detail.message)
             self._refusals[kind] = (sent, request.error_detail.message)
-        if _leaving(stream):
+        if stream.leaving:
             stream.wake.set()
         self._notify()
 
@@ -302,9 +302,9 @@ class XdsServer:
             wanted.sent.update(request.initial_resource_versions)
             known = self._state[kind]
             if wanted.wildcard:
-                gone = wanted.sent.keys() - known.keys()
-                wanted.leaving = gone if kind is Kind.CLUSTER else set()
-                wanted.outdate((known.keys() | gone) - wanted.leaving, self._serial)
+                if kind is Kind.CLUSTER:
+                    stream.leaving = wanted.sent.keys() - known.keys()
+                wanted.outdate((known.keys() | wanted.sent.keys()) - stream.leaving, self._serial)
         else:
             for name in subscribed:
                 wanted.sent.pop(name, None)
@@ -314,20 +314,16 @@ class XdsServer:
             wanted.names.discard(name)
             wanted.sent.pop(name, None)
             wanted.stale.discard(name)
-        if wanted.stale or wanted.answer_due or _leaving(stream):
+        if wanted.stale or wanted.answer_due or stream.leaving:
             stream.wake.set()
 
     def _let_go(self, stream: _Stream) -> None:
         """Have an Envoy that came with clusters of before lose them, once it has taken today's routes: until then it
         still sends requests there."""
-        if not _leaving(stream) or Kind.ROUTES not in stream.subscriptions or self._refusals.keys() & {*CONFIGURATION}:
-            return
-        if any(one.stale for kind, one in stream.subscriptions.items() if kind in CONFIGURATION):
-            return
-        if not any(one.kind in CONFIGURATION for one in stream.unanswered.values()):
-            wanted = stream.subscriptions[Kind.CLUSTER]
-            wanted.outdate(wanted.leaving, self._serial)
-            wanted.leaving = set()
+        taken = Kind.ROUTES in stream.subscriptions and not self._owes(stream, self._serial, CONFIGURATION)
+        if stream.leaving and taken and not self._refusals.keys() & {*CONFIGURATION}:
+            stream.subscriptions[Kind.CLUSTER].outdate(stream.leaving, self._serial)
+            stream.leaving = set()
             stream.wake.set()
 
     def _answers(self, stream: _Stream) -> list[bytes]:
@@ -368,7 +364,3 @@ class XdsServer:
             return None
         body: bytes = response.SerializeToString()
         return body
-
-
-def _leaving(stream: _Stream) -> bool:
-    return Kind.CLUSTER in stream.subscriptions and bool(stream.subscriptions[Kind.CLUSTER].leaving)

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from kasbah.control.store.records import SecretRecord, ServiceRecord
-from kasbah.control.usecases.secrets import secret_named, users_of
+from kasbah.control.usecases.secrets import secret_named, users
 from kasbah.control.usecases.work import Work
-from kasbah.decide.grants import lowers
 from kasbah.decide.secret_use import refuses_secret
 from kasbah.domain.ids import SecretId
 from kasbah.domain.label import Label, covers, label_text, label_words
@@ -20,14 +19,15 @@ def label_secret(work: Work, project: str, name: str, label: Label) -> SecretRec
     """Say how sensitive a secret is: more than was said before, or the same. Refused while a service that is labelled
     lower uses it."""
     found = secret_named(work, project, name)
-    if lowers(found.label, label) and found.label is not None:
+    if found.label is not None and not covers(label, found.label):
         raise Denied(
             f"this lowers the label of the secret {name!r} from {label_words(found.label)} to {label_words(label)}",
             where="label",
             hint="set another secret: what this one opens was said to be more sensitive",
             code="label_lowered",
         )
-    low = sorted(one.name for one in users_of(work, found) if not covers(one.label, label))
+    used = users(work, found.project).get(found.id, ())
+    low = sorted(one.name for one in used if refuses_secret(one.label, label, {}) is not None)
     if low:
         raise Conflict(
             f"the secret {name!r} is used by {', '.join(low)}, labelled lower than {label_words(label)}",
@@ -42,11 +42,10 @@ def label_secret(work: Work, project: str, name: str, label: Label) -> SecretRec
 
 def check_secrets(work: Work, service: ServiceRecord, uses: Iterable[SecretUse]) -> None:
     """Refuse a service that may not be given what its file names."""
-    for use in uses:
-        found = work.tx.secrets.get(SecretId(use.secret))
-        if found is None:
-            continue  # the service's own key
-        others = {one.name: one.label for one in users_of(work, found) if one.id != service.id}
+    named = [(use, found) for use in uses if (found := work.tx.secrets.get(SecretId(use.secret))) is not None]
+    shared = users(work, service.project) if any(found.label is None for _, found in named) else {}
+    for use, found in named:  # without the service's own key, which is no secret of the project's
+        others = {one.name: one.label for one in shared.get(found.id, ()) if one.id != service.id}
         why = refuses_secret(service.label, found.label, others)
         if why is not None:
             raise Denied(

@@ -77,10 +77,13 @@ def secret_named(work: Work, project: str, name: str) -> SecretRecord:
     return found
 
 
-def users_of(work: Work, secret: SecretRecord) -> tuple[ServiceRecord, ...]:
-    """The services of which a revision with a share, or under trial, uses it."""
-    used = _uses(work, secret.project).values()
-    return tuple(service for service, uses in used if any(use.secret == secret.id for use in uses))
+def users(work: Work, project: ProjectId) -> Mapping[SecretId, tuple[ServiceRecord, ...]]:
+    """By secret, the services of a project of which a revision with a share, or under trial, uses it."""
+    found: dict[SecretId, dict[ServiceId, ServiceRecord]] = {}
+    for service, uses in _uses(work, project).values():
+        for use in uses:
+            found.setdefault(SecretId(use.secret), {})[service.id] = service
+    return {secret: tuple(services.values()) for secret, services in found.items()}
 
 
 def delete_secret(work: Work, project: str, name: str) -> None:
