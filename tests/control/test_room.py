@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from charters import charter_of
@@ -11,6 +11,7 @@ from fake_agent import FakeAgent
 from installed import Installed
 
 from kasbah.control.access.secrets import digest_of
+from kasbah.control.loops.rollout import Rollouts
 from kasbah.control.store.records import SiteRecord
 from kasbah.control.usecases.describe import installation_of
 from kasbah.control.usecases.uphold import uphold
@@ -20,6 +21,8 @@ from kasbah.domain.site import SiteState
 
 RABAT = SiteId("st-rabat")
 GIB = 2**30
+AWAY = timedelta(seconds=15)
+"""Longer than a site may be silent and be called connected."""
 
 
 @pytest.fixture
@@ -33,6 +36,22 @@ async def rabat(installed: Installed) -> FakeAgent:
     agent = FakeAgent(client=installed.agent.client, clock=installed.clock, token="kst-rabat")
     await agent.report()
     return agent
+
+
+async def test_of_two_that_wait_for_a_place_one_is_given_the_room_of_a_site_that_comes(
+    installed: Installed, rabat: FakeAgent
+) -> None:
+    await installed.agent.report()
+    installed.clock.advance(AWAY)
+    for name in ("one", "two"):
+        config = {"data": {"level": "internal"}, "scaling": {"min": 1}, "placement": {"only": ["rabat"]}}
+        made = await installed.deploy(name, resources={"cpu": 2.0}, **config)
+        assert "no site can run it" in made["rollout"]["reason"]
+    await rabat.report()
+    Rollouts(installed.control.office)._pass()
+    with installed.control.office.read() as work:
+        at = {one.name: one.placement.chosen for one in work.tx.services.all() if one.placement is not None}
+    assert list(at.values()) == [(RABAT,)], "it has room for one of them"
 
 
 async def test_of_two_that_leave_a_site_the_one_that_finds_room_is_moved(

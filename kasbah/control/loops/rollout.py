@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.concurrency import run_in_threadpool
 
-from kasbah.control.usecases.advance import commit, decide, snapshot
+from kasbah.control.usecases.advance import Move, Snapshot, commit, decide, snapshot
 from kasbah.control.usecases.work import Office
 
 
@@ -20,11 +20,19 @@ class Rollouts:
 
     def _pass(self) -> None:
         with self._office.read() as work:
-            seen = [snapshot(work, rollout) for rollout in work.tx.rollouts.open()]
-        for one in seen:
-            if one is None:
+            found = [snapshot(work, rollout) for rollout in work.tx.rollouts.open()]
+        for seen in found:
+            if seen is None:
                 continue
-            move = decide(one, work.now)
-            if move.changes(one.rollout, one.service.trial):
-                with self._office.write() as writing:
-                    commit(writing, one, move)
+            move = decide(seen, work.now)
+            if move.changes(seen.rollout, seen.service.trial):
+                self._commit(seen, move)
+
+    def _commit(self, seen: Snapshot, move: Move) -> None:
+        with self._office.write() as work:
+            if move.placement is not None:  # the room that it found may have been given away since
+                again = snapshot(work, seen.rollout)
+                if again is None:
+                    return
+                seen, move = again, decide(again, work.now)
+            commit(work, seen, move)
