@@ -13,7 +13,7 @@ import termios
 import threading
 import tty
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Annotated, Any, NoReturn
 
 import httpx
@@ -190,13 +190,12 @@ def _connected(way: Document) -> Iterator[ClientConnection]:
             hint="an older agent knows no exec; is its address reachable from this machine? see `kasbah doctor`",
             code="gateway_unreachable",
         ) from error
-    try:
-        yield connection
-    finally:
+    with connection:
         try:
-            connection.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+            yield connection
+        finally:
+            with suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

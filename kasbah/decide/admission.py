@@ -17,14 +17,13 @@ in force.
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import cedarpy
 
-from kasbah.decide.conclusions import Attribute, attributes
+from kasbah.decide.conclusions import attributes
 from kasbah.decide.policies import NUMBERED, Law
+from kasbah.decide.reading import Reading
 from kasbah.domain.law import Admission, Data, Place, Purpose, Rule
 
 ACTIONS = {
@@ -36,32 +35,39 @@ ACTIONS = {
     Purpose.EGRESS: "Egress",
 }
 RUNNING = (Purpose.PLACE, Purpose.BUILD, Purpose.LOG)
-DATA, SITE = {"type": "Kasbah::Data", "id": "data"}, {"type": "Kasbah::Site", "id": "site"}
 
 
 def admit(
     law: Law, data: Data, place: Place, purpose: Purpose, *, approvals: frozenset[str] = frozenset()
 ) -> Admission:
     """Whether it may. `approvals` are those recorded, signed and in force; never what a caller says."""
-    if purpose is Purpose.PLACE and any(ACTIONS[one] in law.singled_out for one in RUNNING):
-        answers = (_admit(law, data, place, one, approvals) for one in RUNNING)
+    return ask(Reading(law=law), data, place, purpose, approvals=approvals)
+
+
+def ask(
+    reading: Reading, data: Data, place: Place, purpose: Purpose, *, approvals: frozenset[str] = frozenset()
+) -> Admission:
+    """The same under the law of `reading`, which keeps what is read for the next question."""
+    if purpose is Purpose.PLACE and any(ACTIONS[one] in reading.law.singled_out for one in RUNNING):
+        answers = (_ask(reading, data, place, one, approvals) for one in RUNNING)
         return next((one for one in answers if not one.allowed), Admission(allowed=True))
-    return _admit(law, data, place, purpose, approvals)
+    return _ask(reading, data, place, purpose, approvals)
 
 
-def _admit(law: Law, data: Data, place: Place, purpose: Purpose, approvals: frozenset[str]) -> Admission:
+def _ask(reading: Reading, data: Data, place: Place, purpose: Purpose, approvals: frozenset[str]) -> Admission:
+    law = reading.law
     unknown = sorted(set(data.label.regimes) - law.regimes)
     if unknown:
         return Admission(allowed=False, problem=_unknown_regime(unknown[0], law))
-    request = {
-        "principal": DATA,
-        "action": {"type": "Kasbah::Action", "id": ACTIONS[purpose]},
-        "resource": SITE,
-        "context": {"approvals": sorted(approvals)},
-    }
     try:
-        entities = cedarpy.Entities.from_json_str(_entities(law, data, place), schema=law.schema)
-        answer = cedarpy.is_authorized(request, law.policies, entities, law.schema)
+        read = reading.of(data, place)
+        request = {
+            "principal": read.uids[data],
+            "action": {"type": "Kasbah::Action", "id": ACTIONS[purpose]},
+            "resource": read.uids[place],
+            "context": {"approvals": sorted(approvals)},
+        }
+        answer = cedarpy.is_authorized(request, law.policies, read.entities, law.schema)
     except ValueError as error:
         return Admission(allowed=False, problem=f"the question could not be asked: {error}")
     if answer.diagnostics.errors:
@@ -93,19 +99,6 @@ def _unknown_regime(regime: str, law: Law) -> str:
     return f"no policy pack in force knows the regime {regime!r}, so nobody can say that it is kept; {meant}: {known}"
 
 
-def _entities(law: Law, data: Data, place: Place) -> str:
-    label = {
-        "level": int(data.label.level),
-        "categories": list(data.label.categories),
-        "regimes": list(data.label.regimes),
-    }
-    said: dict[str, object] = {"kind": data.kind.value, "label": label}
-    if data.risk is not None:
-        said["risk"] = data.risk.value
-    site: Mapping[str, Attribute] = attributes(place, law.geography)
-    return json.dumps([{"uid": DATA, "attrs": said, "parents": []}, {"uid": SITE, "attrs": site, "parents": []}])
-
-
 MOST_KNOWN = 100_000
 """Answers that are kept: classes of labels times classes of sites are far fewer."""
 
@@ -116,15 +109,19 @@ class Admissions:
 
     law: Law
     _known: dict[tuple[Data, Place, Purpose, frozenset[str]], Admission] = field(default_factory=dict)
+    _reading: Reading = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reading = Reading(law=self.law)
 
     def admit(
         self, data: Data, place: Place, purpose: Purpose, *, approvals: frozenset[str] = frozenset()
     ) -> Admission:
-        """As `admit` says, asked once."""
+        """As the function says, asked once."""
         asked = (data, place, purpose, approvals)
         found = self._known.get(asked)
         if found is None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            found = self._known[asked] = admit(self.law, data, place, purpose, approvals=approvals)
+            found = self._known[asked] = ask(self._reading, data, place, purpose, approvals=approvals)
         return found

@@ -19,6 +19,7 @@ from typing import Any
 
 import cedarpy
 
+from kasbah.decide import rule_words
 from kasbah.domain.law import Geography, Pack, Rule
 
 REQUIRED = ("id", "title", "advice", "cite", "verified")
@@ -89,6 +90,15 @@ def law(packs: Iterable[Pack], schema: str, geography: Geography) -> Law:
         geography=geography,
         singled_out=frozenset(name for policy in parsed.values() for name in _actions(policy)) - {EVERYTHING},
     )
+
+
+def check_new(pack: Pack, schema: str) -> None:
+    """Raise Unsound where a pack cannot become law, or speaks of what is not there. What is law already stays it, also
+    where more is asked of new ones than was of it."""
+    for (rule, _), policy in zip(_described(pack, schema), _static(pack.policies).values(), strict=True):
+        found = rule_words.fault(policy, schema)
+        if found is not None:
+            raise Unsound(found[0], pack=pack.name, rule=rule.id, hint=found[1])
 
 
 def _described(pack: Pack, schema: str) -> list[tuple[Rule, str]]:

@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kasbah.api import yaml_lines
 from kasbah.api.yaml_words import Words
+from kasbah.decide import policies
 from kasbah.decide.policies import Law, Unsound, law
 from kasbah.domain.law import Geography, Pack
 from kasbah.errors import Invalid
@@ -102,8 +104,20 @@ def shipped_law() -> Law:
 
 def law_of(packs: Iterable[Pack]) -> Law:
     """The law of these packs, under the shipped schema. Raises Invalid, naming the rule that is unsound."""
-    try:
+    with _naming_the_rule():
         return law(packs, schema(), geography())
+
+
+def check_new(pack: Pack) -> None:
+    """Refuse a pack that is to become law and cannot, or has a rule that speaks of what is not there."""
+    with _naming_the_rule():
+        policies.check_new(pack, schema())
+
+
+@contextmanager
+def _naming_the_rule() -> Iterator[None]:
+    try:
+        yield
     except Unsound as error:
         raise Invalid(
             error.message,

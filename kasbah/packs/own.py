@@ -31,11 +31,12 @@ class Own:
 
 
 def read_own(folder: Path) -> Own:
-    """The pack in a folder, and its tests. Raises Invalid where it has none."""
+    """The pack in a folder, and its tests. Raises Invalid where it has none, or can be no law."""
     pack = packs.read(folder)
     file = folder / TABLE
     if not file.exists():
         raise Invalid("a pack without tests is no pack", where=str(file), hint="write the table of its cases")
+    packs.check_new(pack)
     return Own(pack=pack, file=file, table=table_in(file))
 
 

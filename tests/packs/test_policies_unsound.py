@@ -8,10 +8,14 @@ import pytest
 
 from kasbah.domain.law import Pack
 from kasbah.errors import Invalid
-from kasbah.packs import law_of, read, shipped, tables
+from kasbah.packs import check_new, law_of, read, shipped, tables
+from kasbah.packs.own import read_own
 
 SAID = '@id("house.one") @title("A title") @advice("Do it.") @cite("us") @verified("2026-11-26")'
 FORBID = "forbid (principal, action, resource) when { principal.label.level > 9 };"
+
+
+TABLE = "- {name: one, data: {}, site: {kind: on-prem}, expect: allowed}\n"
 
 
 def pack(policies: str) -> Pack:
@@ -87,6 +91,53 @@ def test_what_does_not_fit_the_schema_has_its_next_step(when: str, hint: str) ->
         law_of((pack(SAID + "forbid (principal, action, resource) when { " + when + " };"),))
     assert hint in raised.value.hint
     assert "for policy" not in raised.value.message, "where says which"
+
+
+NOWHERE = [
+    ('resource == Kasbah::Site::"rabat"', "it is about", "resource.country"),
+    ('[Kasbah::Site::"rabat", Kasbah::Site::"paris"].contains(resource)', "it is about", "placement.avoid"),
+    ('principal in Kasbah::Data::"payroll"', "it is about", "label"),
+    ('resource has cuntry && resource.cuntry == "MA"', "never has `cuntry`", "did you mean country?"),
+    ("resource has risk", "never has `risk`", "known are"),
+    ("principal.label has levels", "never has `levels`", "did you mean level?"),
+    ('resource.kind == "onprem"', 'is never "onprem"', "did you mean on-prem?"),
+    ('["on-prem", "cloud"].contains(resource.kind)', 'is never "cloud"', "known are"),
+    ('principal.kind == "app"', 'is never "app"', "service"),
+    ('principal has risk && principal.risk == "hihg"', 'is never "hihg"', "did you mean high?"),
+    ('principal.label.categories.containsAny(["personal", "helth"])', 'is never "helth"', "did you mean health?"),
+    ('resource has country && resource.country == "FRA"', 'is never "FRA"', "two capital letters"),
+    ('resource has exposure && resource.exposure.contains("UK")', 'is never "UK"', "did you mean GB?"),
+    ("principal.label.level >= 5", "no level is 5", "0 to 4"),
+]
+
+
+@pytest.mark.parametrize(("when", "words", "hint"), NOWHERE, ids=[when for when, _, _ in NOWHERE])
+def test_a_new_rule_that_speaks_of_what_is_not_there(tmp_path: Path, when: str, words: str, hint: str) -> None:
+    """It would never apply, and a forbid that never applies allows. Where it is law already, it stays what it was."""
+    rule = SAID + "forbid (principal, action, resource) when { " + when + " };"
+    law_of((*shipped(), pack(rule)))
+    (tmp_path / "pack.yaml").write_text("{name: house, title: Ours, version: 1}\n")
+    (tmp_path / "rules.cedar").write_text(rule)
+    (tmp_path / "tests.yaml").write_text(TABLE)
+    with pytest.raises(Invalid) as raised:
+        read_own(tmp_path)
+    assert words in raised.value.message
+    assert hint in raised.value.hint
+    assert raised.value.where == "house/rules.cedar: house.one"
+
+
+def test_a_scope_that_names_a_site_never_applies() -> None:
+    with pytest.raises(Invalid, match="it is about"):
+        check_new(pack(SAID + 'forbid (principal, action, resource in Kasbah::Site::"rabat");'))
+    with pytest.raises(Invalid, match="it is about"):
+        check_new(pack(SAID + 'forbid (principal is Kasbah::Data in Kasbah::Data::"rabat", action, resource);'))
+
+
+def test_what_can_be_is_taken() -> None:
+    words = '"it is about resource.kind" like "*on prem*" || resource.certificates.contains("Ours")'
+    check_new(pack(SAID + "forbid (principal is Kasbah::Data, action, resource) when { " + words + " };"))
+    for one in shipped():
+        check_new(one)
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,12 @@ def what_nobody_declared_is_open(patch: Patch) -> None:
 
 
 def a_call_is_asked_about_as_a_forward(patch: Patch) -> None:
-    asked = admission._admit
+    asked = admission._ask
 
-    def forwarded(law: Any, data: Any, place: Any, purpose: Any, approvals: Any) -> Admission:
-        return asked(law, data, place, Purpose.FORWARD if purpose is Purpose.EGRESS else purpose, approvals)
+    def forwarded(reading: Any, data: Any, place: Any, purpose: Any, approvals: Any) -> Admission:
+        return asked(reading, data, place, Purpose.FORWARD if purpose is Purpose.EGRESS else purpose, approvals)
 
-    patch.setattr(admission, "_admit", forwarded)
+    patch.setattr(admission, "_ask", forwarded)
 
 
 def what_lists_nothing_may_call_what_is_refused_by_name(patch: Patch) -> None:

@@ -38,12 +38,22 @@ from kasbah.control.usecases import (
     send_source,
     standbys,
 )
-from kasbah.decide import admission, conclusions, last_word, law_rollout, placement, placer, policies, standing
+from kasbah.decide import (
+    admission,
+    conclusions,
+    last_word,
+    law_rollout,
+    placement,
+    placer,
+    policies,
+    reading,
+    standing,
+)
 from kasbah.decide.egress import Exits, Way, named
 from kasbah.decide.grants import Grants, in_force
 from kasbah.domain.charter import end_of
 from kasbah.domain.label import Label, Level
-from kasbah.domain.law import Admission
+from kasbah.domain.law import Admission, Data, Place
 from kasbah.domain.site import SiteKind
 
 Patch = pytest.MonkeyPatch
@@ -87,7 +97,7 @@ def calls_freely(label: Any, revision: Any, *asked: Any, **more: Any) -> Exits:
 
 
 def everything_is_refused(patch: Patch) -> None:
-    patch.setattr(admission, "_admit", lambda *asked: REFUSED)
+    patch.setattr(admission, "_ask", lambda *asked: REFUSED)
 
 
 def nothing_named_is_allowed(patch: Patch) -> None:
@@ -138,19 +148,38 @@ def certificates_never_end(patch: Patch) -> None:
 
 def answers_are_remembered_by_label_alone(patch: Patch) -> None:
     known: dict[Any, Any] = {}
-    asked = admission._admit
-    patch.setattr(admission, "_admit", lambda law, data, *more: known.setdefault(data, asked(law, data, *more)))
+    asked = admission._ask
+    patch.setattr(admission, "_ask", lambda read, data, *more: known.setdefault(data, asked(read, data, *more)))
 
 
 def an_answer_for_one_purpose_is_one_for_all(patch: Patch) -> None:
     known: dict[Any, Any] = {}
-    asked = admission._admit
+    asked = admission._ask
 
-    def remembered(law: Any, data: Any, place: Any, purpose: Any, approvals: Any) -> Any:
-        return known.setdefault((law, data, place, approvals), asked(law, data, place, purpose, approvals))
+    def remembered(read: Any, data: Any, place: Any, purpose: Any, approvals: Any) -> Any:
+        return known.setdefault((read.law, data, place, approvals), asked(read, data, place, purpose, approvals))
 
     patch.setattr(policies.Law, "__hash__", lambda law: id(law))
-    patch.setattr(admission, "_admit", remembered)
+    patch.setattr(admission, "_ask", remembered)
+
+
+def places_of_one_kind_are_one_place(patch: Patch) -> None:
+    """What was read of the first stands for all."""
+    held = reading.Read
+
+    class ByKind(dict[Any, Any]):
+        def __contains__(self, one: object) -> bool:
+            return self._alike(one) is not None
+
+        def __getitem__(self, one: Any) -> Any:
+            return dict.__getitem__(self, self._alike(one))
+
+        def _alike(self, one: Any) -> Any:
+            if isinstance(one, Data):
+                return one if dict.__contains__(self, one) else None
+            return next((key for key in self if isinstance(key, Place) and key.kind is one.kind), None)
+
+    patch.setattr(reading, "Read", lambda **said: held(**{**said, "uids": ByKind(said.get("uids", {}))}))
 
 
 def what_runs_need_not_be_built(patch: Patch) -> None:
@@ -160,7 +189,7 @@ def what_runs_need_not_be_built(patch: Patch) -> None:
 
 def europe_is_everywhere(patch: Patch) -> None:
     drawn = conclusions.attributes
-    patch.setattr(admission, "attributes", lambda place, lists: {**drawn(place, lists), "inEea": True})
+    patch.setattr(reading, "attributes", lambda place, lists: {**drawn(place, lists), "inEea": True})
 
 
 def nobody_is_compelled(patch: Patch) -> None:
@@ -181,7 +210,7 @@ def home_is_where_the_site_is(patch: Patch) -> None:
 
 def everything_is_on_own_premises(patch: Patch) -> None:
     drawn = conclusions.attributes
-    patch.setattr(admission, "attributes", lambda place, lists: {**drawn(place, lists), "kind": SiteKind.ON_PREM.value})
+    patch.setattr(reading, "attributes", lambda place, lists: {**drawn(place, lists), "kind": SiteKind.ON_PREM.value})
 
 
 def an_approval_is_for_everybody(patch: Patch) -> None:
@@ -550,6 +579,7 @@ HONEST: Faults = {
     certificates_never_end: replace(PAPERS, first=1),
     answers_are_remembered_by_label_alone: FACTS,
     an_answer_for_one_purpose_is_one_for_all: ENTERS,
+    places_of_one_kind_are_one_place: FACTS,
     what_runs_need_not_be_built: BUILT,
     europe_is_everywhere: FACTS,
     nobody_is_compelled: FACTS,

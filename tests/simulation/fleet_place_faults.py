@@ -9,6 +9,8 @@ from fleet_draw import Theme
 from fleet_faults import ALLOWED, Faults, Patch, allow_everywhere, marks
 
 from kasbah.agent import last_word as site_word
+from kasbah.control.loops import rollout
+from kasbah.control.loops.rollout import Rollouts
 from kasbah.decide import last_word, placement, placer, refusals
 from kasbah.domain.label import Level
 
@@ -62,6 +64,16 @@ def where_all_is_full_the_law_gives_way(patch: Patch) -> None:
     allow_everywhere(patch, "place")
 
 
+def room_that_was_seen_is_there(patch: Patch) -> None:
+    """Rollouts that begin at the same moment are each given the room that there was before."""
+
+    def commit_as_seen(self: Rollouts, seen: Any, move: Any) -> None:
+        with self._office.write() as work:
+            rollout.commit(work, seen, move)
+
+    patch.setattr(Rollouts, "_commit", commit_as_seen)
+
+
 RESTRICTED = (marks(1, "financial"), marks(2), marks(2, "personal", "gdpr"))
 PINNED = Theme(
     marks=(marks(0), *RESTRICTED, marks(3)), often={"pin": 16, "deploy": 8}, most_sites=4, beside=frozenset({"pins"})
@@ -75,4 +87,5 @@ HONEST_PLACES: Faults = {
     ),
     what_always_runs_has_room_nowhere: FULL,
     where_all_is_full_the_law_gives_way: FULL,
+    room_that_was_seen_is_there: replace(FULL, first=1, often={**FULL.often, "lose": 30, "power": 8}, most_sites=3),
 }

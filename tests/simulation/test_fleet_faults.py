@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,11 @@ Fault = Callable[[pytest.MonkeyPatch], None]
 LATER = pytest.mark.skipif("STEPS" not in os.environ, reason="`make simulate` runs it")
 
 
-def put_in(always: Iterable[Fault], *later: Iterable[Fault]) -> Iterator[object]:
-    yield from (pytest.param(fault, id=fault.__name__) for fault in always)
-    yield from (pytest.param(fault, id=fault.__name__, marks=LATER) for several in later for fault in several)
+def put_in(always: Iterable[Fault], *later: Iterable[Fault]) -> list[object]:
+    late = [(fault, LATER) for several in later for fault in several]
+    return [
+        pytest.param(fault, id=fault.__name__, marks=marks) for fault, marks in [*((one, ()) for one in always), *late]
+    ]
 
 
 @pytest.fixture(autouse=True)

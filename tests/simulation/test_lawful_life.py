@@ -24,7 +24,7 @@ from deployers import signing
 from kasbah.api.owner import DECLASSIFICATION, LAWBOOK, load, read_document, sign_document
 from kasbah.control.usecases import advance, lawful, placing, plan, publish, send_source
 from kasbah.control.usecases.law_now import Library
-from kasbah.decide import admission, conclusions
+from kasbah.decide import admission, conclusions, reading
 from kasbah.decide.grants import Grants
 from kasbah.dev import Dev, installation
 from kasbah.domain.charter import Lawbook
@@ -295,9 +295,9 @@ def an_unknown_country_is_one_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def answers_are_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remembered by the label alone."""
     known: dict[Any, Any] = {}
-    asked = admission.admit
+    asked = admission.ask
     monkeypatch.setattr(
-        admission, "admit", lambda law, data, place, *a, **k: known.setdefault(data, asked(law, data, place, *a, **k))
+        admission, "ask", lambda read, data, *a, **k: known.setdefault(data, asked(read, data, *a, **k))
     )
 
 
@@ -323,7 +323,7 @@ def europe_is_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(place: Any, lists: Any) -> Any:
         return {**drawn(place, lists), "inEea": True}
 
-    monkeypatch.setattr(admission, "attributes", wrong)
+    monkeypatch.setattr(reading, "attributes", wrong)
 
 
 def what_errs_allows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from kasbah import packs
 from kasbah.control.store.lawbooks import LawbookRecord, LawbookState
 from kasbah.control.store.records import TokenRecord
 from kasbah.control.usecases.law_now import Book, LawNow
@@ -219,6 +220,8 @@ def check_sound(lawbook: Lawbook) -> None:
         problem = f"two_person names {unknown[0]!r}, which is not in it"
     if problem:
         raise Invalid(problem, where="lawbook", hint="mend the policy file", code="policy_unsound")
+    for pack in lawbook.packs:
+        packs.check_new(pack)
 
 
 def _check_version(planned: Planned, version: int, based_on: int | None) -> None:
