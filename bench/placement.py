@@ -159,8 +159,8 @@ def _drawn(count: int) -> tuple[list[Needs], tuple[SiteFacts, ...], list[Place]]
 
 
 def _ask(law: Admissions, needs: Needs, places: dict[SiteId, Place]) -> dict[SiteId, Admission]:
-    data = Data(label=needs.label)
-    return {site: law.admit(data, place, Purpose.PLACE) for site, place in places.items()}
+    found = law.admit_all(Data(label=needs.label), places.values(), Purpose.PLACE)
+    return {site: found[place] for site, place in places.items()}
 
 
 def _site(number: int, chance: random.Random) -> SiteFacts:

@@ -17,6 +17,8 @@ in force.
 from __future__ import annotations
 
 import difflib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import cedarpy
@@ -35,45 +37,59 @@ ACTIONS = {
     Purpose.EGRESS: "Egress",
 }
 RUNNING = (Purpose.PLACE, Purpose.BUILD, Purpose.LOG)
+ALLOWED = Admission(allowed=True)
 
 
 def admit(
     law: Law, data: Data, place: Place, purpose: Purpose, *, approvals: frozenset[str] = frozenset()
 ) -> Admission:
     """Whether it may. `approvals` are those recorded, signed and in force; never what a caller says."""
-    return ask(Reading(law=law), data, place, purpose, approvals=approvals)
+    return ask(Reading(law=law), data, (place,), purpose, approvals=approvals)[0]
 
 
 def ask(
-    reading: Reading, data: Data, place: Place, purpose: Purpose, *, approvals: frozenset[str] = frozenset()
-) -> Admission:
-    """The same under the law of `reading`, which keeps what is read for the next question."""
+    reading: Reading,
+    data: Data,
+    places: Sequence[Place],
+    purpose: Purpose,
+    *,
+    approvals: frozenset[str] = frozenset(),
+) -> list[Admission]:
+    """The same of several places, under the law of `reading`, which keeps what is read for the next question."""
     if purpose is Purpose.PLACE and any(ACTIONS[one] in reading.law.singled_out for one in RUNNING):
-        answers = (_ask(reading, data, place, one, approvals) for one in RUNNING)
-        return next((one for one in answers if not one.allowed), Admission(allowed=True))
-    return _ask(reading, data, place, purpose, approvals)
+        answers = zip(*(_ask(reading, data, places, one, approvals) for one in RUNNING), strict=True)
+        return [next((one for one in found if not one.allowed), ALLOWED) for found in answers]
+    return _ask(reading, data, places, purpose, approvals)
 
 
-def _ask(reading: Reading, data: Data, place: Place, purpose: Purpose, approvals: frozenset[str]) -> Admission:
+def _ask(
+    reading: Reading, data: Data, places: Sequence[Place], purpose: Purpose, approvals: frozenset[str]
+) -> list[Admission]:
     law = reading.law
     unknown = sorted(set(data.label.regimes) - law.regimes)
     if unknown:
-        return Admission(allowed=False, problem=_unknown_regime(unknown[0], law))
+        return [Admission(allowed=False, problem=_unknown_regime(unknown[0], law))] * len(places)
     try:
-        read = reading.of(data, place)
+        read = reading.of(data, *places)
         request = {
             "principal": read.uids[data],
             "action": {"type": "Kasbah::Action", "id": ACTIONS[purpose]},
-            "resource": read.uids[place],
-            "context": {"approvals": sorted(approvals)},
+            "context": json.dumps({"approvals": sorted(approvals)}),
         }
-        answer = cedarpy.is_authorized(request, law.policies, read.entities, law.schema)
+        requests = [{**request, "resource": read.uids[place]} for place in places]
+        answers = cedarpy.is_authorized_batch(requests, law.policies, read.entities, law.schema)
+        return [_answer(law, data, *one) for one in zip(places, answers, strict=True)]
     except ValueError as error:
-        return Admission(allowed=False, problem=f"the question could not be asked: {error}")
+        if len(places) > 1:  # what is wrong with one is nothing to the others
+            return [_ask(reading, data, (place,), purpose, approvals)[0] for place in places]
+        return [Admission(allowed=False, problem=f"the question could not be asked: {error}")]
+
+
+def _answer(law: Law, data: Data, place: Place, answer: cedarpy.AuthzResult) -> Admission:
     if answer.diagnostics.errors:
         return Admission(allowed=False, problem=_erring(law, answer.diagnostics.errors[0]))
     if answer.decision is cedarpy.Decision.Allow:
-        return Admission(allowed=True)
+        return ALLOWED
     rules = tuple(sorted((law.rules[name] for name in answer.diagnostics.reasons), key=lambda rule: rule.id))
     unmet = () if rules else _unmet(law, data)
     known = attributes(place, law.geography)
@@ -118,10 +134,18 @@ class Admissions:
         self, data: Data, place: Place, purpose: Purpose, *, approvals: frozenset[str] = frozenset()
     ) -> Admission:
         """As the function says, asked once."""
-        asked = (data, place, purpose, approvals)
-        found = self._known.get(asked)
-        if found is None:
-            if len(self._known) >= MOST_KNOWN:
+        found = self._known.get((data, place, purpose, approvals))
+        return self.admit_all(data, (place,), purpose, approvals=approvals)[place] if found is None else found
+
+    def admit_all(
+        self, data: Data, places: Iterable[Place], purpose: Purpose, *, approvals: frozenset[str] = frozenset()
+    ) -> dict[Place, Admission]:
+        """The same of several places: those that are not known yet are asked about together."""
+        found = {place: self._known.get((data, place, purpose, approvals)) for place in places}
+        new = [place for place, answer in found.items() if answer is None]
+        if new:
+            if len(self._known) + len(new) > MOST_KNOWN:
                 self._known.clear()
-            found = self._known[asked] = ask(self._reading, data, place, purpose, approvals=approvals)
-        return found
+            for place, answer in zip(new, ask(self._reading, data, new, purpose, approvals=approvals), strict=True):
+                found[place] = self._known[data, place, purpose, approvals] = answer
+        return {place: answer for place, answer in found.items() if answer is not None}

@@ -60,16 +60,15 @@ class Needs:
     constraints: Constraints = ANYWHERE
     replicas: int = 0
     callers: Callers = ()
+    room: tuple[float, int] = field(init=False, compare=False)
+    """The CPUs and the memory that it always has at each of its sites."""
+    takes_room: bool = field(init=False, compare=False)
+    """Whether others have less room where it is."""
 
-    @property
-    def room(self) -> tuple[float, int]:
-        """The CPUs and the memory that it always has at each of its sites."""
-        return (self.resources.cpu or 0.0) * self.replicas, (self.resources.memory or 0) * self.replicas
-
-    @property
-    def takes_room(self) -> bool:
-        """Whether others have less room where it is."""
-        return any(self.room)
+    def __post_init__(self) -> None:
+        room = ((self.resources.cpu or 0.0) * self.replicas, (self.resources.memory or 0) * self.replicas)
+        object.__setattr__(self, "room", room)
+        object.__setattr__(self, "takes_room", any(room))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ or lost.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from kasbah.decide.latency import expected
 from kasbah.decide.needs import NOWHERE, Current, Needs, SiteFacts
@@ -58,27 +59,23 @@ def place_among(
     now: Current = NOWHERE,
 ) -> Placement:
     """The same, where it is known which sites the law refuses."""
-    refused = dict(unlawful)
+    verdicts = dict(unlawful)
     able = []
     for site in sites:
-        if site.site in refused:
+        if site.site in verdicts:
             continue
         refusal = cannot(needs, site, here=site.site in now.at)
         if refusal is None:
             able.append(site)
         else:
-            refused[site.site] = refusal
+            verdicts[site.site] = refusal
     order = _order(needs, [site for site in able if not (site.draining or site.lost)], now)
     chosen, ranks = order[: needs.constraints.sites], {site: rank for rank, site in enumerate(order, 1)}
     counts = any(objective is Objective.LATENCY for objective, _ in needs.constraints.weights)
-    return Placement(
-        service=service,
-        verdicts=tuple(
-            refused.get(site.site)
-            or _verdict(site, chosen, ranks.get(site.site), now, _how_far(needs, site) if counts else "")
-            for site in sites
-        ),
-    )
+    for site in able:
+        far = _how_far(needs, site) if counts else ""
+        verdicts[site.site] = _verdict(site, chosen, ranks.get(site.site), now, far)
+    return Placement(service=service, verdicts=tuple([verdicts[site.site] for site in sites]))
 
 
 def _order(needs: Needs, able: list[SiteFacts], now: Current) -> tuple[SiteId, ...]:
@@ -86,11 +83,11 @@ def _order(needs: Needs, able: list[SiteFacts], now: Current) -> tuple[SiteId, .
     else in a country, that none before it does."""
     found = scores(needs, able)
     rest = sorted(able, key=lambda site: (found[site.site] * (1 - MARGIN * (site.site in now.at)), *_before(site, now)))
-    best: list[SiteFacts] = []
+    best, rest = rest[:1], rest[1:]
     while rest and len(best) < needs.constraints.sites:
         best.append(min(rest, key=lambda site: _shares_with(site, best)))
         rest.remove(best[-1])
-    return tuple(site.site for site in (*best, *rest))
+    return tuple([site.site for site in (*best, *rest)])
 
 
 def _before(site: SiteFacts, now: Current) -> tuple[bool, str]:
@@ -116,7 +113,13 @@ def _verdict(site: SiteFacts, chosen: tuple[SiteId, ...], rank: int | None, now:
     if site.site in now.at and not now.ready.intersection(chosen):
         reason = f"others are preferred{far}: until one of them serves"
         return SiteVerdict(site=site.site, verdict=Verdict.CHOSEN, reason=reason, until=True, rank=rank)
-    return SiteVerdict(site=site.site, verdict=Verdict.POSSIBLE, reason=f"others are preferred{far}", rank=rank)
+    return _possible(site.site, rank, far)
+
+
+@lru_cache(maxsize=100_000)
+def _possible(site: SiteId, rank: int, far: str) -> SiteVerdict:
+    """Most verdicts are this one."""
+    return SiteVerdict(site=site, verdict=Verdict.POSSIBLE, reason=f"others are preferred{far}", rank=rank)
 
 
 def _how_far(needs: Needs, site: SiteFacts) -> str:

@@ -24,14 +24,13 @@ USUAL_CPU, USUAL_MEMORY = 1.0, GIB
 def scores(needs: Needs, sites: Sequence[SiteFacts]) -> dict[SiteId, float]:
     """By site, from 0 (costs nothing) to 1 (the worst of these by all that counts); 0 for all where nothing does."""
     total = sum(weight for _, weight in needs.constraints.weights)
-    found = dict.fromkeys((site.site for site in sites), 0.0)
-    for objective, weight in needs.constraints.weights:
-        measured = {site.site: _measure(objective, needs, site) for site in sites}
-        worst = max((value for value in measured.values() if value is not None), default=0.0)
-        for site, value in measured.items():
-            part = 1.0 if value is None else value / worst if worst else 0.0
-            found[site] += part * weight / total if total else 0.0
-    return found
+    found = [0.0] * len(sites)
+    for objective, weight in needs.constraints.weights if total else ():
+        measured = [_measure(objective, needs, site) for site in sites]
+        worst = max((value for value in measured if value is not None), default=0.0)
+        parts = [1.0 if value is None else value / worst if worst else 0.0 for value in measured]
+        found = [before + part * weight / total for before, part in zip(found, parts, strict=True)]
+    return {site.site: value for site, value in zip(sites, found, strict=True)}
 
 
 def cost_of_an_hour(resources: Resources, site: SiteFacts) -> float | None:

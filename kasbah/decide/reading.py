@@ -7,7 +7,7 @@ about again and again. Their names mean nothing: no rule can speak of one by its
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cedarpy
@@ -30,10 +30,6 @@ class Read:
     entities: cedarpy.Entities = NOTHING
     uids: Mapping[Data | Place, Uid] = field(default_factory=dict)
 
-    def holds(self, data: Data, place: Place) -> bool:
-        """Whether both were read."""
-        return data in self.uids and place in self.uids
-
 
 @dataclass(slots=True, kw_only=True)
 class Reading:
@@ -42,25 +38,23 @@ class Reading:
     law: Law
     _read: Read = field(default_factory=Read)
 
-    def of(self, data: Data, place: Place) -> Read:
+    def of(self, *things: Data | Place) -> Read:
         """These and what was read before. Raises ValueError where one does not fit the schema."""
         read = self._read
-        if not read.holds(data, place):
-            if len(read.uids) >= MOST_READ:
-                read = Read()
-            for one in (data, place):
-                read = self._with(read, one)
-            self._read = read
+        new = [one for one in dict.fromkeys(things) if one not in read.uids]
+        if new:
+            if len(read.uids) + len(new) > MOST_READ:
+                read, new = Read(), [*dict.fromkeys(things)]
+            read = self._read = self._with(read, new)
         return read
 
-    def _with(self, read: Read, one: Data | Place) -> Read:
-        if one in read.uids:
-            return read
-        kind, said = ("Data", _data(one)) if isinstance(one, Data) else ("Site", attributes(one, self.law.geography))
-        uid = {"type": f"Kasbah::{kind}", "id": str(len(read.uids))}
-        text = json.dumps([{"uid": uid, "attrs": said, "parents": []}])
-        entities = read.entities.with_added_json_str(text, schema=self.law.schema)
-        return Read(entities=entities, uids={**read.uids, one: uid})
+    def _with(self, read: Read, new: Sequence[Data | Place]) -> Read:
+        uids, entities = dict(read.uids), []
+        for one in new:
+            uids[one] = {"type": f"Kasbah::{'Data' if isinstance(one, Data) else 'Site'}", "id": str(len(uids))}
+            said = _data(one) if isinstance(one, Data) else attributes(one, self.law.geography)
+            entities.append({"uid": uids[one], "attrs": said, "parents": []})
+        return Read(entities=read.entities.with_added_json_str(json.dumps(entities), schema=self.law.schema), uids=uids)
 
 
 def _data(data: Data) -> Mapping[str, Attribute | dict[str, object]]:

@@ -83,18 +83,20 @@ def _declare(missing: tuple[str, ...]) -> str:
 def cannot(needs: Needs, site: SiteFacts, *, here: bool) -> SiteVerdict | None:
     """Why this site cannot run it, the first reason found; None where it can. `here`: it is there already, so its share
     of the room is its own, and a site that is silent for a moment keeps it."""
-    if (unwanted := _unwanted(needs.constraints, site)) is not None:
+    constraints = needs.constraints
+    if (constraints.only or constraints.avoid) and (unwanted := _unwanted(constraints, site)) is not None:
         return unwanted
     if not site.seen:
         return _refused(site, "it has never reported", "start its agent: kasbah agent")
     if not site.connected and not here:
         return _refused(site, "it does not report at present", "look at its agent; the deploy goes on once it is back")
-    if needs.runtime is not Runtime.COMMAND and needs.runtime.value not in site.runtimes:
+    if needs.runtime is not Runtime.COMMAND and needs.runtime not in site.runtimes:
         tools = TOOLS[needs.runtime]
         return _refused(site, f"it cannot build {needs.runtime.value}", f"install {tools} there, and restart its agent")
     if needs.insists and not kept(site.egress, needs.reach):
         return _cannot_limit(needs, site)
-    return _too_small(needs, site) or (None if here else _full(needs, site))
+    small = _too_small(needs, site)
+    return small if small is not None or here or not needs.takes_room else _full(needs, site)
 
 
 def _cannot_limit(needs: Needs, site: SiteFacts) -> SiteVerdict:

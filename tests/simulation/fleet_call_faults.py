@@ -83,8 +83,8 @@ def what_nobody_declared_is_open(patch: Patch) -> None:
 def a_call_is_asked_about_as_a_forward(patch: Patch) -> None:
     asked = admission._ask
 
-    def forwarded(reading: Any, data: Any, place: Any, purpose: Any, approvals: Any) -> Admission:
-        return asked(reading, data, place, Purpose.FORWARD if purpose is Purpose.EGRESS else purpose, approvals)
+    def forwarded(read: Any, data: Any, places: Any, purpose: Any, approvals: Any) -> list[Admission]:
+        return asked(read, data, places, Purpose.FORWARD if purpose is Purpose.EGRESS else purpose, approvals)
 
     patch.setattr(admission, "_ask", forwarded)
 

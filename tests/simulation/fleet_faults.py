@@ -97,7 +97,7 @@ def calls_freely(label: Any, revision: Any, *asked: Any, **more: Any) -> Exits:
 
 
 def everything_is_refused(patch: Patch) -> None:
-    patch.setattr(admission, "_ask", lambda *asked: REFUSED)
+    patch.setattr(admission, "_ask", lambda read, data, places, *more: [REFUSED] * len(places))
 
 
 def nothing_named_is_allowed(patch: Patch) -> None:
@@ -111,14 +111,13 @@ def nothing_named_is_allowed(patch: Patch) -> None:
 
 
 def a_rule_that_errs_is_skipped(patch: Patch) -> None:
-    asked = admission.cedarpy.is_authorized
+    made = admission._answer
 
-    def without(*question: Any) -> Any:
-        answer = asked(*question)
+    def without(law: Any, data: Any, place: Any, answer: Any) -> Admission:
         told = SimpleNamespace(errors=[], reasons=answer.diagnostics.reasons)
-        return SimpleNamespace(diagnostics=told, decision=answer.decision)
+        return made(law, data, place, SimpleNamespace(diagnostics=told, decision=answer.decision))
 
-    patch.setattr(admission.cedarpy, "is_authorized", without)
+    patch.setattr(admission, "_answer", without)
 
 
 def an_unknown_regime_is_none(patch: Patch) -> None:
@@ -149,15 +148,21 @@ def certificates_never_end(patch: Patch) -> None:
 def answers_are_remembered_by_label_alone(patch: Patch) -> None:
     known: dict[Any, Any] = {}
     asked = admission._ask
-    patch.setattr(admission, "_ask", lambda read, data, *more: known.setdefault(data, asked(read, data, *more)))
+
+    def remembered(read: Any, data: Any, *more: Any) -> list[Admission]:
+        return [known.setdefault(data, answer) for answer in asked(read, data, *more)]
+
+    patch.setattr(admission, "_ask", remembered)
 
 
 def an_answer_for_one_purpose_is_one_for_all(patch: Patch) -> None:
     known: dict[Any, Any] = {}
     asked = admission._ask
 
-    def remembered(read: Any, data: Any, place: Any, purpose: Any, approvals: Any) -> Any:
-        return known.setdefault((read.law, data, place, approvals), asked(read, data, place, purpose, approvals))
+    def remembered(read: Any, data: Any, places: Any, purpose: Any, approvals: Any) -> list[Admission]:
+        found = asked(read, data, places, purpose, approvals)
+        keys = [(read.law, data, place, approvals) for place in places]
+        return [known.setdefault(key, answer) for key, answer in zip(keys, found, strict=True)]
 
     patch.setattr(policies.Law, "__hash__", lambda law: id(law))
     patch.setattr(admission, "_ask", remembered)

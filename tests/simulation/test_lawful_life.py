@@ -296,9 +296,11 @@ def answers_are_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remembered by the label alone."""
     known: dict[Any, Any] = {}
     asked = admission.ask
-    monkeypatch.setattr(
-        admission, "ask", lambda read, data, *a, **k: known.setdefault(data, asked(read, data, *a, **k))
-    )
+
+    def remembered(read: Any, data: Any, *more: Any, **how: Any) -> list[Admission]:
+        return [known.setdefault(data, answer) for answer in asked(read, data, *more, **how)]
+
+    monkeypatch.setattr(admission, "ask", remembered)
 
 
 def a_placement_is_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

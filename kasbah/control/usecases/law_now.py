@@ -10,7 +10,7 @@ what runs goes on as it was last decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
@@ -187,6 +187,15 @@ class LawNow:
     def admit(self, site: SiteId, data: Data, place: Place, purpose: Purpose) -> Admission:
         """Whether data of this service may be at a site."""
         return self._admit(site, data, place, purpose, frozenset(self._approved(site)))
+
+    def admit_all(self, data: Data, places: Mapping[SiteId, Place], purpose: Purpose) -> dict[SiteId, Admission]:
+        """The same of several sites. Of a hundred many are alike to the law."""
+        if not self.is_everywhere_the_same:
+            return {site: self.admit(site, data, place, purpose) for site, place in places.items()}
+        book = self.force
+        seen = {place: at_home(place, book.lawbook.home) for place in places.values()}
+        found = book.admissions.admit_all(data, seen.values(), purpose)
+        return {site: found[seen[place]] for site, place in places.items()}
 
     def opens(self, site: SiteId, data: Data, place: Place, purpose: Purpose) -> tuple[str, ...]:
         """In words, each single change after which it may; none where it may already."""
