@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kasbah.decide.scaling import DEPTH, Delays, Load, Rung, ScalingMemory, Target, scale
@@ -265,9 +265,18 @@ HAPPENINGS = st.lists(
 
 
 @given(SCALINGS, SLEEPS, st.sampled_from(Rung), st.integers(0, 12), HAPPENINGS)
+@example(
+    Scaling(min=0, max=2, concurrency=1),
+    replace(NEVER, stop_after=SECOND),
+    Rung.RUNNING,
+    0,
+    [(timedelta(), Load(waiting=2), None), (SECOND, IDLE, Command.WAKE)],
+)
 def test_whatever_happens(scaling: Scaling, sleep: Sleep, rung: Rung, replicas: int, happenings) -> None:
     walk = Walk(scaling, sleep, rung=rung, replicas=replicas)
     asked, needs = False, []
+    last_stops_at = sleep.stop_after if sleep.freeze_after is None else None
+    delay = DELAY if last_stops_at is None else min(DELAY, last_stops_at)
     for after, load, command in happenings:
         before, had = walk.rung, walk.replicas
         asked = (asked or command in (Command.SLEEP, Command.STOP)) and command is not Command.WAKE
@@ -282,7 +291,7 @@ def test_whatever_happens(scaling: Scaling, sleep: Sleep, rung: Rung, replicas: 
         if load.idle and command is not Command.WAKE and not scaling.min:
             assert DEPTH[target.rung] >= DEPTH[before], "unused, it only descends"
         if before is target.rung is Rung.RUNNING and target.replicas < had <= scaling.max:
-            recent = [need for at, need in needs if walk.now - at < DELAY]
+            recent = [need for at, need in needs if walk.now - at < delay]
             assert target.replicas >= max(recent, default=0), "it shrinks only after the delay"
         needs.append((walk.now, min(-(-(load.in_flight + load.waiting) // scaling.concurrency), scaling.max)))
         assert list(walk.memory.needed) == sorted(walk.memory.needed, reverse=True)
