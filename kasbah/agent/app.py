@@ -48,6 +48,7 @@ from kasbah.agent.space import Housekeeper
 from kasbah.agent.starting import Starter
 from kasbah.agent.status import Reporter
 from kasbah.agent.tools import Tools
+from kasbah.agent.visitors import LOOK_EVERY, Visitors
 from kasbah.agent.visits import Visits
 from kasbah.decide.keeping import AtWork
 from kasbah.domain.ids import ReplicaId, WakeId, make_id
@@ -248,7 +249,9 @@ class Agent:
         self._reconciler.go_on()
         shelf = Shelf(self._paths, lambda: self._ledger.desired, self._at_work)
         nudge = self._reconciling.nudge
-        door = Door(self._paths, self._ledger, self._blobs, self._clock, nudge, self._housekeeper, shelf)
+        visitors = Visitors(self._link.visitors)
+        self._spawn(Loop("visitors", visitors.look, period=LOOK_EVERY).run())
+        door = Door(self._paths, self._ledger, self._blobs, self._clock, nudge, self._housekeeper, shelf, visitors)
         visits = Visits(self._reconciler, self._ledger, self._starter, driver)
         self._spawn(serve_unix(door.app(visits), self._paths.door_socket))
         self._exchange = SourceExchange(

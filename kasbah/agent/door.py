@@ -24,9 +24,10 @@ from kasbah.agent.paths import Paths
 from kasbah.agent.serving import answering
 from kasbah.agent.shelf import Shelf
 from kasbah.agent.space import Housekeeper, Space
+from kasbah.agent.visitors import Visitors
 from kasbah.agent.visits import Visits
 from kasbah.api.projects import SpaceView
-from kasbah.api.signing import FREE, VOLUMES, Ticket, parse_public, read_ticket
+from kasbah.api.signing import EXEC, FREE, READ_LOGS, VOLUMES, Ticket, parse_public, read_ticket
 from kasbah.api.volumes import VolumeView
 from kasbah.clock import Clock
 from kasbah.domain.ids import Digest, ReplicaId, ServiceId
@@ -50,6 +51,7 @@ class Door:
         stored: Callable[[], None],
         housekeeper: Housekeeper,
         shelf: Shelf,
+        visitors: Visitors,
     ) -> None:
         self._paths = paths
         self._ledger = ledger
@@ -58,6 +60,7 @@ class Door:
         self._stored = stored
         self._housekeeper = housekeeper
         self._shelf = shelf
+        self._visitors = visitors
 
     def app(self, visits: Visits | None = None) -> Starlette:
         """The ASGI application; with `visits`, commands are run too."""
@@ -65,7 +68,9 @@ class Door:
         async def visit(websocket: WebSocket) -> None:
             assert visits is not None
             service = ServiceId(websocket.path_params["service"])
-            await visits.answer(websocket, service, admit=lambda: self._admit(websocket, "exec", service))
+            await visits.answer(
+                websocket, service, admit=lambda: self._visitors.stay(self._admit(websocket, EXEC, service))
+            )
 
         return Starlette(
             routes=[
@@ -94,17 +99,32 @@ class Door:
 
     async def _read_logs(self, request: Request) -> Response:
         service = ServiceId(request.path_params["service"])
-        self._admit(request, "logs.read", service)
+        ticket = self._admit(request, READ_LOGS, service)
         if not ID.fullmatch(service):
             raise _no_id(service)
         query = request.query_params
         lines = _number(query.get("tail", "100"), "tail", most=MOST_LINES)
         replica = _whose(query.get("replica"), query.get("build"))
         if query.get("follow") == "1":
-            source = logs.follow(self._paths, service, replica, lines)
+            self._visitors.refuse_too_many()
+            source = self._while_allowed(ticket, logs.follow(self._paths, service, replica, lines))
             return StreamingResponse(_written(source), media_type="application/x-ndjson")
         found = await asyncio.to_thread(logs.tail, self._paths, service, replica, lines)
         return StreamingResponse(_from(found), media_type="application/x-ndjson")
+
+    async def _while_allowed(self, ticket: Ticket, lines: AsyncIterator[LogLine]) -> AsyncIterator[LogLine]:
+        """The lines, until the ticket's holder may read them no more."""
+        with self._visitors.stay(ticket) as away:
+            while True:
+                line = asyncio.ensure_future(anext(lines))
+                try:
+                    await asyncio.wait((line, away), return_when=asyncio.FIRST_COMPLETED)
+                    if away.done():
+                        return
+                finally:
+                    if not line.done():
+                        line.cancel()
+                yield line.result()
 
     async def _look_at_space(self, request: Request) -> Response:
         everything = self._admit_housekeeping(request)

@@ -36,6 +36,8 @@ from kasbah.api.agent import (
     STATUS_HEADER,
     TIME_HEADER,
     USAGE_BATCH,
+    VISITORS,
+    Visitor,
 )
 from kasbah.api.joining import CONTROL_NAME, CertificateAnswer, CertificateRequest
 from kasbah.api.signing import parse_public, read_time
@@ -232,6 +234,11 @@ class Link:
                 return
             if not await asyncio.to_thread(self.audit.hear, AUDIT_ANSWER.validate_json(answer.content)):
                 return
+
+    async def visitors(self, visitors: tuple[Visitor, ...]) -> tuple[Visitor, ...]:
+        """Those of them who still may; all, where the control plane is of the version before."""
+        answer = await self._call("POST", "/agent/v1/visitors", body=VISITORS.dump_json(visitors), expected=(404,))
+        return visitors if answer.status_code == 404 else VISITORS.validate_json(answer.content)
 
     async def secret(self, secret: SecretId, version: int) -> bytes:
         """A secret's value, which the desired state names."""

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +25,14 @@ from kasbah.agent.live_replica import LiveReplica
 from kasbah.agent.reconciler import Reconciler
 from kasbah.agent.starting import Starter
 from kasbah.agent.unit import Unit
+from kasbah.agent.visitors import SentAway
 from kasbah.agent.waiting import Released
 from kasbah.api import visits as wire
 from kasbah.domain.ids import ServiceId
 from kasbah.domain.replica import ReplicaState
 from kasbah.drivers.process import ProcessDriver
 from kasbah.drivers.visits import Ends, RunnerVisit, open_files, resize
-from kasbah.errors import Conflict, Invalid, KasbahError, NotFound, Unavailable
+from kasbah.errors import Conflict, Denied, Invalid, KasbahError, NotFound, Unavailable
 
 log = structlog.get_logger()
 
@@ -85,12 +87,14 @@ class Visits:
         self._idle_seconds = idle_seconds
         self._count = 0
 
-    async def answer(self, websocket: WebSocket, service: ServiceId, *, admit: Callable[[], object]) -> None:
-        """Answer one caller. `admit` raises where it may not."""
+    async def answer(
+        self, websocket: WebSocket, service: ServiceId, *, admit: Callable[[], AbstractContextManager[SentAway]]
+    ) -> None:
+        """Answer one caller. `admit` raises where it may not, and is held for as long as the command runs."""
         await websocket.accept()
         try:
-            admit()
-            await self._answer(websocket, service)
+            with admit() as away:
+                await self._answer(websocket, service, away)
         except KasbahError as error:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await _tell(websocket, error=_told(error))
@@ -99,7 +103,7 @@ class Visits:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await websocket.close()
 
-    async def _answer(self, websocket: WebSocket, service: ServiceId) -> None:
+    async def _answer(self, websocket: WebSocket, service: ServiceId, away: SentAway) -> None:
         if self._count >= MOST_AT_SITE:
             raise Unavailable(f"{MOST_AT_SITE} commands run at this site already", hint="end one, and try again")
         self._count += 1
@@ -107,7 +111,7 @@ class Visits:
             asked = await _first(websocket)
             unit, live = await self._replica(websocket, service, asked)
             with _leased(unit, live):
-                await self._run(websocket, unit, live, asked)
+                await self._run(websocket, unit, live, asked, away)
         finally:
             self._count -= 1
 
@@ -157,7 +161,7 @@ class Visits:
         if live.state is not ReplicaState.FROZEN:
             raise Conflict(f"replica {replica} is {live.state.value}: nothing can be run in it", hint=hint)
 
-    async def _run(self, websocket: WebSocket, unit: Unit, live: LiveReplica, asked: Asked) -> None:
+    async def _run(self, websocket: WebSocket, unit: Unit, live: LiveReplica, asked: Asked, away: SentAway) -> None:
         order = self._starter.visit(live, unit.service, unit.revision, asked.argv)
         log.info("exec", service=unit.service.name, replica=live.id, program=asked.argv[0], arguments=len(asked.argv))
         ends, theirs = open_files(asked.terminal)
@@ -170,15 +174,15 @@ class Visits:
             session = Session(websocket=websocket, visit=visit, ends=ends, terminal=asked.terminal is not None)
             try:
                 await _tell(websocket, replica=live.id)
-                await carry(session, self._idle_seconds)
+                await carry(session, self._idle_seconds, away)
             finally:
                 visit.close()
         finally:
             ends.close()
 
 
-async def carry(session: Session, idle_seconds: float) -> None:
-    """Carry everything both ways until the command has ended, and say how it did."""
+async def carry(session: Session, idle_seconds: float, away: SentAway) -> None:
+    """Carry everything both ways until the command has ended, and say how it did; or until its caller is sent away."""
     loop = asyncio.get_running_loop()
     session.moved_at = loop.time()
     outputs = [
@@ -190,7 +194,9 @@ async def carry(session: Session, idle_seconds: float) -> None:
     tasks = [*outputs, ended, hearing, feeding]
     try:
         while not ended.done():
-            await asyncio.wait([ended, hearing], timeout=idle_seconds / 4, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([ended, hearing, away], timeout=idle_seconds / 4, return_when=asyncio.FIRST_COMPLETED)
+            if away.done():
+                raise Denied(away.result(), code="sent_away")
             if hearing.done():
                 hearing.result()
             if loop.time() - session.moved_at > idle_seconds:

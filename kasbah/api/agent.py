@@ -5,6 +5,7 @@
     POST /agent/v1/still    nothing                      204: the last status is still true; 409: send it whole
     POST /agent/v1/usage    UsageBatch                   200 {"acknowledged": SEQUENCE}
     GET  /agent/v1/secrets/SECRET/VERSION                200: the value's bytes, if the desired state names it
+    POST /agent/v1/visitors [Visitor]                    200: those of them who still may; 404: nobody is asked about
     POST /agent/v1/audit    AuditWord                    200: AuditAnswer; each shows its log and cosigns the other's
     GET  /agent/v1/identity                              the installation, the site's id and the public key to pin
 
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, NewType
 
-from pydantic import AfterValidator, ConfigDict, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.ids import InstallationId, SiteId
@@ -77,6 +78,20 @@ class AuditAnswer:
     proof: tuple[str, ...]
 
 
+MOST_VISITORS = 500
+"""So many may follow logs and run commands at a site at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Visitor:
+    """Who has something open at a site's door: the token that it was given for, the act, and the service. Whoever may
+    it no more is sent away."""
+
+    holder: str
+    act: str
+    object: str
+
+
 def witness_name(log: str) -> str:
     """The name that the owner of a log (`control`, or a site's id) cosigns others' logs with."""
     return f"kasbah/witness/{log}"
@@ -122,3 +137,6 @@ USAGE_BATCH: TypeAdapter[UsageBatch] = TypeAdapter(Annotated[UsageBatch, AfterVa
 IDENTITY = TypeAdapter(Identity)
 AUDIT_WORD = TypeAdapter(AuditWord)
 AUDIT_ANSWER = TypeAdapter(AuditAnswer)
+VISITORS: TypeAdapter[tuple[Visitor, ...]] = TypeAdapter(
+    Annotated[tuple[Visitor, ...], Field(max_length=MOST_VISITORS)]
+)

@@ -25,6 +25,8 @@ TICKET = b"kasbah ticket v1\n"
 TIME = b"kasbah time v1\n"
 
 ANEW = "ask the control plane for a new one; a site where that has expired too has a clock that is ahead: set it"
+READ_LOGS, EXEC = "logs.read", "exec"
+"""The acts on a service, which may last long."""
 FREE = "site.free"
 VOLUMES = "site.volumes"
 """The act of seeing what a site keeps and removing what it does not need; the object is the site."""
@@ -98,7 +100,8 @@ class Ticket:
     """Leave to do one thing at one site: `act` is `blob.put` (object: a digest), `logs.read` or `exec` (object: a
     service id), `site.free` or `site.volumes` (object: the site's id).
 
-    `limit` bounds the bytes that may be sent.
+    `limit` bounds the bytes that may be sent. `holder` is the token that it was given for: what stays open asks whether
+    that may still ("" in tickets of the version before).
     """
 
     act: str
@@ -106,6 +109,7 @@ class Ticket:
     site: SiteId
     expires_at: datetime
     limit: int = 0
+    holder: str = ""
 
 
 def write_ticket(key: Ed25519PrivateKey, ticket: Ticket) -> str:
@@ -117,6 +121,7 @@ def write_ticket(key: Ed25519PrivateKey, ticket: Ticket) -> str:
             "site": ticket.site,
             "expires": int(ticket.expires_at.timestamp()),
             "limit": ticket.limit,
+            "holder": ticket.holder,
         },
         separators=(",", ":"),
         sort_keys=True,
@@ -137,6 +142,7 @@ def read_ticket(key: Ed25519PublicKey, text: str, *, now: datetime) -> Ticket:
             site=SiteId(fields["site"]),
             expires_at=datetime.fromtimestamp(fields["expires"], UTC),
             limit=fields["limit"],
+            holder=fields.get("holder", ""),
         )
     except (InvalidSignature, binascii.Error, ValueError, KeyError, TypeError) as error:
         raise Denied("this ticket is not valid here", hint="ask the control plane for a new one") from error

@@ -63,4 +63,5 @@ def at_home(place: Place, home: str | None) -> Place:
     """The place, seen from the installation's own country; as it was seen where the law names none."""
     if home is None:
         return place
-    return replace(place, domestic=None if place.country is None else place.country == home)
+    domestic = None if place.country is None else place.country == home
+    return place if place.domestic is domestic else replace(place, domestic=domestic)

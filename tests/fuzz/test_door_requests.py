@@ -40,6 +40,7 @@ from kasbah.agent.revisions import Revisions
 from kasbah.agent.serving import serve_unix
 from kasbah.agent.shelf import Shelf
 from kasbah.agent.space import Housekeeper
+from kasbah.agent.visitors import Visitors
 from kasbah.agent.visits import Visits
 from kasbah.api.agent import DESIRED_STATE, Identity
 from kasbah.api.signing import DESIRED, Ticket, public_text, sign, write_ticket
@@ -78,8 +79,9 @@ class Asked:
         blobs, clock = BlobStore(paths, Limits()), ManualClock(NOW)
         revisions = Revisions(paths, Builder(paths, Limits(), blobs), blobs, asyncio.create_task, lambda: None)
         keeper = Housekeeper(paths, Limits(), revisions, clock, lambda: ledger.desired, AtWork)
-        door = Door(paths, ledger, blobs, clock, lambda: None, keeper, Shelf(paths, lambda: ledger.desired, AtWork))
         nobody = cast(Any, SimpleNamespace(units=()))
+        shelf = Shelf(paths, lambda: ledger.desired, AtWork)
+        door = Door(paths, ledger, blobs, clock, lambda: None, keeper, shelf, Visitors(nobody))
         self._app = door.app(Visits(nobody, ledger, nobody, nobody))
         self._ended: asyncio.Event
         self._loop = asyncio.new_event_loop()

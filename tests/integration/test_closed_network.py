@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ordinary_user import as_ordinary_user
 from site_runner import Site, site_in
-from visitor import Caller, begin, session
+from visitor import Caller, begin, session, stays
 
 from kasbah.agent import confine
 from kasbah.agent.confine import landlock, privileges, programs, seccomp
@@ -234,7 +234,7 @@ async def test_a_command_in_it_reaches_nothing_either(site: Site) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = str(listening.getsockname()[1])
         visit, ends = await begin(site, sys.executable, "-c", CALLS, port, readable=venv)
-        await carry(session(visit, ends, caller), 30)
+        await carry(session(visit, ends, caller), 30, stays())
     visit.close()
     ends.close()
     assert (wire.OUTPUT, b"Permission denied\n") in caller.heard

@@ -25,6 +25,8 @@ from kasbah.agent.revisions import Revisions
 from kasbah.agent.serving import serve_unix
 from kasbah.agent.shelf import Shelf
 from kasbah.agent.space import Housekeeper
+from kasbah.agent.visitors import Visitors
+from kasbah.api.agent import Visitor
 from kasbah.api.bundle import pack
 from kasbah.clock import ManualClock
 from kasbah.decide.keeping import AtWork
@@ -53,6 +55,8 @@ class Opened:
     digest: Digest
     source: bytes
     stored: list[str]
+    visitors: Visitors
+    allowed: set[str]
 
     async def ask(self, method: str, path: str, ticket: str = "", **more: object) -> httpx.Response:
         headers = {"authorization": f"Bearer {ticket}"} if ticket else {}
@@ -81,13 +85,19 @@ async def door(gateway: Site, tmp_path_factory: pytest.TempPathFactory) -> Async
     revisions = Revisions(paths, builder, blobs, asyncio.create_task, lambda: None)
     keeper = Housekeeper(paths, Limits(), revisions, clock, lambda: ledger.desired, AtWork)
     shelf = Shelf(paths, lambda: ledger.desired, AtWork)
-    door = Door(paths, ledger, blobs, clock, lambda: stored.append("stored"), keeper, shelf)
+    allowed = {"tk-a"}
+
+    async def ask(visitors: tuple[Visitor, ...]) -> tuple[Visitor, ...]:
+        return tuple(one for one in visitors if one.holder in allowed)
+
+    visitors = Visitors(ask)
+    door = Door(paths, ledger, blobs, clock, lambda: stored.append("stored"), keeper, shelf, visitors)
     serving = asyncio.create_task(serve_unix(door.app(), paths.door_socket))
     await until(paths.door_socket.exists)
     async with gateway.client("kasbah") as client:
         source = bundle.path.read_bytes()
         bundle.path.unlink()
-        yield Opened(owner, paths, blobs, clock, client, ledger, bundle.digest, source, stored)
+        yield Opened(owner, paths, blobs, clock, client, ledger, bundle.digest, source, stored, visitors, allowed)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -210,6 +220,23 @@ async def test_logs_are_followed_as_they_come(door: Opened) -> None:
                     break
                 door.write_log(REPLICA, f"line {len(heard)}")
     assert heard == ["one", "line 1", "line 2"]
+
+
+async def test_a_log_is_followed_for_as_long_as_that_is_allowed(door: Opened) -> None:
+    door.write_log(REPLICA, "one")
+    headers = {"authorization": f"Bearer {door.owner.ticket('logs.read', SERVICE, holder='tk-a')}"}
+    async with (
+        asyncio.timeout(DEADLINE),
+        door.client.stream("GET", f"/v1/services/{SERVICE}/logs?follow=1", headers=headers) as answer,
+    ):
+        lines = answer.aiter_lines()
+        assert json.loads(await anext(lines))["text"] == "one"
+        await door.visitors.look()
+        door.write_log(REPLICA, "two")
+        assert json.loads(await anext(lines))["text"] == "two"
+        door.allowed.clear()
+        await door.visitors.look()
+        assert [line async for line in lines] == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any, cast
 from site_runner import SERVICE, Site
 from starlette.websockets import WebSocket
 
+from kasbah.agent.visitors import SentAway
 from kasbah.agent.visits import Session
 from kasbah.api import visits as wire
 from kasbah.domain.ids import ReplicaId, RevisionId
@@ -54,6 +55,11 @@ async def begin(site: Site, *argv: str, replica: str = A, readable: tuple[Path, 
     finally:
         for fd in theirs:
             os.close(fd)
+
+
+def stays() -> SentAway:
+    """A caller whom nobody sends away."""
+    return asyncio.get_running_loop().create_future()
 
 
 def session(visit: RunnerVisit, ends: Ends, caller: Caller) -> Session:

@@ -182,6 +182,49 @@ def test_it_ends_with_its_replica(site: Site, probed: str) -> None:
     site.reaches(probed, "running")
 
 
+@pytest.fixture
+def debugger(site: Site) -> Iterator[dict[str, str]]:
+    """Somebody who may run commands in what is labelled up to internal, and read its logs."""
+    may = [word for act in ("service.exec", "service.logs", "service.read") for word in ("--action", act)]
+    made = site.run("tokens", "create", "debugger", *may, "--project", "default", "--max-level", "internal")
+    assert made.code == 0, made.said
+    yield {**site.env, "KASBAH_TOKEN": made.out.strip()}
+    site.run("tokens", "revoke", "debugger")
+
+
+@pytest.mark.parametrize("by", ["token", "label"])
+def test_who_may_no_more_is_sent_away(site: Site, debugger: dict[str, str], by: str) -> None:
+    name = f"open-{by}"
+    folder: Path = probe(site.home / name, {name: {"data": {"level": "internal"}}})
+    site.deploy(folder)
+    mark = f"mark-{os.getpid()}-{by}"
+    into = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": debugger}
+    shell = [str(KASBAH), "exec", name, "--", "sh", "-c", "echo on; sleep 600; : $0", mark]
+    with (
+        subprocess.Popen(shell, **into) as process,  # type: ignore[call-overload]
+        subprocess.Popen([str(KASBAH), "logs", name, "-f"], **into) as reader,  # type: ignore[call-overload]
+    ):
+        try:
+            assert process.stdout.readline() == b"on\n"
+            assert reader.stdout.readline()
+            if by == "token":
+                assert site.run("tokens", "disable", "debugger").code == 0
+            else:
+                site.deploy(probe(folder, {name: {"data": {"level": "restricted"}, "env": {"NEW": "1"}}}))
+            ended, said = process.wait(20), process.stderr.read()
+            if by == "token":  # a label comes with a new revision, which may end the replica first
+                assert (ended, b"not allowed any more" in said) == (4, True), said
+            assert ended != 0
+            eventually(lambda: not marked(mark), lambda: f"{marked(mark)} were left")
+            assert reader.wait(20) == 4
+            assert (b"switched off" if by == "token" else b"above") in reader.stderr.read()
+        finally:
+            process.kill()
+            reader.kill()
+    site.run("tokens", "enable", "debugger")
+    site.run("delete", name, "--yes")
+
+
 def test_it_is_confined_as_its_replica_is(site: Site, probed: str) -> None:
     look = (
         "import os,json,sys\n"

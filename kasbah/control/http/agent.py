@@ -19,7 +19,9 @@ from kasbah.api.agent import (
     STATUS_HEADER,
     TIME_HEADER,
     USAGE_BATCH,
+    VISITORS,
     AuditAnswer,
+    Visitor,
 )
 from kasbah.api.signing import sign_time
 from kasbah.control.access.authenticate import authenticate_site, belongs
@@ -35,6 +37,7 @@ from kasbah.control.usecases.journal import Said
 from kasbah.control.usecases.report_status import report_status, still_so
 from kasbah.control.usecases.report_usage import report_usage
 from kasbah.control.usecases.secrets import give_secret
+from kasbah.control.usecases.visitors import still_may
 from kasbah.control.usecases.witness import exchange
 from kasbah.domain.charter import Signed
 from kasbah.domain.desired import PROTOCOL
@@ -150,6 +153,20 @@ async def audit(request: Request, site: Caller) -> Response:
             return exchange(work, key, site, word)
 
     return Response(AUDIT_ANSWER.dump_json(await run_in_threadpool(take)), media_type="application/json")
+
+
+@router.post("/visitors")
+async def visitors(request: Request, site: Caller) -> Response:
+    """Who of those that have something open at the site's door still may."""
+    body = await request.body()
+    office = office_of(request)
+
+    def ask() -> tuple[Visitor, ...]:
+        asked = _parse(VISITORS, body)
+        with office.read() as work:
+            return still_may(work, asked)
+
+    return Response(VISITORS.dump_json(await run_in_threadpool(ask)), media_type="application/json")
 
 
 @router.get("/lawbooks/{version}")

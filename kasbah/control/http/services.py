@@ -296,7 +296,7 @@ def open_log_door(
     name: str, call: Annotated[Call, may(Action.SERVICE_LOGS, the_service)], project: Project = DEFAULT_PROJECT
 ) -> Response:
     """Where a service's logs are read, and the ticket for it."""
-    return call.open(lambda work: read_logs(work, project, name))
+    return call.open(lambda work: read_logs(work, call.caller, project, name))
 
 
 @router.post("/{name}/exec-door", response_model=public.Door, tags=["doors"])
@@ -307,7 +307,7 @@ def open_exec_door(
     project: Project = DEFAULT_PROJECT,
 ) -> Response:
     """Where a command is run inside a service's replica, and the ticket for it."""
-    return call.open(lambda work: run_command(work, project, name, caller=call.caller.name, program=body.program))
+    return call.open(lambda work: run_command(work, call.caller, project, name, program=body.program))
 
 
 @router.post("/{name}/upload-doors", response_model=public.UploadDoors, tags=["doors"])

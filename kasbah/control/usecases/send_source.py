@@ -101,10 +101,13 @@ def gateway_of(site: SiteRecord) -> str:
     return site.report.gateway_address if site.report else ""
 
 
-def open_door(work: Work, site: SiteRecord, *, act: str, target: str, path: str, limit: int = 0) -> Door:
-    """The site's door, for one act on one target, for as long as a ticket lives."""
+def open_door(
+    work: Work, site: SiteRecord, *, act: str, target: str, path: str, limit: int = 0, holder: str = ""
+) -> Door:
+    """The site's door, for one act on one target, for as long as a ticket lives. `holder`: the token it is given for,
+    where what is begun with it may last longer."""
     expires = (work.now + work.rules.ticket_lifetime).replace(microsecond=0)
-    ticket = Ticket(act=act, object=target, site=site.id, expires_at=expires, limit=limit)
+    ticket = Ticket(act=act, object=target, site=site.id, expires_at=expires, limit=limit, holder=holder)
     return Door(
         site=site.name,
         address=gateway_of(site),

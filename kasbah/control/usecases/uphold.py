@@ -51,10 +51,11 @@ def due(work: Work) -> Due:
 def uphold(work: Work) -> bool:
     """Change what is due; whether all is settled."""
     found = due(work)
+    sites = work.tx.sites.all() if found.services else ()
     for service in found.services:
         save_service(work, service)
         if service.placement is not None:
-            tell_placement(work.journal, service, service.placement, work.tx.sites.all())
+            tell_placement(work.journal, service, service.placement, sites)
     return found.settled
 
 

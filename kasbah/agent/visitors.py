@@ -1,0 +1,96 @@
+"""Who follows a log or runs a command here is asked about for as long as that lasts: the ticket that it began with is
+good for moments. Whoever may it no more is sent away: a token was switched off or has expired, a label has risen above
+its ceiling, the service is deleted.
+
+A control plane that cannot be asked for some minutes has everybody sent away: no answer is a no. What serves goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from kasbah.api.agent import MOST_VISITORS, Visitor
+from kasbah.api.signing import Ticket
+from kasbah.errors import KasbahError, Unavailable
+
+log = structlog.get_logger()
+
+LOOK_EVERY = timedelta(seconds=1)
+UNANSWERED_SECONDS = 300.0
+
+Ask = Callable[[tuple[Visitor, ...]], Awaitable[tuple[Visitor, ...]]]
+"""Asks the control plane who of these still may."""
+SentAway = asyncio.Future[str]
+"""Done once a visitor has to go; why."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Stay:
+    """Something that is open. `known_at`: when its visitor was last known to be allowed, in the event loop's time."""
+
+    visitor: Visitor
+    known_at: float
+    away: SentAway = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Visitors:
+    """Those of one site."""
+
+    def __init__(self, ask: Ask, *, unanswered_seconds: float = UNANSWERED_SECONDS) -> None:
+        self._ask = ask
+        self._unanswered_seconds = unanswered_seconds
+        self._stays: set[_Stay] = set()
+
+    @contextmanager
+    def stay(self, ticket: Ticket) -> Iterator[SentAway]:
+        """Within the block, the ticket's holder is asked about. Raises Unavailable where there are too many."""
+        self.refuse_too_many()
+        visitor = Visitor(holder=ticket.holder, act=ticket.act, object=ticket.object)
+        one = _Stay(visitor=visitor, known_at=asyncio.get_running_loop().time())
+        self._stays.add(one)
+        try:
+            yield one.away
+        finally:
+            self._stays.discard(one)
+            one.away.cancel()
+
+    def refuse_too_many(self) -> None:
+        """Raise Unavailable where one more would be too many."""
+        if len(self._stays) >= MOST_VISITORS:
+            raise Unavailable(
+                f"{MOST_VISITORS} logs and commands are open at this site already", hint="end one, and try again"
+            )
+
+    async def look(self) -> None:
+        """Ask about all of them, and send away who may no more. Who has a ticket of a control plane of the version
+        before is nobody's."""
+        stays = [one for one in self._stays if one.visitor.holder and not one.away.done()]
+        if not stays:
+            return
+        now = asyncio.get_running_loop().time()
+        try:
+            may = set(await self._ask(tuple(sorted({one.visitor for one in stays}))))
+        except KasbahError:
+            for one in stays:
+                if now - one.known_at > self._unanswered_seconds:
+                    _send_away(
+                        one, f"nobody could say for {self._unanswered_seconds:g} s whether this is still allowed"
+                    )
+            return
+        for one in stays:
+            if one.visitor in may:
+                one.known_at = now
+            else:
+                _send_away(one, "this is not allowed any more: the token, its ceiling or the service has changed")
+
+
+def _send_away(stay: _Stay, why: str) -> None:
+    if not stay.away.done():
+        log.info("sent away", act=stay.visitor.act, service=stay.visitor.object, holder=stay.visitor.holder, reason=why)
+        stay.away.set_result(why)
