@@ -14,6 +14,10 @@ PIP_INSTALL := $(CLEAN_ENV) .venv/bin/python -m pip install --quiet
 COMPILE := $(CLEAN_ENV) .venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
+# Some machines keep Python from keeping what it compiled: each of the hundreds of processes that tests start would
+# compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup setup-dev test fuzz soak simulate check lint demo bench lock clean FORCE
 
 help: ## list the targets
