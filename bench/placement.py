@@ -159,8 +159,7 @@ def _drawn(count: int) -> tuple[list[Needs], tuple[SiteFacts, ...], list[Place]]
 
 
 def _ask(law: Admissions, needs: Needs, places: dict[SiteId, Place]) -> dict[SiteId, Admission]:
-    found = law.admit_all(Data(label=needs.label), places.values(), Purpose.PLACE)
-    return {site: found[place] for site, place in places.items()}
+    return law.admit_all(Data(label=needs.label), places, Purpose.PLACE)
 
 
 def _site(number: int, chance: random.Random) -> SiteFacts:

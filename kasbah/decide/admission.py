@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cedarpy
@@ -26,6 +27,7 @@ import cedarpy
 from kasbah.decide.conclusions import attributes
 from kasbah.decide.policies import NUMBERED, Law
 from kasbah.decide.reading import Reading
+from kasbah.domain.ids import SiteId
 from kasbah.domain.law import Admission, Data, Place, Purpose, Rule
 
 ACTIONS = {
@@ -115,6 +117,8 @@ def _unknown_regime(regime: str, law: Law) -> str:
     return f"no policy pack in force knows the regime {regime!r}, so nobody can say that it is kept; {meant}: {known}"
 
 
+HERE = SiteId("here")
+"""One that is asked about alone."""
 MOST_KNOWN = 100_000
 """Answers that are kept: classes of labels times classes of sites are far fewer."""
 
@@ -134,18 +138,21 @@ class Admissions:
         self, data: Data, place: Place, purpose: Purpose, *, approvals: frozenset[str] = frozenset()
     ) -> Admission:
         """As the function says, asked once."""
-        found = self._known.get((data, place, purpose, approvals))
-        return self.admit_all(data, (place,), purpose, approvals=approvals)[place] if found is None else found
+        known = self._known.get((data, place, purpose, approvals))
+        return self.admit_all(data, {HERE: place}, purpose, approvals=approvals)[HERE] if known is None else known
 
     def admit_all(
-        self, data: Data, places: Iterable[Place], purpose: Purpose, *, approvals: frozenset[str] = frozenset()
-    ) -> dict[Place, Admission]:
-        """The same of several places: those that are not known yet are asked about together."""
-        found = {place: self._known.get((data, place, purpose, approvals)) for place in places}
-        new = [place for place, answer in found.items() if answer is None]
+        self, data: Data, places: Mapping[SiteId, Place], purpose: Purpose, *, approvals: frozenset[str] = frozenset()
+    ) -> dict[SiteId, Admission]:
+        """The same of several sites. Of a hundred many are alike; what is not known of them is asked about together."""
+        alike = defaultdict[Place, list[SiteId]](list)
+        for site, place in places.items():
+            alike[place].append(site)
+        answers = {place: self._known.get((data, place, purpose, approvals)) for place in alike}
+        new = [place for place, answer in answers.items() if answer is None]
         if new:
             if len(self._known) + len(new) > MOST_KNOWN:
                 self._known.clear()
             for place, answer in zip(new, ask(self._reading, data, new, purpose, approvals=approvals), strict=True):
-                found[place] = self._known[data, place, purpose, approvals] = answer
-        return {place: answer for place, answer in found.items() if answer is not None}
+                answers[place] = self._known[data, place, purpose, approvals] = answer
+        return {site: answer for place, answer in answers.items() if answer is not None for site in alike[place]}

@@ -5,6 +5,8 @@ What the law says is never mixed with what a machine can: a site that may not is
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from kasbah.decide.egress import NO_SITE, Way, kept
 from kasbah.decide.needs import Needs, SiteFacts
 from kasbah.domain.egress import SERVICE
@@ -128,19 +130,30 @@ def _too_small(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
 
 def _full(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
     """What other services ask for is not given twice."""
+    if not is_full(needs, site):
+        return None
     cpu, memory = needs.room
     if cpu and site.cpus and site.used_cpus + cpu > site.cpus + ROUNDING:
-        reason = f"it asks for {cpu:g} CPUs, and {site.used_cpus:g} of {site.cpus:g} are taken"
-        return _refused(site, reason, "free some there, declare more (capacity), or lower resources.cpu")
-    if memory and site.memory and site.used_memory + memory > site.memory:
-        reason = f"it asks for {_mib(memory)}, and {_mib(site.used_memory)} of {_mib(site.memory)} are taken"
-        return _refused(site, reason, "free some there, declare more (capacity), or lower resources.memory")
-    return None
+        return _taken(site.site, f"{cpu:g} CPUs", f"{site.used_cpus:g} of {site.cpus:g}", "resources.cpu")
+    used = f"{_mib(site.used_memory)} of {_mib(site.memory)}"
+    return _taken(site.site, _mib(memory), used, "resources.memory")
+
+
+@lru_cache(maxsize=10_000)
+def _taken(site: SiteId, asked: str, taken: str, key: str) -> SiteVerdict:
+    """The same for all who ask for as much."""
+    hint = f"free some there, declare more (capacity), or lower {key}"
+    return SiteVerdict(
+        site=site, verdict=Verdict.REFUSED, reason=f"it asks for {asked}, and {taken} are taken", hint=hint
+    )
 
 
 def is_full(needs: Needs, site: SiteFacts) -> bool:
     """Whether a site has too little room left for a service that is not there."""
-    return _full(needs, site) is not None
+    cpu, memory = needs.room
+    if cpu and site.cpus and site.used_cpus + cpu > site.cpus + ROUNDING:
+        return True
+    return bool(memory and site.memory and site.used_memory + memory > site.memory)
 
 
 def _mib(size: float) -> str:

@@ -68,6 +68,7 @@ def test_only_the_agent_s_side_is_left_out() -> None:
         "still",
         "usage",
         "audit",
+        "visitors",
         "identity",
         "lawbooks/{version}",
         "secrets/{secret}/{version}",

@@ -189,13 +189,12 @@ class LawNow:
         return self._admit(site, data, place, purpose, frozenset(self._approved(site)))
 
     def admit_all(self, data: Data, places: Mapping[SiteId, Place], purpose: Purpose) -> dict[SiteId, Admission]:
-        """The same of several sites. Of a hundred many are alike to the law."""
+        """The same of several sites."""
         if not self.is_everywhere_the_same:
             return {site: self.admit(site, data, place, purpose) for site, place in places.items()}
-        book = self.force
-        seen = {place: at_home(place, book.lawbook.home) for place in places.values()}
-        found = book.admissions.admit_all(data, seen.values(), purpose)
-        return {site: found[seen[place]] for site, place in places.items()}
+        home = self.force.lawbook.home
+        seen = {site: at_home(place, home) for site, place in places.items()}
+        return self.force.admissions.admit_all(data, seen, purpose)
 
     def opens(self, site: SiteId, data: Data, place: Place, purpose: Purpose) -> tuple[str, ...]:
         """In words, each single change after which it may; none where it may already."""
