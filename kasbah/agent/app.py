@@ -249,7 +249,7 @@ class Agent:
         self._reconciler.go_on()
         shelf = Shelf(self._paths, lambda: self._ledger.desired, self._at_work)
         nudge = self._reconciling.nudge
-        visitors = Visitors(self._link.visitors)
+        visitors = Visitors(self._link.visitors, self._word)
         self._spawn(Loop("visitors", visitors.look, period=LOOK_EVERY).run())
         door = Door(self._paths, self._ledger, self._blobs, self._clock, nudge, self._housekeeper, shelf, visitors)
         visits = Visits(self._reconciler, self._ledger, self._starter, driver)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -26,6 +26,7 @@ from kasbah.agent.shelf import Shelf
 from kasbah.agent.space import Housekeeper, Space
 from kasbah.agent.visitors import Visitors
 from kasbah.agent.visits import Visits
+from kasbah.api.errands import ERRAND_HEADER, words_of
 from kasbah.api.projects import SpaceView
 from kasbah.api.signing import EXEC, FREE, READ_LOGS, VOLUMES, Ticket, parse_public, read_ticket
 from kasbah.api.volumes import VolumeView
@@ -69,7 +70,10 @@ class Door:
             assert visits is not None
             service = ServiceId(websocket.path_params["service"])
             await visits.answer(
-                websocket, service, admit=lambda: self._visitors.stay(self._admit(websocket, EXEC, service))
+                websocket,
+                service,
+                admit=lambda: self._visitors.stay(self._admit(websocket, EXEC, service)),
+                vouch=lambda argv: self._vouch(websocket, self._admit(websocket, EXEC, service), argv),
             )
 
         return Starlette(
@@ -100,6 +104,7 @@ class Door:
     async def _read_logs(self, request: Request) -> Response:
         service = ServiceId(request.path_params["service"])
         ticket = self._admit(request, READ_LOGS, service)
+        self._vouch(request, ticket, ())
         if not ID.fullmatch(service):
             raise _no_id(service)
         query = request.query_params
@@ -161,6 +166,13 @@ class Door:
     def _admit_to_site(self, request: Request, act: str) -> None:
         identity = self._ledger.identity
         self._admit(request, act, identity.site if identity else "")
+
+    def _vouch(self, request: HTTPConnection, ticket: Ticket, argv: Sequence[str]) -> None:
+        """Refuse what is to be signed by a deployer, and is not."""
+        identity, text = self._ledger.identity, request.headers["authorization"].partition(" ")[2]
+        assert identity is not None, "who has a ticket was admitted"
+        said = request.headers.get(ERRAND_HEADER, "")
+        self._visitors.refuse_unsigned(identity, ticket, text, words_of(argv), said)
 
     def _admit(self, request: HTTPConnection, act: str, wanted: str) -> Ticket:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")

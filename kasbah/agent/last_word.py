@@ -24,17 +24,29 @@ from kasbah.agent.files import replace_whole
 from kasbah.agent.signatures import KnownSignatures
 from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import Identity
+from kasbah.api.errands import read_errand, ticket_of
 from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, verify_document
-from kasbah.api.signing import parse_public
+from kasbah.api.signing import Ticket, parse_public
+from kasbah.decide import errands
 from kasbah.decide.admission import Admissions
 from kasbah.decide.grants import in_force
 from kasbah.decide.hosts import seen
-from kasbah.decide.last_word import Accepted, Word, accept, changes_at, floors, refuses_to_hand, still_refused
+from kasbah.decide.last_word import (
+    Accepted,
+    Word,
+    accept,
+    changes_at,
+    floors,
+    level_of,
+    refuses_to_hand,
+    still_refused,
+)
 from kasbah.decide.open_keys import with_open_keys
 from kasbah.decide.signed import Signatures
 from kasbah.decide.telling import without_lines
 from kasbah.domain.charter import Charter, Lawbook, Signed
 from kasbah.domain.desired import DesiredState
+from kasbah.domain.errand import Errand
 from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
 from kasbah.domain.ids import Digest, RevisionId, ServiceId, SiteId
 from kasbah.domain.label import Label
@@ -156,6 +168,22 @@ class LastWord:
         if (last := self._last) is None:
             return NO_OWNER
         return refuses_to_hand(source, to, last.told, last.word, self.clock.now())
+
+    def refuses_errand(self, identity: Identity, ticket: Ticket, text: str, words: Digest, said: str) -> str | None:
+        """Why whoever has this ticket may not do this with a service, by what he says that a deployer signed; None
+        where he may. A site that knows no owner holds nothing against what he signed."""
+        if not identity.owner_key:
+            return None
+        if (last := self._last) is None or last.word.signatures is None:
+            return NO_OWNER
+        service = next((one for one in last.told.services if one.id == ticket.object), None)
+        wanted = None if service is None else Errand(
+            installation=identity.installation, project=service.project, service=service.name, act=ticket.act,
+            words=words, ticket=ticket_of(text),
+        )  # fmt: skip
+        now = self.clock.now()
+        level = level_of(ServiceId(ticket.object), last.told, last.word, now)
+        return errands.refusal(read_errand(said), wanted, level, last.word.signatures.deployers, now)
 
     def may_hear(self, status: ServiceStatus) -> ServiceStatus:
         """A service's status as the control plane may have it."""

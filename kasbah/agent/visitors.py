@@ -2,6 +2,8 @@
 good for moments. Whoever may it no more is sent away: a token was switched off or has expired, a label has risen above
 its ceiling, the service is deleted.
 
+Before it begins, what is sensitive asks for a deployer's signature: a ticket is the control plane's word alone.
+
 A control plane that cannot be asked for some minutes has everybody sent away: no answer is a no. What serves goes on.
 """
 
@@ -15,9 +17,12 @@ from datetime import timedelta
 
 import structlog
 
-from kasbah.api.agent import MOST_VISITORS, Visitor
+from kasbah.agent.last_word import LastWord
+from kasbah.api.agent import MOST_VISITORS, Identity, Visitor
 from kasbah.api.signing import Ticket
-from kasbah.errors import KasbahError, Unavailable
+from kasbah.decide.signed import FROM
+from kasbah.domain.ids import Digest
+from kasbah.errors import Denied, KasbahError, Unavailable
 
 log = structlog.get_logger()
 
@@ -42,8 +47,11 @@ class _Stay:
 class Visitors:
     """Those of one site."""
 
-    def __init__(self, ask: Ask, *, unanswered_seconds: float = UNANSWERED_SECONDS) -> None:
+    def __init__(
+        self, ask: Ask, word: LastWord | None = None, *, unanswered_seconds: float = UNANSWERED_SECONDS
+    ) -> None:
         self._ask = ask
+        self._word = word
         self._unanswered_seconds = unanswered_seconds
         self._stays: set[_Stay] = set()
 
@@ -65,6 +73,16 @@ class Visitors:
         if len(self._stays) >= MOST_VISITORS:
             raise Unavailable(
                 f"{MOST_VISITORS} logs and commands are open at this site already", hint="end one, and try again"
+            )
+
+    def refuse_unsigned(self, identity: Identity, ticket: Ticket, text: str, words: Digest, said: str) -> None:
+        """Raise Denied where the site's last word wants a deployer's signature of this, and has none."""
+        why = None if self._word is None else self._word.refuses_errand(identity, ticket, text, words, said)
+        if why is not None:
+            raise Denied(
+                f"from level {int(FROM)} on, this site shows its logs and runs commands only for deployers: {why}",
+                hint="name your deployer's key: --deployer-key PATH; the owner names whose count: kasbah deployers add",
+                code="errand_unsigned",
             )
 
     async def look(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,13 +88,19 @@ class Visits:
         self._count = 0
 
     async def answer(
-        self, websocket: WebSocket, service: ServiceId, *, admit: Callable[[], AbstractContextManager[SentAway]]
+        self,
+        websocket: WebSocket,
+        service: ServiceId,
+        *,
+        admit: Callable[[], AbstractContextManager[SentAway]],
+        vouch: Callable[[Sequence[str]], None],
     ) -> None:
-        """Answer one caller. `admit` raises where it may not, and is held for as long as the command runs."""
+        """Answer one caller. `admit` raises where it may not, and is held for as long as the command runs; `vouch`
+        raises where it may not run just this."""
         await websocket.accept()
         try:
             with admit() as away:
-                await self._answer(websocket, service, away)
+                await self._answer(websocket, service, away, vouch)
         except KasbahError as error:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
                 await _tell(websocket, error=_told(error))
@@ -103,12 +109,15 @@ class Visits:
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await websocket.close()
 
-    async def _answer(self, websocket: WebSocket, service: ServiceId, away: SentAway) -> None:
+    async def _answer(
+        self, websocket: WebSocket, service: ServiceId, away: SentAway, vouch: Callable[[Sequence[str]], None]
+    ) -> None:
         if self._count >= MOST_AT_SITE:
             raise Unavailable(f"{MOST_AT_SITE} commands run at this site already", hint="end one, and try again")
         self._count += 1
         try:
             asked = await _first(websocket)
+            vouch(asked.argv)
             unit, live = await self._replica(websocket, service, asked)
             with _leased(unit, live):
                 await self._run(websocket, unit, live, asked, away)

@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from kasbah.api.signing import READ_LOGS
 from kasbah.cli import context, door
 from kasbah.cli.client import Client, Document, read_answer, service_path
 from kasbah.cli.exits import ExitCode
 from kasbah.cli.options import DEFAULT_PROJECT, ProjectOption, ServiceName
 from kasbah.cli.render import Output, say
+from kasbah.cli.signing import DeployerKeyOption, Signer
 from kasbah.cli.text import clean, clean_json
 from kasbah.errors import Invalid, NotFound, Unavailable
 
@@ -32,6 +34,7 @@ def logs(
     tail: Annotated[int, typer.Option("--tail", help="So many of the last lines.", min=0, max=100_000)] = 200,
     build: Annotated[bool, typer.Option("--build", help="What the last build said.")] = False,
     project: ProjectOption = DEFAULT_PROJECT,
+    deployer_key: DeployerKeyOption = None,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="Plain lines, or a JSON object each.")
     ] = Output.TABLE,
@@ -49,7 +52,7 @@ def logs(
             query["replica"] = replica
         if build:
             query["build"] = _last_revision(client, name)
-        _Reader(client, name, query, output).read()
+        _Reader(client, Signer(client, project, deployer_key), name, query, output).read()
 
 
 def _leave(*_: object) -> None:
@@ -61,8 +64,9 @@ def _leave(*_: object) -> None:
 class _Reader:
     """Reads lines and prints each once, whatever happens to the connection between."""
 
-    def __init__(self, client: Client, name: str, query: dict[str, str | int], output: Output) -> None:
+    def __init__(self, client: Client, signer: Signer, name: str, query: dict[str, str | int], output: Output) -> None:
         self._client = client
+        self._signer = signer
         self._name = name
         self._query = query
         self._output = output
@@ -90,11 +94,12 @@ class _Reader:
     def _once(self) -> int:
         """Print what one connection gives; how many lines it gave."""
         way = self._client.post(service_path(self._name, "log-door"))
+        said = self._signer.errand(self._name, READ_LOGS, way["ticket"])
         timeout = httpx.Timeout(connect=5, read=None if self._query["follow"] else 60, write=30, pool=5)
         shown = 0
         with door.open_door(way) as http:
             try:
-                with http.stream("GET", way["path"], params=self._query, timeout=timeout) as answer:
+                with http.stream("GET", way["path"], params=self._query, headers=said, timeout=timeout) as answer:
                     if not answer.is_success:
                         answer.read()
                         read_answer(answer)

@@ -7,6 +7,7 @@ ids of the installation and of the project.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from kasbah.api.attesting import (
     read_contents,
     revision_of,
 )
+from kasbah.api.errands import ERRAND_HEADER, ticket_of, words_of, write_errand
 from kasbah.api.manifest import ResolvedService
 from kasbah.api.owner import load
 from kasbah.api.signing import public_text
@@ -33,6 +35,7 @@ from kasbah.cli.client import Client, Document
 from kasbah.clock import SystemClock
 from kasbah.domain.attestation import Attestation, Attested
 from kasbah.domain.charter import Signed
+from kasbah.domain.errand import Errand
 from kasbah.domain.ids import InstallationId, ProjectId
 from kasbah.domain.revision import Revision
 
@@ -104,6 +107,21 @@ class Signer:
         changed: Revision = replace(revision, env=kept)
         contents = digest_of(contents_of(changed))
         return self._signed(self._key, replace(before, contents=contents, signed_at=SystemClock().now()))
+
+    def errand(self, name: str, act: str, ticket: str, argv: Sequence[str] = ()) -> dict[str, str]:
+        """The header that says that a deployer does this himself; none, where no key is at hand."""
+        if self._key is None:
+            return {}
+        installation, project = self._ids
+        said = Errand(
+            installation=installation,
+            project=project,
+            service=name,
+            act=act,
+            words=words_of(argv),
+            ticket=ticket_of(ticket),
+        )
+        return {ERRAND_HEADER: write_errand(self._key, said)}
 
     def _own(self, name: str, current: Document) -> Attestation | None:
         """What this key signed of what serves; None where it did not sign just that."""

@@ -12,7 +12,7 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Annotated, Any, NoReturn
 
@@ -22,11 +22,13 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
 from kasbah.api import visits as wire
+from kasbah.api.signing import EXEC
 from kasbah.cli import context
 from kasbah.cli.client import Client, Document, error_of, service_path
 from kasbah.cli.exits import Failed, for_people
 from kasbah.cli.options import DEFAULT_PROJECT, ProjectOption, ServiceName
 from kasbah.cli.render import say
+from kasbah.cli.signing import DeployerKeyOption, Signer
 from kasbah.cli.text import clean
 from kasbah.errors import Invalid, Unavailable
 
@@ -50,6 +52,7 @@ def visit(
         typer.Option("--tty/--no-tty", "-t/-T", help="Give it a terminal. [default: where there is one on both sides]"),
     ] = None,
     project: ProjectOption = DEFAULT_PROJECT,
+    deployer_key: DeployerKeyOption = None,
 ) -> int:
     """Run a command inside a replica.
 
@@ -65,7 +68,8 @@ def visit(
         way = client.post(
             service_path(name, "exec-door"), {"program": os.fsencode(command[0]).decode(errors="replace")}
         )
-    with _ended_by_signals(), _connected(way) as connection:
+        said = Signer(client, project, deployer_key).errand(name, EXEC, way["ticket"], command)
+    with _ended_by_signals(), _connected(way, said) as connection:
         sends = on_terminal or interactive or not os.isatty(STANDARD_INPUT)
         return _Visit(connection, name, on_terminal=on_terminal, sends=sends).run(command, replica)
 
@@ -165,7 +169,7 @@ class _Visit:
 
 
 @contextmanager
-def _connected(way: Document) -> Iterator[ClientConnection]:
+def _connected(way: Document, said: Mapping[str, str]) -> Iterator[ClientConnection]:
     """A connection to the site's door, cut at the end: a close that waits for the other side would keep who leaves."""
     address = str(way["address"])
     url = httpx.URL(address if "://" in address else f"http://{address}")
@@ -177,7 +181,7 @@ def _connected(way: Document) -> Iterator[ClientConnection]:
             sock=peer,
             ssl=ssl.create_default_context() if secure else None,
             server_hostname=url.host if secure else None,
-            additional_headers={"authorization": f"Bearer {way['ticket']}"},
+            additional_headers={"authorization": f"Bearer {way['ticket']}", **said},
             compression=None,
             proxy=None,
             open_timeout=CONNECT_SECONDS,

@@ -133,6 +133,14 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     )
 
 
+def level_of(service: ServiceId, told: DesiredState, word: Word, now: datetime) -> Level:
+    """The level of a service's data as the site knows it; of one that it does not know, as of what nobody labelled."""
+    held = next((one for one in told.services if one.id == service), None)
+    if held is not None:
+        return _Judge(told, word, now).label(held, held.label).level
+    return word.floors.get(service, Label(declared=False)).level
+
+
 def cut(told: DesiredState, accepted: DesiredState) -> str:
     """What the control plane took last from what passes here, and what this site itself takes."""
     counts = [(len(one.services), len(one.forwarded)) for one in (told, accepted)]

@@ -25,6 +25,8 @@ from support import KASBAH, Site, eventually, probe, resident_bytes
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from kasbah.api.owner import load_or_make
+
 pytestmark = pytest.mark.real
 
 
@@ -223,6 +225,20 @@ def test_who_may_no_more_is_sent_away(site: Site, debugger: dict[str, str], by: 
             reader.kill()
     site.run("tokens", "enable", "debugger")
     site.run("delete", name, "--yes")
+
+
+def test_what_is_sensitive_is_open_to_deployers(site: Site, tmp_path: Path) -> None:
+    site.deploy(probe(site.home / "vault", {"vault": {"data": {"level": "sensitive"}, "access": "key"}}))
+    assert exec_(site, "vault", "echo", "in").stdout == b"in\n"
+    assert site.run("logs", "vault").code == 0
+    stranger = tmp_path / "deployer.key"
+    load_or_make(stranger, whose="deployer")
+    for command, rest in (("exec", ("--", "true")), ("logs", ())):
+        refused = site.run(command, "vault", "--deployer-key", stranger, *rest)
+        assert refused.code == 4
+        assert "the owner has not named its deployer" in refused.said
+        assert "--deployer-key" in refused.said
+    site.run("delete", "vault", "--yes")
 
 
 def test_it_is_confined_as_its_replica_is(site: Site, probed: str) -> None:
