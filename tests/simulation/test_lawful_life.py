@@ -3,7 +3,7 @@ site for longer than ten seconds that may not be there, and what may be there se
 
 The oracle knows the law from its own few lines, written apart from `kasbah.decide` and the packs, for the one place
 there is: own premises in a country, of which nothing else was declared. A control plane and an agent run in one
-process, in bent time. Each of some faults, put into the real code, must be seen by it.
+process, in bent time. Each of some faults, put into the real code, must be seen by it; `fleet_faults.py` has many more.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ from charters import standing_in
 from deployers import signing
 
 from kasbah.api.owner import DECLASSIFICATION, LAWBOOK, load, read_document, sign_document
-from kasbah.control.usecases import advance, lawful, placing, plan, publish, send_source
-from kasbah.control.usecases.law_now import Library
-from kasbah.decide import admission, conclusions, reading
-from kasbah.decide.grants import Grants
+from kasbah.control.usecases import lawful, placing, publish, send_source
+from kasbah.decide import admission
 from kasbah.dev import Dev, installation
 from kasbah.domain.charter import Lawbook
 from kasbah.domain.grant import Declassification
@@ -254,17 +252,6 @@ def everywhere(law: Any, label: Any, sites: Any, purpose: Any = None) -> Any:
     return dict.fromkeys(sites, ALLOWED)
 
 
-def unlabelled_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Placement and publication take every label for one without regimes."""
-    asked = lawful.admissions
-
-    def without(law: Any, label: Any, sites: Any, *more: Any) -> Any:
-        return asked(law, replace(label, regimes=()), sites, *more)
-
-    for module in (placing, lawful, publish, send_source):
-        monkeypatch.setattr(module, "admissions", without)
-
-
 def nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (placing, lawful, publish, send_source):
         monkeypatch.setattr(module, "admissions", everywhere)
@@ -292,42 +279,6 @@ def an_unknown_country_is_one_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lawful, "standing", home)
 
 
-def answers_are_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remembered by the label alone."""
-    known: dict[Any, Any] = {}
-    asked = admission.ask
-
-    def remembered(read: Any, data: Any, *more: Any, **how: Any) -> list[Admission]:
-        return [known.setdefault(data, answer) for answer in asked(read, data, *more, **how)]
-
-    monkeypatch.setattr(admission, "ask", remembered)
-
-
-def a_placement_is_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that has a place keeps it, and nobody asks again before it is published."""
-    monkeypatch.setattr(plan, "_placement", lambda existing, service, decided: service.placement)
-    monkeypatch.setattr(advance, "_lost", lambda seen: False)
-    monkeypatch.setattr(lawful, "admissions", everywhere)
-
-
-def sources_go_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(send_source, "admissions", everywhere)
-
-
-def an_unknown_regime_is_no_regime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "_unknown_regime", lambda regime, law: "")
-    monkeypatch.setattr(admission, "Admission", lambda **k: ALLOWED if k.get("problem") == "" else Admission(**k))
-
-
-def europe_is_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = conclusions.attributes
-
-    def wrong(place: Any, lists: Any) -> Any:
-        return {**drawn(place, lists), "inEea": True}
-
-    monkeypatch.setattr(reading, "attributes", wrong)
-
-
 def what_errs_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusals come back as permissions."""
     monkeypatch.setattr(
@@ -335,45 +286,11 @@ def what_errs_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def labels_fall_freely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "check_label", lambda law, service: None)
-
-
-def what_fell_stays_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A declassification never ends."""
-    monkeypatch.setattr(lawful, "lowers", lambda declared, label: False)
-
-
-def a_declassification_lowers_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it says of how low, and of which service."""
-    monkeypatch.setattr(
-        Grants,
-        "lowered",
-        lambda self, service, label: max((one.expires_at for one in self.declassifications), default=None),
-    )
-
-
-def the_first_law_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    known: dict[str, Any] = {}
-    read = Library.book
-    monkeypatch.setattr(Library, "book", lambda self, signed: known.setdefault(str(id(self)), read(self, signed)))
-
-
 FAULTS: list[Callable[[pytest.MonkeyPatch], None]] = [
-    unlabelled_is_public,
     nobody_asks,
     a_country_is_remembered,
     an_unknown_country_is_one_s_own,
-    answers_are_never_forgotten,
-    a_placement_is_for_ever,
-    sources_go_anywhere,
-    an_unknown_regime_is_no_regime,
-    europe_is_everywhere,
     what_errs_allows,
-    labels_fall_freely,
-    what_fell_stays_down,
-    a_declassification_lowers_everything,
-    the_first_law_is_remembered,
 ]
 
 
