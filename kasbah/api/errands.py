@@ -1,4 +1,4 @@
-"""An errand on its way to a site, signed: `x-kasbah-errand`, base64 of its key, its text and the signature of that."""
+"""An errand on its way to a site, signed: `kasbah-errand`, base64 of its key, its text and the signature of that."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from kasbah.domain.ids import Digest
 from kasbah.errors import Invalid
 
 ERRAND = b"kasbah errand v1\n"
-ERRAND_HEADER = "x-kasbah-errand"
+ERRAND_HEADER = "kasbah-errand"
+"""Not `x-kasbah-...`: of those the gateway takes none from callers."""
 LONGEST = 8_000
 """Characters of the header."""
 

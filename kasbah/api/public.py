@@ -62,7 +62,8 @@ class Page(Shape, Generic[Item]):
 
 class Door(Shape):
     """Where a site's own door is, and the ticket that opens it: connect to `address`, send `host` and
-    `Authorization: Bearer TICKET`, ask for `path`. `standby`: the site is to have it, and nobody waits for it there."""
+    `Authorization: Bearer TICKET`, ask for `path`. `standby`: the site is to have it, and nobody waits for it there.
+    `installation` and `project` are ids, for who signs that he does what the ticket is for."""
 
     site: str
     address: str
@@ -71,6 +72,8 @@ class Door(Shape):
     ticket: str
     expires_at: datetime
     standby: bool = False
+    installation: str = ""
+    project: str = ""
 
 
 class UploadDoors(Shape):

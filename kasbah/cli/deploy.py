@@ -21,10 +21,10 @@ from kasbah.cli import context, door, explain, render, rollouts
 from kasbah.cli.application import Candidate, load
 from kasbah.cli.client import Client, Document, service_path
 from kasbah.cli.exits import Failed
-from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption
+from kasbah.cli.options import DEFAULT_PROJECT, DeployerKeyOption, OutputOption, ProjectOption
 from kasbah.cli.progress import Progress, progress
 from kasbah.cli.render import Output
-from kasbah.cli.signing import DeployerKeyOption, Signer
+from kasbah.cli.signing import Signer
 from kasbah.errors import Invalid, KasbahError, Unavailable
 
 PATIENCE_SECONDS = 20.0

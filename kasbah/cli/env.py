@@ -9,10 +9,10 @@ import typer
 from kasbah.cli import context, render
 from kasbah.cli import rollouts as rolling
 from kasbah.cli.client import Client, service_path
-from kasbah.cli.options import DEFAULT_PROJECT, OutputOption, ProjectOption, ServiceName
+from kasbah.cli.options import DEFAULT_PROJECT, DeployerKeyOption, OutputOption, ProjectOption, ServiceName
 from kasbah.cli.progress import progress
 from kasbah.cli.render import Output
-from kasbah.cli.signing import DeployerKeyOption, Signer
+from kasbah.cli.signing import Signer
 from kasbah.errors import Invalid
 
 ROLL_SECONDS = 1_800.0

@@ -25,6 +25,16 @@ DEFAULT_PROJECT = "default"
 ProjectOption = Annotated[
     str, typer.Option("--project", "-p", envvar="KASBAH_PROJECT", help="The project that the name belongs to.")
 ]
+DeployerKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--deployer-key",
+        metavar="PATH",
+        envvar="KASBAH_DEPLOYER_KEY",
+        help="What to sign with. [default: the data folder's, or yours: kasbah deployers key]",
+        show_default=False,
+    ),
+]
 TlsOption = Annotated[
     str | None,
     typer.Option("--tls", metavar="HOST:PORT", help="Where services answer with TLS; port 0 takes a free one."),

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import quote
 
-import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kasbah.api.attesting import (
@@ -39,17 +37,6 @@ from kasbah.domain.errand import Errand
 from kasbah.domain.ids import InstallationId, ProjectId
 from kasbah.domain.revision import Revision
 
-DeployerKeyOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--deployer-key",
-        metavar="PATH",
-        envvar="KASBAH_DEPLOYER_KEY",
-        help="What to sign with. [default: the data folder's, or yours: kasbah deployers key]",
-        show_default=False,
-    ),
-]
-
 
 def own_path() -> Path:
     """Where this user's own key is, beside what the client remembers of its installation."""
@@ -65,6 +52,22 @@ def deployer_key(chosen: Path | None) -> Ed25519PrivateKey | None:
     beside = [] if remembered is None or found.url != remembered.url else [remembered.token_file.parent / DEPLOYER_KEY]
     path = next((one for one in (*beside, own_path()) if one.exists()), None)
     return None if path is None else load(path, whose="deployer")
+
+
+def errand(chosen: Path | None, name: str, act: str, door: Document, argv: Sequence[str] = ()) -> dict[str, str]:
+    """The header that says that a deployer does this himself, at this door; none, where no key is at hand."""
+    key = deployer_key(chosen)
+    if key is None or not door.get("project"):
+        return {}
+    said = Errand(
+        installation=InstallationId(door["installation"]),
+        project=ProjectId(door["project"]),
+        service=name,
+        act=act,
+        words=words_of(argv),
+        ticket=ticket_of(door["ticket"]),
+    )
+    return {ERRAND_HEADER: write_errand(key, said)}
 
 
 class Signer:
@@ -107,21 +110,6 @@ class Signer:
         changed: Revision = replace(revision, env=kept)
         contents = digest_of(contents_of(changed))
         return self._signed(self._key, replace(before, contents=contents, signed_at=SystemClock().now()))
-
-    def errand(self, name: str, act: str, ticket: str, argv: Sequence[str] = ()) -> dict[str, str]:
-        """The header that says that a deployer does this himself; none, where no key is at hand."""
-        if self._key is None:
-            return {}
-        installation, project = self._ids
-        said = Errand(
-            installation=installation,
-            project=project,
-            service=name,
-            act=act,
-            words=words_of(argv),
-            ticket=ticket_of(ticket),
-        )
-        return {ERRAND_HEADER: write_errand(self._key, said)}
 
     def _own(self, name: str, current: Document) -> Attestation | None:
         """What this key signed of what serves; None where it did not sign just that."""

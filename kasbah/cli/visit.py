@@ -26,9 +26,9 @@ from kasbah.api.signing import EXEC
 from kasbah.cli import context
 from kasbah.cli.client import Client, Document, error_of, service_path
 from kasbah.cli.exits import Failed, for_people
-from kasbah.cli.options import DEFAULT_PROJECT, ProjectOption, ServiceName
+from kasbah.cli.options import DEFAULT_PROJECT, DeployerKeyOption, ProjectOption, ServiceName
 from kasbah.cli.render import say
-from kasbah.cli.signing import DeployerKeyOption, Signer
+from kasbah.cli.signing import errand
 from kasbah.cli.text import clean
 from kasbah.errors import Invalid, Unavailable
 
@@ -68,7 +68,7 @@ def visit(
         way = client.post(
             service_path(name, "exec-door"), {"program": os.fsencode(command[0]).decode(errors="replace")}
         )
-        said = Signer(client, project, deployer_key).errand(name, EXEC, way["ticket"], command)
+        said = errand(deployer_key, name, EXEC, way, command)
     with _ended_by_signals(), _connected(way, said) as connection:
         sends = on_terminal or interactive or not os.isatty(STANDARD_INPUT)
         return _Visit(connection, name, on_terminal=on_terminal, sends=sends).run(command, replica)

@@ -1,5 +1,6 @@
-"""Each fault of `fleet_faults.py`, put into the real code, is seen by the watch over simulated fleets. Those of
-`fleet_call_faults.py` and `fleet_place_faults.py` are put in by `make simulate`: a normal run takes long enough."""
+"""Each fault of `fleet_faults.py`, put into the real code, is seen by the watch over simulated fleets. Every second of
+them, and those of `fleet_call_faults.py` and `fleet_place_faults.py`, are put in by `make simulate`: a normal run takes
+long enough."""
 
 from __future__ import annotations
 
@@ -18,10 +19,13 @@ Fault = Callable[[pytest.MonkeyPatch], None]
 LATER = pytest.mark.skipif("STEPS" not in os.environ, reason="`make simulate` runs it")
 
 
-def put_in(always: Iterable[Fault], *later: Iterable[Fault]) -> list[object]:
-    late = [(fault, LATER) for several in later for fault in several]
+def put_in(faults: Iterable[Fault], *later: Iterable[Fault]) -> list[object]:
+    """Every second of these always, the others and those that come `later` where there is time."""
+    first = list(faults)
+    always, late = first[::2], [*first[1::2], *(fault for several in later for fault in several)]
     return [
-        pytest.param(fault, id=fault.__name__, marks=marks) for fault, marks in [*((one, ()) for one in always), *late]
+        *(pytest.param(fault, id=fault.__name__) for fault in always),
+        *(pytest.param(fault, id=fault.__name__, marks=LATER) for fault in late),
     ]
 
 

@@ -16,4 +16,4 @@ def read_logs(work: Work, caller: TokenRecord, project: str, name: str) -> Door:
     site = site_of(work, service, without="it has no logs")
     work.journal.detail(service=service.id, site=site.name)
     path = f"/v1/services/{service.id}/logs"
-    return open_door(work, site, act=READ_LOGS, target=service.id, path=path, holder=caller.id)
+    return open_door(work, site, act=READ_LOGS, target=service.id, path=path, holder=caller.id, project=service.project)

@@ -21,4 +21,4 @@ def run_command(work: Work, caller: TokenRecord, project: str, name: str, *, pro
     log.info("exec", project=project, service=name, site=site.name, caller=caller.name, program=program)
     work.journal.detail(service=service.id, site=site.name, program=program)
     path = f"/v1/services/{service.id}/exec"
-    return open_door(work, site, act=EXEC, target=service.id, path=path, holder=caller.id)
+    return open_door(work, site, act=EXEC, target=service.id, path=path, holder=caller.id, project=service.project)

@@ -102,10 +102,18 @@ def gateway_of(site: SiteRecord) -> str:
 
 
 def open_door(
-    work: Work, site: SiteRecord, *, act: str, target: str, path: str, limit: int = 0, holder: str = ""
+    work: Work,
+    site: SiteRecord,
+    *,
+    act: str,
+    target: str,
+    path: str,
+    limit: int = 0,
+    holder: str = "",
+    project: str = "",
 ) -> Door:
     """The site's door, for one act on one target, for as long as a ticket lives. `holder`: the token it is given for,
-    where what is begun with it may last longer."""
+    where what is begun with it may last longer; `project`: the service's, which a deployer signs for."""
     expires = (work.now + work.rules.ticket_lifetime).replace(microsecond=0)
     ticket = Ticket(act=act, object=target, site=site.id, expires_at=expires, limit=limit, holder=holder)
     return Door(
@@ -114,5 +122,7 @@ def open_door(
         host=f"{DOOR_HOST}.{work.rules.base_domain}",
         path=path,
         ticket=write_ticket(work.key, ticket),
+        installation=site.charter.installation,
+        project=project,
         expires_at=expires,
     )
