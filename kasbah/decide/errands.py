@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from kasbah.decide.signed import FROM
+from kasbah.decide.signed import FROM, not_named
 from kasbah.domain.errand import Errand, SignedErrand
 from kasbah.domain.grant import Deployer
 from kasbah.domain.label import Level
@@ -27,9 +27,5 @@ def refusal(
         return "no deployer has signed it"
     if wanted is None or signed.errand != wanted:
         return "its deployer signed something else"
-    named = [one for one in deployers if one.key == signed.key and one.issued_at <= now < one.expires_at]
-    if not named:
-        return f"the owner has not named its deployer, or no more (key {signed.key})"
-    if not any(one.covers(wanted.project, level) for one in named):
-        return f"its deployer {named[0].name} is not named for this project and data of level {int(level)}"
-    return None
+    named = [one for one in deployers if one.issued_at <= now < one.expires_at]
+    return not_named(signed.key, wanted.project, level, named)

@@ -30,8 +30,6 @@ ACTION, EVERYTHING = "Kasbah::Action", "Process"
 NUMBERED = re.compile(r"policy\d+")
 OF_POLICY = re.compile(r"^for policy `policy\d+`, ")
 ATTRIBUTE = re.compile(r"attribute `(?P<path>[\w.]+)`")
-DECLARED = re.compile(r"(\w+)\??:")
-"""A name in the schema that has a type."""
 
 LONGEST_TEXT = 200_000
 """Characters of a pack's policies."""
@@ -143,7 +141,7 @@ def _hint(error: str, schema: str) -> str:
     path = found["path"]
     if "optional" in error:
         return f"where nobody declared it, it is not there: ask for it first, `resource has {path} && ...`"
-    near = difflib.get_close_matches(path.rpartition(".")[2], DECLARED.findall(schema), n=1)
+    near = difflib.get_close_matches(path.rpartition(".")[2], rule_words.DECLARED.findall(schema), n=1)
     meant = f"did you mean {near[0]}? " if near else ""
     return f"{meant}what policies may speak of is in kasbah/packs/schema.cedarschema"
 
@@ -207,15 +205,7 @@ def _rule(pack: Pack, name: str, policy: Mapping[str, Any]) -> Rule:
 
 def _actions(policy: Mapping[str, Any]) -> Iterator[str]:
     """The actions that a policy names, in its scope or its conditions."""
-    left: list[Any] = [policy]
-    while left:
-        part = left.pop()
-        if isinstance(part, dict):
-            if part.get("type") == ACTION:
-                yield part["id"]
-            left += part.values()
-        elif isinstance(part, list):
-            left += part
+    return (part["id"] for part in rule_words.parts(policy) if part.get("type") == ACTION)
 
 
 def _only_once(described: list[tuple[Rule, str]]) -> None:

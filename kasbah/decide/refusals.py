@@ -130,13 +130,13 @@ def _too_small(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
 
 def _full(needs: Needs, site: SiteFacts) -> SiteVerdict | None:
     """What other services ask for is not given twice."""
-    if not is_full(needs, site):
-        return None
     cpu, memory = needs.room
-    if cpu and site.cpus and site.used_cpus + cpu > site.cpus + ROUNDING:
+    if _lacks_cpu(cpu, site):
         return _taken(site.site, f"{cpu:g} CPUs", f"{site.used_cpus:g} of {site.cpus:g}", "resources.cpu")
-    used = f"{_mib(site.used_memory)} of {_mib(site.memory)}"
-    return _taken(site.site, _mib(memory), used, "resources.memory")
+    if _lacks_memory(memory, site):
+        used = f"{_mib(site.used_memory)} of {_mib(site.memory)}"
+        return _taken(site.site, _mib(memory), used, "resources.memory")
+    return None
 
 
 @lru_cache(maxsize=10_000)
@@ -151,9 +151,15 @@ def _taken(site: SiteId, asked: str, taken: str, key: str) -> SiteVerdict:
 def is_full(needs: Needs, site: SiteFacts) -> bool:
     """Whether a site has too little room left for a service that is not there."""
     cpu, memory = needs.room
-    if cpu and site.cpus and site.used_cpus + cpu > site.cpus + ROUNDING:
-        return True
-    return bool(memory and site.memory and site.used_memory + memory > site.memory)
+    return _lacks_cpu(cpu, site) or _lacks_memory(memory, site)
+
+
+def _lacks_cpu(asked: float, site: SiteFacts) -> bool:
+    return bool(asked and site.cpus and site.used_cpus + asked > site.cpus + ROUNDING)
+
+
+def _lacks_memory(asked: int, site: SiteFacts) -> bool:
+    return bool(asked and site.memory and site.used_memory + asked > site.memory)
 
 
 def _mib(size: float) -> str:

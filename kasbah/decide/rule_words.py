@@ -49,8 +49,20 @@ Fault = tuple[str, str]
 
 def fault(policy: Mapping[str, Part], schema: str) -> Fault | None:
     """The first thing in a policy that speaks of nothing; None where there is none."""
-    found = (_fault(kind, said, schema) for part in _parts(dict(policy)) for kind, said in part.items())
+    found = (_fault(kind, said, schema) for part in parts(policy) for kind, said in part.items())
     return next((one for one in found if one is not None), None)
+
+
+def parts(policy: Mapping[str, Part]) -> Iterator[dict[str, Part]]:
+    """All that a policy consists of."""
+    left: list[Part] = [dict(policy)]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            yield part
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
 
 
 def _fault(kind: str, said: Part, schema: str) -> Fault | None:
@@ -121,15 +133,3 @@ def _values(part: Part) -> Iterator[object]:
                 yield from _values(one)
         case _:
             return
-
-
-def _parts(whole: dict[str, Part]) -> Iterator[dict[str, Part]]:
-    """All that a policy consists of."""
-    left: list[Part] = [whole]
-    while left:
-        part = left.pop()
-        if isinstance(part, dict):
-            yield part
-            left += part.values()
-        elif isinstance(part, list):
-            left += part

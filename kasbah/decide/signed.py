@@ -96,10 +96,16 @@ def problem_of(
         return "its deployer signed other contents"
     if (said.installation, said.project, said.service) != (wanted.installation, wanted.project, wanted.service):
         return f"it was signed as service {said.service!r} of project {said.project}, installation {said.installation}"
-    named = [one for one in deployers if one.key == signature.key]
+    return not_named(signature.key, wanted.project, level, deployers)
+
+
+def not_named(key: str, project: ProjectId, level: Level, deployers: Iterable[Deployer]) -> str | None:
+    """Why what was signed with this key counts for nothing, in a project and for data of a level; None where one of
+    these deployers has it."""
+    named = [one for one in deployers if one.key == key]
     if not named:
-        return f"the owner has not named its deployer, or no more (key {signature.key})"
-    if not any(one.covers(wanted.project, level) for one in named):
+        return f"the owner has not named its deployer, or no more (key {key})"
+    if not any(one.covers(project, level) for one in named):
         return f"its deployer {named[0].name} is not named for this project and data of level {int(level)}"
     return None
 
