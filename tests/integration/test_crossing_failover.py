@@ -71,18 +71,43 @@ class Load:
 
 @asynccontextmanager
 async def naming(site: str) -> AsyncIterator[str]:
-    """A replica that names its site, whole answers at a time: one that has begun is nobody's to repeat."""
-    said = f"HTTP/1.1 200 OK\r\ncontent-length: {len(site)}\r\n\r\n{site}".encode()
+    """A replica that names its site, as applications do: the head of an answer, and then its body."""
+    head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(site)}\r\n\r\n".encode()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while await reader.readuntil(b"\r\n\r\n"):
-                writer.write(said)
+                writer.write(head)
+                await asyncio.sleep(0)
+                writer.write(site.encode())
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def beginning(head: str, body: str = "", rest: str = "") -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
+    """A replica that begins each answer, with `head` and `body`, and sends the `rest` when it is told to. To `/whole`
+    it gives one that is soon over: what was begun before that has been passed on."""
+    begun, told = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while asked := await reader.readuntil(b"\r\n\r\n"):
+                if asked.startswith(b"GET /whole "):
+                    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    continue
+                writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode())
+                await writer.drain()
+                begun.set()
+                await told.wait()
+                writer.write(rest.encode())
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", begun, told
 
 
 @pytest.mark.parametrize("how", ["lost", "hangs"])
@@ -112,6 +137,44 @@ async def test_no_request_that_may_be_repeated_fails_with_its_site(three: Instal
             "slowest": f"{load.slowest:.3f} s",
         }
         print(f"\nsite b {how}: {record}")
+
+
+@pytest.mark.parametrize("body", ["", "ab"])
+async def test_an_answer_that_had_begun_as_its_site_was_lost_is_given_by_the_next(three: Installation, body: str) -> None:
+    async with beginning("content-length: 4", body) as (b, begun, _), replica(saying("c")) as c:
+        await three.place("notes", at="bc")
+        await three.replicas("b", "notes", b)
+        await three.replicas("c", "notes", c)
+        async with three.site("a").client() as client:
+            asking = asyncio.create_task(client.get("/"))
+            await asyncio.wait_for(begun.wait(), DEADLINE)
+            assert (await client.get("/whole")).status_code == 204
+            three.site("b").kill()
+            found = await asking
+        assert (found.status_code, found.text, found.headers["x-kasbah-site"]) == (200, "c", "c")
+
+
+@pytest.mark.parametrize("head", ["transfer-encoding: chunked", "content-length: 65537"])
+async def test_streams_and_large_answers_are_passed_on_as_they_come(three: Installation, head: str) -> None:
+    body = "1\r\nb\r\n" if "chunked" in head else "b"
+    async with beginning(head, body, "0\r\n\r\n" if "chunked" in head else "b" * 65_536) as (b, _, told):
+        await three.place("notes", at="b")
+        await three.replicas("b", "notes", b)
+        async with three.site("a").client() as client, client.stream("GET", "/") as found:
+            pieces = found.aiter_raw()
+            assert await asyncio.wait_for(anext(pieces), DEADLINE) == b"b", "before the rest of it is there"
+            told.set()
+            rest = b"".join([piece async for piece in pieces])
+    assert set(rest) <= {ord("b")}
+
+
+async def test_an_answer_without_a_body_says_how_long_it_would_have_been(three: Installation) -> None:
+    async with beginning("content-length: 4") as (b, _, _):
+        await three.place("notes", at="b")
+        await three.replicas("b", "notes", b)
+        async with three.site("a").client() as client:
+            found = await client.head("/")
+    assert (found.status_code, found.headers["content-length"], found.content) == (200, "4", b"")
 
 
 async def test_what_may_not_be_repeated_fails_once_and_goes_elsewhere_afterwards(three: Installation) -> None:

@@ -57,6 +57,15 @@ again, and may have run out since."""
 GREETED_EVERY = "3600s"
 """What is asked for later than that comes on a connection greeted anew, with the certificate that its other end has
 then; what has begun is finished."""
+WHOLE = 65_536
+"""Bytes: an answer that says that it is no longer is passed on whole. Until then nothing of it was, and if its site is
+lost the next may give it; what is longer, or does not say how long it is, is passed on as it comes."""
+WAIT_UNTIL_WHOLE = f"""
+function envoy_on_response(answer)
+  local length = tonumber(answer:headers():get("content-length"))
+  if length and length <= {WHOLE} then answer:body(true) end
+end
+"""
 NOBODY = "spiffe://nobody"
 """The only identity trusted where none is: an empty list would trust every certificate of the authority."""
 
@@ -93,7 +102,18 @@ def cluster_of(ways: Sequence[str]) -> Json:
         "lb_policy": "CLUSTER_PROVIDED",
         "circuit_breakers": limits(),
         "cluster_type": {"name": "envoy.clusters.aggregate", "typed_config": config},
+        "typed_extension_protocol_options": {HTTP_OPTIONS: speaks_http2({}) | {"http_filters": _whole_answers()}},
     }
+
+
+def _whole_answers() -> list[Json]:
+    """What is between the choice of a site and its answer."""
+    wait = {"@type": f"{EXTENSIONS}filters.http.lua.v3.Lua", "default_source_code": {"inline_string": WAIT_UNTIL_WHOLE}}
+    codec = {"@type": f"{EXTENSIONS}filters.http.upstream_codec.v3.UpstreamCodec"}
+    return [
+        {"name": "kasbah.whole_answers", "typed_config": wait},
+        {"name": "envoy.filters.http.upstream_codec", "typed_config": codec},
+    ]
 
 
 def peers_listener(address: str, site: str, wiring: Wiring) -> Json:

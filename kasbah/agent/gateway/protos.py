@@ -50,6 +50,7 @@ ROOTS = (
     "envoy/extensions/filters/http/lua/v3/lua.proto",
     "envoy/extensions/filters/http/rbac/v3/rbac.proto",
     "envoy/extensions/filters/http/router/v3/router.proto",
+    "envoy/extensions/filters/http/upstream_codec/v3/upstream_codec.proto",
     "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto",
     "envoy/extensions/filters/network/reverse_tunnel/v3/reverse_tunnel.proto",
     "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto",
