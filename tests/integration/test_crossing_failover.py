@@ -88,7 +88,9 @@ async def naming(site: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def beginning(head: str, body: str = "", rest: str = "") -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
+async def beginning(
+    head: str, body: str = "", rest: str = ""
+) -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
     """A replica that begins each answer, with `head` and `body`, and sends the `rest` when it is told to. To `/whole`
     it gives one that is soon over: what was begun before that has been passed on."""
     begun, told = asyncio.Event(), asyncio.Event()
@@ -140,7 +142,7 @@ async def test_no_request_that_may_be_repeated_fails_with_its_site(three: Instal
 
 
 @pytest.mark.parametrize("body", ["", "ab"])
-async def test_an_answer_that_had_begun_as_its_site_was_lost_is_given_by_the_next(three: Installation, body: str) -> None:
+async def test_an_answer_begun_by_a_site_that_is_lost_is_given_by_the_next(three: Installation, body: str) -> None:
     async with beginning("content-length: 4", body) as (b, begun, _), replica(saying("c")) as c:
         await three.place("notes", at="bc")
         await three.replicas("b", "notes", b)
