@@ -23,6 +23,7 @@ from kasbah.domain.attestation import Attestation
 from kasbah.domain.ids import InstallationId, ProjectId
 from kasbah.domain.label import UNLABELLED, Label
 from kasbah.domain.revision import Revision
+from kasbah.domain.service import Access
 from kasbah.errors import KasbahError
 
 SIGNED = re.compile(r"/api/v1/services/([^/]+)/(deploys|plan|env)")
@@ -38,6 +39,7 @@ def signature(
     at: datetime,
     label: Label = UNLABELLED,
     domains: tuple[str, ...] = (),
+    public: bool | None = None,
 ) -> dict[str, Any]:
     """What the API takes as a deployer's signature."""
     made = attest(
@@ -49,6 +51,7 @@ def signature(
             contents=digest_of(contents_of(revision)),
             label=label,
             domains=domains,
+            public=public,
             signed_at=at,
         ),
     )
@@ -77,7 +80,7 @@ class Signing(httpx.AsyncBaseTransport):
             if "attested" in body:
                 return raw
             with self._control.office.read() as work:
-                revision, label, domains = _changed(work, project, service, body) if what == "env" else _asked(body)
+                revision, more = _changed(work, project, service, body) if what == "env" else _asked(body)
                 installation = work.tx.installations.get()
                 assert installation is not None
                 owner = next(one for one in work.tx.installations.projects() if one.name == project)
@@ -91,23 +94,24 @@ class Signing(httpx.AsyncBaseTransport):
             project=owner.id,
             service=service,
             at=at,
-            label=label,
-            domains=domains,
+            **more,
         )
         return json.dumps(body).encode()
 
 
-def _asked(body: Any) -> tuple[Revision, Label, tuple[str, ...]]:
+def _asked(body: Any) -> tuple[Revision, dict[str, Any]]:
     config = ResolvedService.model_validate(body["config"])
-    return revision_of(config, body["source"], body["source_size"]), config.label, config.domains
+    more = {"label": config.label, "domains": config.domains, "public": config.access is Access.PUBLIC}
+    return revision_of(config, body["source"], body["source_size"]), more
 
 
-def _changed(work: Work, project: str, service: str, body: Any) -> tuple[Revision, Label, tuple[str, ...]]:
+def _changed(work: Work, project: str, service: str, body: Any) -> tuple[Revision, dict[str, Any]]:
     contents = current_env(work, project, service).contents
     env = {**dict(contents.env), **body.get("set", {})}
     kept = tuple(sorted((one, value) for one, value in env.items() if one not in body.get("unset", ())))
     found = next(one for one in work.tx.services.all() if one.name == service)
-    return replace(contents, env=kept), found.label, found.domains
+    more = {"label": found.label, "domains": found.domains, "public": found.access is Access.PUBLIC}
+    return replace(contents, env=kept), more
 
 
 def signing(dev: Dev) -> Dev:

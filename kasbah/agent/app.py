@@ -34,6 +34,7 @@ from kasbah.agent.link import Link
 from kasbah.agent.meter import Meter
 from kasbah.agent.nearness import NEARNESS_PERIOD, Nearness
 from kasbah.agent.owed import Owed
+from kasbah.agent.own_keys import OwnKeys
 from kasbah.agent.paths import Paths
 from kasbah.agent.probe import NetworkProber
 from kasbah.agent.proof import SiteIdentity
@@ -88,9 +89,8 @@ class Agent:
         self._ending = asyncio.Event()
         self._status_due = asyncio.Event()
         self._acted_on: tuple[object, str] | None = None
-        self._prober = NetworkProber()
-        self._ports = Ports()
-        self._word = LastWord(paths.ledger / "word.json", self._clock, pinned(settings.packs))
+        self._prober, self._ports = NetworkProber(), Ports()
+        self._word = LastWord(paths.ledger / "word.json", self._clock, pinned(settings.packs), OwnKeys(paths))
         self._ledger = Ledger(paths.ledger, self._word.judge)
         self._meter = Meter(paths.envoy / "access.log", paths.usage)
         self._blobs = BlobStore(paths, settings.limits)
@@ -172,7 +172,8 @@ class Agent:
     def _make_reconciler(self, driver: Driver) -> Reconciler:
         self._builder = Builder(self._paths, self._settings.limits, self._blobs, clock=self._clock)
         self._revisions = Revisions(self._paths, self._builder, self._blobs, self._spawn, self._moved)
-        self._keyring = Keyring(self._paths.secrets, self._link.secret, self._spawn, lambda: self._reconciling.nudge())
+        keys, nudge = self._word.own, self._reconciling.nudge
+        self._keyring = Keyring(self._paths.secrets, self._link.secret, self._spawn, nudge, keys)
         self._housekeeper = Housekeeper(
             self._paths,
             self._settings.limits,
@@ -382,10 +383,9 @@ class Agent:
 
     async def _keep_house(self) -> None:
         await self._housekeeper.tidy(anew=False)
-        desired, units = self._ledger.desired, self._reconciler.units
-        if desired is not None:
+        if (desired := self._ledger.desired) is not None:
             wanted = [revision for service in desired.services for revision in service.revisions]
-            self._keyring.keep([*wanted, *(unit.revision for unit in units)])
+            self._keyring.keep([*wanted, *(unit.revision for unit in self._reconciler.units)])
 
     def _at_work(self) -> AtWork:
         units = self._reconciler.units

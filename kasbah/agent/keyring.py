@@ -26,11 +26,13 @@ PAUSE = 2.0
 """Seconds before a secret that could not be fetched is asked for again."""
 
 Held = tuple[SecretId, int]
+Own = Callable[[SecretUse, Revision], str | None]
 Fetch = Callable[[SecretId, int], Awaitable[bytes]]
 
 
 class Keyring:
-    """The secrets in `folder`. `fetch` asks the control plane; `arrived` is called once more are here."""
+    """The secrets in `folder`. `fetch` asks the control plane; `arrived` is called once more are here; `own` are those
+    that this site makes itself."""
 
     def __init__(
         self,
@@ -38,7 +40,9 @@ class Keyring:
         fetch: Fetch,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         arrived: Callable[[], None],
+        own: Own = lambda _use, _revision: None,
     ) -> None:
+        self._own = own
         self._folder = folder
         self._vault = load_or_make_vault(folder / KEY)
         self._fetch = fetch
@@ -49,7 +53,7 @@ class Keyring:
 
     def has(self, revision: Revision) -> bool:
         """Whether every secret of the revision is here; what is missing is fetched."""
-        missing = [use for use in revision.secrets if not self._file(use).exists()]
+        missing = [use for use in revision.secrets if self._own(use, revision) is None and not self._file(use).exists()]
         for use in missing:
             held = (use.secret, use.version)
             if held not in self._fetching:
@@ -60,7 +64,7 @@ class Keyring:
     def environment(self, revision: Revision) -> Mapping[str, str]:
         """The variables that bring secrets. Raises KasbahError where one cannot be opened, OSError where it is gone."""
         return {
-            use.variable: self._open(use).decode("utf-8", "surrogateescape")
+            use.variable: self._own(use, revision) or self._open(use).decode("utf-8", "surrogateescape")
             for use in revision.secrets
             if use.delivery is Delivery.ENV
         }

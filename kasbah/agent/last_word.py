@@ -21,14 +21,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import TypeAdapter
 
 from kasbah.agent.files import replace_whole
+from kasbah.agent.own_keys import OwnKeys
 from kasbah.agent.signatures import KnownSignatures
 from kasbah.agent.site_clock import SiteClock
 from kasbah.api.agent import Identity
 from kasbah.api.errands import read_errand, ticket_of
 from kasbah.api.owner import APPROVAL, CHARTER, DECLASSIFICATION, LAWBOOK, verify_document
-from kasbah.api.signing import Ticket, parse_public
+from kasbah.api.signing import EXEC, Ticket, parse_public
 from kasbah.decide import errands
 from kasbah.decide.admission import Admissions
+from kasbah.decide.callers import NOT_SIGNED, Stated, held_to, shut
 from kasbah.decide.grants import in_force
 from kasbah.decide.hosts import seen
 from kasbah.decide.last_word import (
@@ -49,9 +51,11 @@ from kasbah.domain.desired import DesiredState
 from kasbah.domain.errand import Errand
 from kasbah.domain.grant import Approval, Declassification, Grant, GrantKind
 from kasbah.domain.ids import Digest, RevisionId, ServiceId, SiteId
-from kasbah.domain.label import Label
+from kasbah.domain.label import Label, Level
 from kasbah.domain.law import Pack
 from kasbah.domain.observed import ServiceStatus, TurnedAway
+from kasbah.domain.revision import Revision
+from kasbah.domain.secret import SecretUse
 from kasbah.domain.service import Service
 from kasbah.domain.site import ENFORCED, FIRST_SITE
 from kasbah.errors import Denied, Invalid, KasbahError
@@ -89,9 +93,13 @@ class LastWord:
     """See the module. `refused` is by service, by name, why this site does not serve it; `closed` what of its file it
     may not call, and why; `clock` is the site's, and `pinned` are the packs of its own owner."""
 
-    def __init__(self, file: Path, clock: SiteClock, pinned: tuple[Pack, ...] = ()) -> None:
+    def __init__(
+        self, file: Path, clock: SiteClock, pinned: tuple[Pack, ...] = (), own_keys: OwnKeys | None = None
+    ) -> None:
+        self.own_keys = own_keys
         self.refused: dict[str, str] = {}
         self.closed: dict[str, str] = {}
+        self._shut: list[str] = []
         self._outspoken: frozenset[ServiceId] | None = None
         self._egress = ENFORCED  # until it is measured, and before that nothing runs by what is said here
         self.pinned = pinned
@@ -140,12 +148,13 @@ class LastWord:
         known = self._signatures.look(owner, identity, told, now)
         self._signatures.see(seen(told, self._signatures.memory.hosts, known))
         word = self._word(owner, identity, told, known)
-        said = accept(told, word, now)
+        said = accept(self._signatures.open(told, known, self._stated(identity, told, known, word)), word, now)
         self._signatures.remember(said.taken)
         if self._signatures.news:
             self._write()
         self._remember_unsigned(told, said)
-        self._last = Answer(told=told, word=word, accepted=said.desired, since=now, until=changes_at(word, now))
+        desired = held_to(said.desired, self._signatures.memory.opened)
+        self._last = Answer(told=told, word=word, accepted=desired, since=now, until=changes_at(word, now))
         for name, why in said.refused.items():
             if self.refused.get(name) != why:
                 log.warning("this site refuses a service", service=name, reason=why)
@@ -153,9 +162,10 @@ class LastWord:
             if self.closed.get(name) != why:
                 log.warning("this site keeps a service from calling what its file names", service=name, reason=why)
         self.refused, self.closed = dict(said.refused), dict(said.closed)
+        self._shut = shut(said.desired, desired)
         self._outspoken = said.outspoken
         self._remember_refusals(told, said, word, now)
-        return said.desired
+        return desired
 
     @property
     def turned_away(self) -> tuple[TurnedAway, ...]:
@@ -182,8 +192,23 @@ class LastWord:
             words=words, ticket=ticket_of(text),
         )  # fmt: skip
         now = self.clock.now()
-        level = level_of(ServiceId(ticket.object), last.told, last.word, now)
+        level = self._level_of(ServiceId(ticket.object), ticket.act, last, now)
         return errands.refusal(read_errand(said), wanted, level, last.word.signatures.deployers, now)
+
+    def _level_of(self, service: ServiceId, act: str, last: Answer, now: datetime) -> Level:
+        """That of its data; or, for who goes into a replica, of what its key opens."""
+        level = level_of(service, last.told, last.word, now)
+        own = None if self.own_keys is None or act != EXEC else self.own_keys.opens_sensitive(service)
+        return level if own is None else max(level, own)
+
+    def _stated(self, identity: Identity, told: DesiredState, known: Signatures, word: Word) -> tuple[Stated, ...]:
+        """The keys of services of their own, those here and those that other sites state."""
+        own = self.own_keys
+        return () if own is None else (*own.look(identity, told, known), *own.hear(identity, told, word.charters))
+
+    def own(self, use: SecretUse, revision: Revision) -> str | None:
+        """The key that this site makes for a revision; None where this is another secret."""
+        return None if self.own_keys is None else self.own_keys.value(use, revision)
 
     def may_hear(self, status: ServiceStatus) -> ServiceStatus:
         """A service's status as the control plane may have it."""
@@ -209,6 +234,7 @@ class LastWord:
             *own,
             *(f"{name} is refused here: {why}" for name, why in sorted(self.refused.items())),
             *(f"{name} may not call {why}" for name, why in sorted(self.closed.items())),
+            *(f"{name}: {NOT_SIGNED}" for name in sorted(self._shut)),
         )
 
     def _hold(self, lawbook: Lawbook, signed: Signed) -> None:

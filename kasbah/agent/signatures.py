@@ -8,29 +8,40 @@ today cannot bring him back tomorrow; the owner signs another. What is taken is 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import TypeAdapter
 
 from kasbah.api.agent import Identity
 from kasbah.api.attesting import contents_of, digest_of, read_attestation
+from kasbah.api.caller_keys import read_key
 from kasbah.api.owner import DEPLOYER, verify_document
+from kasbah.decide.callers import Opened, Stated, TakenKey, of_before, opened, own_keys, taken_keys, taken_own_keys
+from kasbah.decide.callers import keys as held_keys
 from kasbah.decide.hosts import Host
 from kasbah.decide.signed import Signature, Signatures, Taken, begins_at, mark
 from kasbah.domain.attestation import Attested
+from kasbah.domain.caller import SignedKey
 from kasbah.domain.charter import Signed
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Deployer
 from kasbah.domain.ids import Digest, RevisionId, ServiceId
 from kasbah.domain.label import Level
 from kasbah.domain.revision import Revision
+from kasbah.domain.service import Key
 from kasbah.errors import KasbahError
+
+Kept = TypeVar("Kept")
 
 MOST_TAKEN = 100
 """Revisions that are remembered of a service, the newest."""
+MOST_OPENED = 20_000
+"""Services and keys of which it is remembered what was signed, the newest."""
+KEYS = "keys"
 MOST_REMEMBERED = 50_000
 """Digests and signatures that need not be found again."""
 
@@ -42,6 +53,8 @@ class Memory:
 
     taken: dict[ServiceId, dict[str, int]] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
+    opened: dict[str, Opened] = field(default_factory=dict)
+    keys: dict[str, TakenKey] = field(default_factory=dict)
     named: dict[str, datetime] = field(default_factory=dict)
     gone: dict[str, datetime] = field(default_factory=dict)
 
@@ -58,10 +71,13 @@ class KnownSignatures:
         self._contents: dict[Revision, Digest] = {}
         self._read: dict[Attested, Signature | None] = {}
         self._deployers: dict[Signed, Deployer | None] = {}
+        self._keys: dict[Attested, SignedKey | None] = {}
+        self._older = False
 
     def load(self, kept: Any) -> None:
         """Take up what was kept. Raises ValueError."""
         self.memory = MEMORY.validate_python(kept)
+        self._older = KEYS not in kept
 
     def kept(self) -> Any:
         """What is to be kept."""
@@ -72,7 +88,7 @@ class KnownSignatures:
         for service in told.services:
             marks = {mark(service, self._digest(one)): int(Level.VITAL) for one in service.revisions}
             self.memory.taken[service.id] = marks
-        self.news = True
+        self._older = self.news = True
 
     def look(self, owner: Ed25519PublicKey, identity: Identity, told: DesiredState, now: datetime) -> Signatures:
         """What is known with this desired state."""
@@ -106,6 +122,19 @@ class KnownSignatures:
         self.news = self.news or bounded != self.memory.taken
         self.memory.taken = bounded
 
+    def open(self, told: DesiredState, known: Signatures, stated: Sequence[Stated]) -> DesiredState:
+        """What is told, with the keys as far as they were signed, and those that sites state of services' own.
+        Remembers what was signed of them, and of who may call services; a site that asked nobody for that before takes
+        what it is told first."""
+        memory = self.memory
+        if self._older:
+            memory.opened, memory.keys = of_before(told, known)
+        keys = taken_own_keys(stated, taken_keys(told, known, self._key, memory.keys))
+        opens, keys = _newest(opened(told, known, memory.opened)), _newest(keys)
+        self.news = self.news or self._older or (opens, keys) != (memory.opened, memory.keys)
+        memory.opened, memory.keys, self._older = opens, keys, False
+        return replace(told, keys=held_keys(told, own_keys(told, stated), known.installation, keys))
+
     def see(self, hosts: dict[str, Host]) -> None:
         """Remember what came to hosts."""
         self.news = self.news or hosts != self.memory.hosts
@@ -131,6 +160,14 @@ class KnownSignatures:
         memory.gone, memory.named = gone, now_named
         return tuple(deployer for one, deployer in found.items() if one not in memory.gone)
 
+    def _key(self, key: Key) -> SignedKey | None:
+        if key.attested is None:
+            return None
+        if key.attested not in self._keys:
+            _bound(self._keys)
+            self._keys[key.attested] = read_key(key.attested)
+        return self._keys[key.attested]
+
     def _digest(self, revision: Revision) -> Digest:
         found = self._contents.get(revision)
         if found is None:
@@ -153,6 +190,10 @@ def _deployer(owner: Ed25519PublicKey, signed: Signed) -> Deployer | None:
     except KasbahError:
         return None
     return found if found.issued_at.tzinfo is not None and found.expires_at.tzinfo is not None else None
+
+
+def _newest(known: dict[str, Kept]) -> dict[str, Kept]:
+    return known if len(known) <= MOST_OPENED else dict([*known.items()][-MOST_OPENED:])
 
 
 def _digest_of(signed: Signed) -> str:

@@ -71,6 +71,7 @@ class Reporter:
                 PinnedPack(name=one.name, version=one.version, digest=digest_of(one)) for one in self.word.pinned
             ),
             turned_away=self.word.turned_away,
+            own_keys=() if self.word.own_keys is None else self.word.own_keys.stated,
             isolation=self.isolation,
             cpus=float(len(os.sched_getaffinity(0))),
             memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),

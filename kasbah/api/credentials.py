@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from kasbah.api.manifest import DataSection
+from kasbah.api.public import AttestationText
 from kasbah.api.shape import Shape
 from kasbah.domain.access import Action, PrincipalKind, Role
 from kasbah.domain.label import LevelName
@@ -56,13 +57,24 @@ MaxLevel = Annotated[
 
 class KeyRequest(Shape):
     """A key to make. `services` are names; none: every service of the project. `owner` answers for it: without one,
-    whoever makes it. Nobody gives more than he has: it outlives neither its maker's token nor that token's ceiling."""
+    whoever makes it. Nobody gives more than he has: it outlives neither its maker's token nor that token's ceiling.
+
+    Who makes the key himself sends its SHA-256 (hex) alone. From level 3 on, and unlabelled counts as 3, sites let a
+    key open only what a deployer signed of it (`attested`)."""
 
     name: CredentialName
     services: list[str] = Field(default_factory=list)
     owner: CredentialName | None = None
     max_level: MaxLevel = None
     expires_in_seconds: ExpiresIn = None
+    sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$")] = None
+    attested: AttestationText | None = None
+
+
+OpensUpTo = Annotated[
+    LevelName,
+    Field(description="The highest label of what it opens: what is sensitive, or not labelled, as a deployer signed."),
+]
 
 
 class KeyView(Shape):
@@ -73,6 +85,7 @@ class KeyView(Shape):
     services: list[str] | None
     owner: str
     max_level: LevelName | None
+    opens_up_to: OpensUpTo
     state: CredentialState
     created_at: datetime
     created_by: str | None = Field(description="The id of the token that made it.")
@@ -82,10 +95,11 @@ class KeyView(Shape):
 
 
 class KeyMade(Shape):
-    """A new key. `key` is shown this once only."""
+    """A new key. `key` is shown this once only; null where only its SHA-256 was sent."""
 
     id: str
-    key: str
+    key: str | None
+    opens_up_to: OpensUpTo
 
 
 class GrantSection(Shape):

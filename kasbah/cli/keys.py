@@ -11,6 +11,7 @@ from kasbah.cli import context, render
 from kasbah.cli.client import Client, Document
 from kasbah.cli.options import (
     DEFAULT_PROJECT,
+    DeployerKeyOption,
     ExpiresOption,
     MaxLevelOption,
     OutputOption,
@@ -45,9 +46,12 @@ def create(
     max_level: MaxLevelOption = None,
     expires: ExpiresOption = None,
     project: ProjectOption = DEFAULT_PROJECT,
+    deployer_key: DeployerKeyOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make a key. It is shown this once only."""
+    """Make a key, and sign it. It is shown this once only."""
+    from kasbah.cli.signing import key_to_make
+
     body: Document = {
         "name": name,
         "services": service or [],
@@ -56,12 +60,18 @@ def create(
         "expires_in_seconds": seconds(expires),
     }
     with Client(context.find(), project=project) as client:
-        made = client.post("/keys", body)
+        asked, key = key_to_make(client, project, body, deployer_key)
+        made = {**client.post("/keys", asked), "key": key}
     if output is not Output.TABLE:
         render.document(made, output)
         return
-    print(made["key"])
+    print(key)
     render.say(f"This is key {made['id']}, shown this once only: keep it. Send it as `Authorization: Bearer KEY`.")
+    if made["opens_up_to"] == "restricted" != max_level:
+        render.say(
+            "It opens nothing that is sensitive or has no label: that takes the signature of a deployer whom the owner "
+            "has named (--deployer-key PATH; kasbah deployers add)."
+        )
 
 
 @app.command("list")
@@ -109,7 +119,7 @@ def _row(key: Document) -> tuple[object, ...]:
         key["name"],
         "all" if services is None else ", ".join(services),
         key["owner"],
-        key["max_level"] or "any",
+        key["opens_up_to"],
         render.moment(key["expires_at"]) or "never",
         key["state"],
     )

@@ -1,5 +1,5 @@
-"""Signs what is deployed, with the deployer's key that is at hand: the one named, the data folder's on a machine where
-Kasbah was started, or the one that `kasbah deployers key` made for this user.
+"""Signs what is deployed, and the keys of who calls it, with the deployer's key that is at hand: the one named, the
+data folder's on a machine where Kasbah was started, or the one that `kasbah deployers key` made for this user.
 
 What is signed is worked out here, from the file and the packed source; the control plane is asked for nothing but the
 ids of the installation and of the project.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
@@ -24,18 +25,23 @@ from kasbah.api.attesting import (
     read_contents,
     revision_of,
 )
+from kasbah.api.caller_keys import sign_key
 from kasbah.api.errands import ERRAND_HEADER, ticket_of, words_of, write_errand
 from kasbah.api.manifest import ResolvedService
 from kasbah.api.owner import load
+from kasbah.api.secret_kinds import Secret, make_secret, sha256_of
 from kasbah.api.signing import public_text
 from kasbah.cli import context
 from kasbah.cli.client import Client, Document
 from kasbah.clock import SystemClock
 from kasbah.domain.attestation import Attestation, Attested
+from kasbah.domain.caller import CallersKey
 from kasbah.domain.charter import Signed
 from kasbah.domain.errand import Errand
 from kasbah.domain.ids import InstallationId, ProjectId
+from kasbah.domain.label import Level
 from kasbah.domain.revision import Revision
+from kasbah.domain.service import Access
 
 
 def own_path() -> Path:
@@ -70,6 +76,25 @@ def errand(chosen: Path | None, name: str, act: str, door: Document, argv: Seque
     return {ERRAND_HEADER: write_errand(key, said)}
 
 
+def key_to_make(client: Client, project: str, body: Document, chosen: Path | None) -> tuple[Document, str]:
+    """What is sent to have a key made, and the key: made here, and signed where a deployer's key is at hand."""
+    key = make_secret(Secret.KEY)
+    signer, made = deployer_key(chosen), {**body, "sha256": sha256_of(key)}
+    if signer is None:
+        return made, key
+    now, lasts = SystemClock().now(), body["expires_in_seconds"]
+    said = CallersKey(
+        installation=InstallationId(client.get("/installation")["id"]),
+        project=ProjectId(client.get(_project_path(project))["id"]),
+        sha256=made["sha256"],
+        services=tuple(sorted(set(body["services"]))),
+        max_level=None if body["max_level"] is None else Level[body["max_level"].upper()],
+        expires_at=None if lasts is None else now + timedelta(seconds=lasts),
+        signed_at=now,
+    )
+    return {**made, "attested": _text(sign_key(signer, said))}, key
+
+
 class Signer:
     """Signs for one project of the installation that `client` speaks to; nothing, where no key is at hand."""
 
@@ -95,6 +120,7 @@ class Signer:
             contents=digest_of(contents_of(revision)),
             label=config.label,
             domains=config.domains,
+            public=config.access is Access.PUBLIC,
             signed_at=SystemClock().now(),
         ))  # fmt: skip
 
@@ -125,8 +151,15 @@ class Signer:
     @cached_property
     def _ids(self) -> tuple[InstallationId, ProjectId]:
         installation = InstallationId(self._client.get("/installation")["id"])
-        return installation, ProjectId(self._client.get(f"/projects/{quote(self._project, safe='')}")["id"])
+        return installation, ProjectId(self._client.get(_project_path(self._project))["id"])
 
     def _signed(self, key: Ed25519PrivateKey, attestation: Attestation) -> Document:
-        made = attest(key, attestation)
-        return {"key": made.key, **asdict(made.signed)}
+        return _text(attest(key, attestation))
+
+
+def _project_path(name: str) -> str:
+    return f"/projects/{quote(name, safe='')}"
+
+
+def _text(made: Attested) -> Document:
+    return {"key": made.key, **asdict(made.signed)}

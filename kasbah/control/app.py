@@ -24,10 +24,10 @@ from kasbah import log as logging_setup
 from kasbah.access_rules import shipped_access
 from kasbah.api.owner import load_or_make
 from kasbah.api.sealing import load_or_make_vault
+from kasbah.api.secret_kinds import Secret, make_secret
 from kasbah.api.signing import load_or_make_key, public_text
 from kasbah.clock import Clock, SystemClock
 from kasbah.control.access.authority import Authority, load_or_make_authority
-from kasbah.control.access.secrets import Secret, make_secret
 from kasbah.control.changes import MOVES, ROLLOUTS, Changes
 from kasbah.control.folder import Folder, read_or_make_secret
 from kasbah.control.http.acts import Refusals
@@ -106,6 +106,7 @@ def build(settings: ControlSettings, clock: Clock) -> Control:
     app = make_application()
     app.state.office, app.state.running, app.state.metrics = office, running, metrics
     app.state.authority, app.state.refusals, app.state.audit_key = authority, Refusals(), audit_key
+    app.state.owners_key = lambda: ownership(folder, owner.public).key
     return Control(app=app, asgi=Edge(app, metrics), office=office, running=running, folder=folder, authority=authority)
 
 

@@ -11,7 +11,7 @@ from kasbah.domain.ids import ProjectId, ServiceId
 from kasbah.domain.label import Level, LevelName
 
 
-def key(record: KeyRecord, services: Mapping[ServiceId, str], now: datetime) -> KeyView:
+def key(record: KeyRecord, services: Mapping[ServiceId, str], opens_up_to: Level, now: datetime) -> KeyView:
     """A key without the key; `services` are names by id, those deleted since are shown by id."""
     opens = record.services
     return KeyView(
@@ -20,6 +20,7 @@ def key(record: KeyRecord, services: Mapping[ServiceId, str], now: datetime) -> 
         services=None if opens is None else [services.get(one, one) for one in opens],
         owner=record.owner,
         max_level=_level(record.max_level),
+        opens_up_to=level_name(opens_up_to),
         state=_state(record, now),
         created_at=record.created_at,
         created_by=record.created_by,
@@ -53,8 +54,13 @@ def token(record: TokenRecord, projects: Mapping[ProjectId, str], now: datetime)
     )
 
 
+def level_name(level: Level) -> LevelName:
+    """A level by its name."""
+    return LevelName(level.name.lower())
+
+
 def _level(level: Level | None) -> LevelName | None:
-    return None if level is None else LevelName(level.name.lower())
+    return None if level is None else level_name(level)
 
 
 def _state(record: KeyRecord | TokenRecord, now: datetime) -> CredentialState:

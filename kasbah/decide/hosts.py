@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from kasbah.decide.signed import FROM, Deployed, Signature, Signatures, problem_of
+from kasbah.decide.signed import FROM, Signatures, holds
 from kasbah.domain.crossing import Forwarded
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.ids import ALPHABET, ProjectId
-from kasbah.domain.label import Label, Level, combine, covers
+from kasbah.domain.label import Label, combine, covers
 from kasbah.domain.service import Service
 
 
@@ -100,7 +100,7 @@ def _signed(one: Service | Forwarded, label: Label, host: str, held: Host, known
         covers(label, said.attestation.label)
         and (held.signed_at is None or said.attestation.signed_at > held.signed_at)
         and (same or host in said.attestation.domains)
-        and _holds(said, one, max(FROM, held.label.level), known)
+        and holds(said, one, max(FROM, held.label.level), known)
         for said in known.all_signed(one.id)
     )
 
@@ -112,16 +112,5 @@ def _later(held: Host, one: Service | Forwarded, known: Signatures) -> datetime 
 
 
 def _newest(one: Service | Forwarded, known: Signatures) -> datetime | None:
-    times = (said.attestation.signed_at for said in known.all_signed(one.id) if _holds(said, one, FROM, known))
+    times = (said.attestation.signed_at for said in known.all_signed(one.id) if holds(said, one, FROM, known))
     return max(times, default=None)
-
-
-def _holds(said: Signature, one: Service | Forwarded, level: Level, known: Signatures) -> bool:
-    """Whether a named deployer signed this of this service, whatever the contents."""
-    wanted = Deployed(
-        installation=known.installation,
-        project=one.project,
-        service=one.name,
-        contents=said.attestation.contents,
-    )
-    return problem_of(said, wanted, level, known.deployers) is None

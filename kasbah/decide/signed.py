@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from kasbah.domain.attestation import Attestation
+from kasbah.domain.crossing import Forwarded
 from kasbah.domain.grant import Deployer
 from kasbah.domain.ids import Digest, InstallationId, ProjectId, RevisionId, ServiceId
 from kasbah.domain.label import Label, Level
@@ -108,6 +109,23 @@ def not_named(key: str, project: ProjectId, level: Level, deployers: Iterable[De
     if not any(one.covers(project, level) for one in named):
         return f"its deployer {named[0].name} is not named for this project and data of level {int(level)}"
     return None
+
+
+def highest(key: str, project: ProjectId, deployers: Iterable[Deployer]) -> int:
+    """The highest level for which one of these deployers has this key, in a project; -1: none has it."""
+    named = (one for one in deployers if one.key == key and one.covers(project, Level.PUBLIC))
+    return max((int(one.max_level) for one in named), default=-1)
+
+
+def holds(said: Signature, one: Service | Forwarded, level: Level, known: Signatures) -> bool:
+    """Whether a named deployer signed this of this service, whatever the contents."""
+    wanted = Deployed(
+        installation=known.installation,
+        project=one.project,
+        service=one.name,
+        contents=said.attestation.contents,
+    )
+    return problem_of(said, wanted, level, known.deployers) is None
 
 
 def without(service: Service, refused: Collection[RevisionId]) -> Service | None:

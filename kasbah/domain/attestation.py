@@ -17,8 +17,8 @@ from kasbah.domain.label import Label
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation:
     """The contents, by their digest, and what they were deployed as: the service's name in a project of one
-    installation, the domains that are its own, and the label on its data. It has no end of its own: who signs is named
-    for a time."""
+    installation, the domains that are its own, the label on its data, and whether anybody may call it (None: nothing
+    was said of that). It has no end of its own: who signs is named for a time."""
 
     installation: InstallationId
     project: ProjectId
@@ -26,6 +26,7 @@ class Attestation:
     contents: Digest
     label: Label
     domains: tuple[str, ...] = ()
+    public: bool | None = None
     signed_at: datetime
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kasbah.domain.attestation import RevisionAttested
+from kasbah.domain.caller import StatedKey
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane, Neighbour, Peer
 from kasbah.domain.grant import GrantKind
@@ -54,6 +55,8 @@ class DesiredState:
     owner's: the site holds everything else against them. `deployers` are those that he named, `attestations` what they
     signed of the services' revisions.
 
+    `own_keys` is what other sites state of the keys that services there call those of this one with.
+
     `cut` is another whenever the law took something from what passes here: streams that are open end then. `withdrawn`
     is another whenever it took something that lay here: what is left of that is erased then.
     """
@@ -79,6 +82,7 @@ class DesiredState:
     neighbours: tuple[Neighbour, ...] = ()
     deployers: tuple[Signed, ...] = ()
     attestations: tuple[RevisionAttested, ...] = ()
+    own_keys: tuple[StatedKey, ...] = ()
     cut: str = ""
     withdrawn: str = ""
 

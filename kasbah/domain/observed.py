@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from kasbah.domain.caller import StatedKey
 from kasbah.domain.ids import ReplicaId, RevisionId, RolloutId, ServiceId, SiteId, WakeId
 from kasbah.domain.label import Label
 from kasbah.domain.replica import Replica
@@ -123,7 +124,8 @@ class SiteStatus:
     `peers_address` its gateway takes what other sites' send, "": nowhere; with `tunnel` by tunnels that it holds.
     `near`: how many milliseconds a round trip to other sites takes, where it was measured.
     `law` is the version of the lawbook that it holds (0: none, or its agent is older than that).
-    `packs` are its own owner's, `turned_away` what it refuses to run, be it told so any more or not."""
+    `packs` are its own owner's, `turned_away` what it refuses to run, be it told so any more or not. `own_keys` is what
+    it states of the keys that services there call others with."""
 
     site: SiteId
     observed_at: datetime
@@ -138,6 +140,7 @@ class SiteStatus:
     law: int = 0
     packs: tuple[PinnedPack, ...] = ()
     turned_away: tuple[TurnedAway, ...] = ()
+    own_keys: tuple[StatedKey, ...] = ()
     isolation: Isolation
     cpus: float = 0.0
     memory: int = 0

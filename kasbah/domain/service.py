@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from kasbah.domain.attestation import Attested
 from kasbah.domain.ids import KeyId, ProjectId, RevisionId, RolloutId, ServiceId
 from kasbah.domain.label import UNLABELLED, Label, Level
 from kasbah.domain.revision import Revision
@@ -153,6 +154,10 @@ class Service:
         return sum(share.percent for share in self.shares if share.revision == revision)
 
 
+OWN_KEY_VERSION = 2
+"""From this on the site that runs a service makes its key; the control plane made that of the version before."""
+
+
 def own_key(service: ServiceId) -> KeyId:
     """The id of the key that a service is given to call others with."""
     return KeyId(f"ky-{service}")
@@ -161,7 +166,8 @@ def own_key(service: ServiceId) -> KeyId:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """A caller's credential as sites know it: its SHA-256, and the services it opens (None: all of the project's). It
-    opens none with a label above `max_level`, and nothing from `expires_at` on."""
+    opens none with a label above `max_level`, and nothing from `expires_at` on. `attested` is what a deployer signed of
+    it (`CallersKey`), None: nobody."""
 
     id: KeyId
     project: ProjectId
@@ -169,3 +175,4 @@ class Key:
     services: tuple[ServiceId, ...] | None = field(default=None)
     max_level: Level | None = None
     expires_at: datetime | None = None
+    attested: Attested | None = None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kasbah.api.agent import DESIRED_STATE
 from kasbah.api.writing import Writer
 from kasbah.domain.attestation import Attested, RevisionAttested
+from kasbah.domain.caller import StatedKey
 from kasbah.domain.charter import Signed
 from kasbah.domain.crossing import Forwarded, Lane, Neighbour, Peer
 from kasbah.domain.desired import DesiredState, SignedGrant, Standby
@@ -50,6 +51,7 @@ ITEMS = {
     "deployers": SIGNED,
     "attestations": st.builds(lambda signed: RevisionAttested(service=ServiceId("sv-1"), revision=REVISION.id,
                               attested=Attested(key="k", signed=signed)), SIGNED),
+    "own_keys": st.builds(StatedKey, service=st.just(ServiceId("sv-1")), key=TEXT, signed=SIGNED),
 }  # fmt: skip
 STATES = st.builds(
     DesiredState,

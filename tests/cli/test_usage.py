@@ -148,7 +148,8 @@ def test_deleting_asks_or_is_told(control: Cli) -> None:
 
 def test_keys(control: Cli) -> None:
     made = control("keys", "create", "caller", "-o", "json").json
-    assert made.keys() == {"id", "key"}
+    assert made.keys() == {"id", "key", "opens_up_to"}
+    assert made["opens_up_to"] == "vital", "the installation's first deployer signed it"
     listed = control("keys", "list", "-o", "json")
     assert [one["name"] for one in listed.json] == ["caller"]
     assert made["key"] not in listed.out

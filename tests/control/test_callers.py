@@ -10,7 +10,7 @@ from charters import charter_of
 from fake_agent import FakeAgent
 from installed import START, Installed, request
 
-from kasbah.control.access.secrets import digest_of
+from kasbah.api.secret_kinds import sha256_of
 from kasbah.control.loops.law import LOOK_AGAIN, Law
 from kasbah.control.loops.tidy import Tidy
 from kasbah.control.store.records import SiteRecord
@@ -34,7 +34,7 @@ async def rabat(installed: Installed) -> FakeAgent:
     assert identity is not None
     with installed.control.office.write() as work:
         charter = charter_of(installation_of(work).id, RABAT, "rabat", "MA")
-        work.tx.sites.add(SiteRecord(id=RABAT, name="rabat", charter=charter, token_sha256=digest_of("kst-rabat")))
+        work.tx.sites.add(SiteRecord(id=RABAT, name="rabat", charter=charter, token_sha256=sha256_of("kst-rabat")))
     agent = FakeAgent(client=installed.agent.client, clock=installed.clock, token="kst-rabat")
     agent.more = {"peers_address": "192.0.2.2:9443", "near": ((identity.site, 20.0),)}
     assert (await agent.report()).status_code == 204

@@ -13,7 +13,7 @@ from fake_agent import FakeAgent
 from installed import Installed
 
 from kasbah.api.agent import DESIRED_STATE
-from kasbah.control.access.secrets import digest_of
+from kasbah.api.secret_kinds import sha256_of
 from kasbah.control.store.records import SiteRecord
 from kasbah.control.usecases.describe import installation_of
 from kasbah.domain.crossing import Forwarded, spiffe_id
@@ -37,7 +37,7 @@ async def rabat(installed: Installed) -> FakeAgent:
                 id=RABAT,
                 name="rabat",
                 charter=charter_of(installation_of(work).id, RABAT, "rabat", "MA"),
-                token_sha256=digest_of("kst-rabat"),
+                token_sha256=sha256_of("kst-rabat"),
             )
         )
     agent = FakeAgent(client=installed.agent.client, clock=installed.clock, token="kst-rabat")

@@ -11,7 +11,7 @@ from fake_agent import FakeAgent
 from installed import Installed
 
 from kasbah.api.agent import DESIRED_STATE
-from kasbah.control.access.secrets import digest_of
+from kasbah.api.secret_kinds import sha256_of
 from kasbah.control.changes import MOVES
 from kasbah.control.loops.law import Law
 from kasbah.control.store.records import SiteRecord
@@ -28,7 +28,7 @@ AWAY = timedelta(seconds=15)
 async def rabat(installed: Installed) -> FakeAgent:
     with installed.control.office.write() as work:
         charter = charter_of(installation_of(work).id, RABAT, "rabat", "MA")
-        work.tx.sites.add(SiteRecord(id=RABAT, name="rabat", charter=charter, token_sha256=digest_of("kst-rabat")))
+        work.tx.sites.add(SiteRecord(id=RABAT, name="rabat", charter=charter, token_sha256=sha256_of("kst-rabat")))
     agent = FakeAgent(client=installed.agent.client, clock=installed.clock, token="kst-rabat")
     await agent.report()
     return agent

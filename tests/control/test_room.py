@@ -10,7 +10,7 @@ from charters import charter_of
 from fake_agent import FakeAgent
 from installed import Installed
 
-from kasbah.control.access.secrets import digest_of
+from kasbah.api.secret_kinds import sha256_of
 from kasbah.control.loops.rollout import Rollouts
 from kasbah.control.store.records import SiteRecord
 from kasbah.control.usecases.describe import installation_of
@@ -32,7 +32,7 @@ async def rabat(installed: Installed) -> FakeAgent:
         charter = charter_of(installation_of(work).id, RABAT, "rabat", "MA")
         capacity = Fact(value=Capacity(cpus=3.0, memory=64 * GIB), source="a test", since=date(1970, 1, 1))
         charter = replace(charter, facts=replace(charter.facts, capacity=capacity))
-        work.tx.sites.add(SiteRecord(id=RABAT, name="rabat", charter=charter, token_sha256=digest_of("kst-rabat")))
+        work.tx.sites.add(SiteRecord(id=RABAT, name="rabat", charter=charter, token_sha256=sha256_of("kst-rabat")))
     agent = FakeAgent(client=installed.agent.client, clock=installed.clock, token="kst-rabat")
     await agent.report()
     return agent

@@ -17,7 +17,7 @@ from support import eventually, probe
 
 from kasbah.agent.paths import Paths
 from kasbah.api.owner import CHARTER, OWNER_KEY, load, sign_document
-from kasbah.control.access.secrets import digest_of
+from kasbah.api.secret_kinds import sha256_of
 from kasbah.control.store.records import SiteRecord
 from kasbah.control.store.sql import SqlStore, open_engine
 from kasbah.domain.crossing import spiffe_id
@@ -91,7 +91,7 @@ def add_rabat(folder: Path) -> None:
         assert installation is not None
         charter = charter_of(installation.id, site, "rabat", None)
         signed = sign_document(owner, CHARTER, charter)
-        tx.sites.add(SiteRecord(id=site, name="rabat", charter=charter, signed=signed, token_sha256=digest_of(TOKEN)))
+        tx.sites.add(SiteRecord(id=site, name="rabat", charter=charter, signed=signed, token_sha256=sha256_of(TOKEN)))
     store.close()
 
 

@@ -95,7 +95,7 @@ function envoy_on_request(handle)
     local level = context:get("level")
     if not (level and level <= key.ceiling) then
       return refuse(handle, "403", "permission_error", "label_ceiling",
-        "This service handles data of a higher label than this key may be used for.")
+        "This service handles data of a higher label than this key may be used for, or was signed for.")
     end
   end
   headers:replace("x-kasbah-key", key.id)

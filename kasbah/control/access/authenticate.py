@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from datetime import datetime
 
-from kasbah.control.access.secrets import digest_of
+from kasbah.api.secret_kinds import sha256_of
 from kasbah.control.store.interface import Transaction
 from kasbah.control.store.records import SiteRecord, TokenRecord
 from kasbah.domain.site import SiteState
@@ -22,7 +22,7 @@ HINT = "set KASBAH_TOKEN, or run on the machine and as the user that ran `kasbah
 
 def authenticate(tx: Transaction, authorization: str | None, now: datetime) -> TokenRecord:
     """The token in an Authorization header."""
-    digest = digest_of(bearer(authorization))
+    digest = sha256_of(bearer(authorization))
     token = tx.tokens.by_sha256(digest)
     if token is None or not hmac.compare_digest(token.sha256, digest) or token.revoked_at is not None:
         raise Unauthenticated("this token is not known here, or was revoked", hint=HINT)
@@ -45,7 +45,7 @@ def authenticate_site(tx: Transaction, authorization: str | None, certified: str
     """The site whose key a connection has proved (`certified`, its fingerprint), or whose token is in a header."""
     if certified:
         return _joined(tx, certified)
-    digest = digest_of(bearer(authorization))
+    digest = sha256_of(bearer(authorization))
     found = None
     for site in tx.sites.all():  # all of them, so that the time taken tells nothing
         if hmac.compare_digest(site.token_sha256, digest):

@@ -119,10 +119,10 @@ def joined(request: Request, request_id: str) -> Response:
 def certificate(request: Request, site: Caller, body: CertificateRequest) -> Response:
     """A new certificate for a site that is known."""
     signer = _authority(request)
-    with office_of(request).note() as work:
+    with office_of(request).write() as work:
         record = work.tx.sites.get(site.id)
         assert record is not None, "it was authenticated just now"
-        made = joining.renew(work, signer, record, body.csr)
+        made = joining.renew(work, signer, record, body.csr, request.app.state.owners_key)
     return render(CertificateAnswer(certificate=made, authority=signer.pem))
 
 

@@ -17,7 +17,7 @@ from kasbah.control.http.call import Call, anywhere, may, project_asked, the_tok
 from kasbah.control.http.routers import for_people
 from kasbah.control.http.services import Project
 from kasbah.control.store.records import KeyRecord, TokenRecord
-from kasbah.control.usecases.keys import create_key, disable_key, enable_key, list_keys, revoke_key
+from kasbah.control.usecases.keys import create_key, disable_key, enable_key, list_keys, opens_up_to, revoke_key
 from kasbah.control.usecases.tokens import create_token, disable_token, enable_token, list_tokens, revoke_token
 from kasbah.control.usecases.work import DEFAULT_PROJECT, Work
 from kasbah.domain.access import Action
@@ -41,7 +41,7 @@ def make_key(
 
     def act(work: Work) -> BaseModel:
         record, key = create_key(work, call.caller, project, body)
-        return credentials.KeyMade(id=record.id, key=key)
+        return credentials.KeyMade(id=record.id, key=key, opens_up_to=views.level_name(opens_up_to(work, record)))
 
     return call.write(act, status=201, keep=secret)
 
@@ -91,7 +91,7 @@ def switch_on_key(
 def _key(work: Work, record: KeyRecord) -> credentials.KeyView:
     services = (work.tx.services.get(one) for one in record.services or ())
     named = {one.id: one.name for one in services if one is not None and one.deleted_at is None}
-    return views.key(record, named, work.now)
+    return views.key(record, named, opens_up_to(work, record), work.now)
 
 
 @router.post("/tokens", status_code=201, response_model=credentials.TokenMade, tags=["tokens"])

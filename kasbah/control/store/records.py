@@ -215,7 +215,8 @@ class RolloutRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
     """A caller's key: its SHA-256 and the services it opens (None: all of the project's), those with a label above
-    `max_level` left out. `owner` is who answers for it; it opens nothing while `disabled_at` stands."""
+    `max_level` left out. `owner` is who answers for it; it opens nothing while `disabled_at` stands. `attested` is what
+    a deployer signed of it, None: nobody."""
 
     id: KeyId
     project: ProjectId
@@ -229,6 +230,7 @@ class KeyRecord:
     expires_at: datetime | None = None
     disabled_at: datetime | None = None
     revoked_at: datetime | None = None
+    attested: Attested | None = None
 
     def opens(self, now: datetime) -> bool:
         """Whether it opens anything."""

@@ -207,6 +207,7 @@ key = Table(
     Column("expires_at", Instant),
     Column("disabled_at", Instant),
     Column("revoked_at", Instant),
+    Column("attested", Shaped(Attested)),
     Index("ix_key_name_id", "name", "id"),
 )
 

@@ -27,6 +27,9 @@ class SqlKeys(Rows):
         live_name = (t.name == name_or_id) & t.revoked_at.is_(None)
         return self._one(KeyRecord, select(key_table).where(t.project == project, or_(t.id == name_or_id, live_name)))
 
+    def known(self, sha256: str) -> bool:
+        return self._one(KeyRecord, select(key_table).where(key_table.c.sha256 == sha256)) is not None
+
     def page(self, project: ProjectId, after: Cursor | None, limit: int, *, revoked: bool) -> tuple[KeyRecord, ...]:
         query = page_of(key_table, after, limit).where(key_table.c.project == project)
         return self._all(KeyRecord, query if revoked else query.where(key_table.c.revoked_at.is_(None)))

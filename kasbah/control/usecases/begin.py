@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kasbah.api.owner import CHARTER, sign_document
-from kasbah.control.access.secrets import digest_of
+from kasbah.api.secret_kinds import sha256_of
 from kasbah.control.ownership import Ownership
 from kasbah.control.store.records import Installation, Project, SiteRecord, TokenRecord
 from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, new_id
@@ -36,8 +36,8 @@ def begin(work: Work, *, admin_token: str, site_token: str, country: str | None,
         work.tx.installations.add(installation)
         work.journal.say("begin", "installation", id=installation.id)
         work.tx.installations.add_project(Project(id=ProjectId(new_id("project")), name=DEFAULT_PROJECT))
-    _site(work, installation, digest_of(site_token), country, owner)
-    _token(work, digest_of(admin_token))
+    _site(work, installation, sha256_of(site_token), country, owner)
+    _token(work, sha256_of(admin_token))
     return installation
 
 
@@ -45,6 +45,8 @@ def _site(work: Work, installation: Installation, sha256: str, country: str | No
     known = work.tx.sites.find(FIRST_SITE)
     site = known or _first(work, installation)
     charter = _declared(site.charter, country, work)
+    if owner.key is not None and site.certified and not charter.gateway_key:  # it was certified before keys were signed
+        charter = replace(charter, version=charter.version + 1, gateway_key=site.certified)
     site = replace(site, token_sha256=sha256, charter=charter if known else replace(charter, version=1))
     if owner.key is not None and _unsigned(site, known):
         site = replace(site, signed=sign_document(owner.key, CHARTER, site.charter))

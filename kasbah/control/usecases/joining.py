@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from kasbah.api.joining import JoinToken, code_of
+from kasbah.api.owner import CHARTER, sign_document
+from kasbah.api.secret_kinds import sha256_of
 from kasbah.control.access.authority import Authority, csr_of
-from kasbah.control.access.secrets import digest_of
 from kasbah.control.store.records import Joining, SiteRecord
 from kasbah.control.usecases.declare_site import declare_site
 from kasbah.control.usecases.describe import installation_of
@@ -23,9 +27,11 @@ from kasbah.control.usecases.sites import running_site, site_named
 from kasbah.control.usecases.work import Work, new_id
 from kasbah.domain.charter import Signed
 from kasbah.domain.ids import JoiningId
-from kasbah.domain.site import SiteState
+from kasbah.domain.site import FIRST_SITE, SiteState
 from kasbah.errors import Conflict, Denied, Invalid, NotFound, Unauthenticated
 
+OwnersKey = Callable[[], Ed25519PrivateKey | None]
+"""The owner's key, where it is at hand."""
 TOKEN_LIFETIME = timedelta(minutes=15)
 PATIENCE = timedelta(days=1)
 """How long what a site asks waits for a person."""
@@ -40,7 +46,7 @@ def make_token(work: Work, authority: Authority, name: str) -> tuple[SiteRecord,
     joining = Joining(
         id=JoiningId(new_id("joining")),
         site=site.id,
-        token_sha256=digest_of(secret),
+        token_sha256=sha256_of(secret),
         created_at=work.now,
         expires_at=work.now + TOKEN_LIFETIME,
     )
@@ -97,9 +103,12 @@ def approve(work: Work, authority: Authority, name: str, code: str, signed: Sign
     return joined
 
 
-def renew(work: Work, authority: Authority, site: SiteRecord, csr_text: str) -> str:
-    """A new certificate for a site that is known, PEM. One that joined keeps its key."""
+def renew(work: Work, authority: Authority, site: SiteRecord, csr_text: str, owner: OwnersKey) -> str:
+    """A new certificate for a site that is known, PEM. One that joined keeps its key. The first site never joined: its
+    key is signed when it first shows it, or shows another, where the owner's key is at hand."""
     csr, fingerprint = csr_of(csr_text)
+    if site.name == FIRST_SITE and site.charter.gateway_key != fingerprint and (key := owner()) is not None:
+        site = with_key(work, site, fingerprint, key)
     if site.charter.gateway_key not in ("", fingerprint):
         raise Denied(
             "this is not the key that was approved",
@@ -111,6 +120,15 @@ def renew(work: Work, authority: Authority, site: SiteRecord, csr_text: str) -> 
     return authority.for_site(csr, site.id, work.now)
 
 
+def with_key(work: Work, site: SiteRecord, fingerprint: str, owner: Ed25519PrivateKey) -> SiteRecord:
+    """The first site with its gateway's key in its charter, signed and kept."""
+    charter = replace(site.charter, version=site.charter.version + 1, gateway_key=fingerprint)
+    found = replace(site, charter=charter, signed=sign_document(owner, CHARTER, charter))
+    work.tx.sites.save(found)
+    work.journal.say("declare_site", f"sites/{site.name}", key=fingerprint)
+    return found
+
+
 def waiting(work: Work) -> tuple[tuple[SiteRecord, Joining], ...]:
     """The agents that wait for a person, with the site that each would be."""
     sites = {site.id: site for site in work.tx.sites.all()}
@@ -119,7 +137,7 @@ def waiting(work: Work) -> tuple[tuple[SiteRecord, Joining], ...]:
 
 
 def _known(work: Work, secret: str) -> Joining:
-    joining = work.tx.joinings.by_token(digest_of(secret))
+    joining = work.tx.joinings.by_token(sha256_of(secret))
     site = None if joining is None else work.tx.sites.get(joining.site)
     if joining is None or joining.expires_at <= work.now or site is None or site.state is SiteState.REMOVED:
         raise Unauthenticated("this token is not known here, or has run out", hint=AGAIN)

@@ -34,7 +34,7 @@ from kasbah.control.usecases.crossing import Crossings, crossings
 from kasbah.control.usecases.cutting import taken_by_law
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import Lawful, Places, admissions, label_of, standings, until
-from kasbah.control.usecases.service_keys import callers_keys
+from kasbah.control.usecases.service_keys import StatedTo, callers_keys, stated_keys, told_to
 from kasbah.control.usecases.standbys import standbys
 from kasbah.control.usecases.told import Reached, what_is_told
 from kasbah.decide.standing import Standing
@@ -174,6 +174,7 @@ class _Scene:
     standbys: Mapping[SiteId, tuple[Standby, ...]]
     neighbours: tuple[Neighbour, ...]
     keys: tuple[Key, ...]
+    stated: StatedTo
     grants: tuple[SignedGrant, ...]
     deployers: tuple[Signed, ...]
     _forwarded: dict[ServiceId, Forwarded] = field(default_factory=dict)
@@ -210,7 +211,7 @@ def _scene(
     sites = tuple(one for one in everywhere if not one.outside)
     here = standings(sites, now)
     lawful = Lawful(law=law, places={site: one.place for site, one in here.items()})
-    callers = callers_keys(vault, services, {one: tuple(found) for one, found in revisions.items()})
+    callers = callers_keys(vault, services, revisions)
     return _Scene(
         installation=installation,
         law=law,
@@ -227,6 +228,7 @@ def _scene(
         standbys=standbys(services, revisions, lawful),
         neighbours=neighbours(sites, services),
         keys=(*(_key(one) for one in tx.keys.all() if one.opens(now)), *callers),
+        stated=stated_keys(sites, services, revisions),
         grants=tuple(SignedGrant(kind=one.kind, signed=one.signed) for one in live if one.kind in OLDER_KINDS),
         deployers=tuple(one.signed for one in live if one.kind is GrantKind.DEPLOYER),
     )
@@ -261,6 +263,7 @@ def _render(scene: _Scene, site: SiteRecord) -> DesiredState:
         grants=scene.grants,
         neighbours=tuple(one for one in scene.neighbours if one.site != site.id),
         deployers=scene.deployers,
+        own_keys=told_to(site.id, (one.id for one in (*here, *elsewhere)), scene.stated),
         attestations=tuple(
             found
             for one, its in scene.attested.items()
@@ -299,6 +302,7 @@ def _key(record: KeyRecord) -> Key:
         services=record.services,
         max_level=record.max_level,
         expires_at=record.expires_at,
+        attested=record.attested,
     )
 
 

@@ -20,6 +20,8 @@ WAKES_KEPT = 20
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
+MOST_KEYS = 10_000
+
 FRESH = timedelta(seconds=3)
 """A report that changes nothing is written only if the last one is older: an idle site costs the disk little."""
 
@@ -30,20 +32,22 @@ def report_status(office: Office, site: SiteRecord, status: SiteStatus, *, mark:
         raise Denied("a site reports for itself only", hint="give the agent its own site.token")
     if len(status.near) > NEIGHBOURS or any(took < 0 for _, took in status.near):
         raise Invalid(f"a site says of {NEIGHBOURS} others at the most how far they are, in milliseconds", where="near")
+    if len(status.own_keys) > MOST_KEYS:
+        raise Invalid(f"a site states {MOST_KEYS:,} keys of services at the most", where="own_keys")
     office.marks.pop(site.id, None)
     with office.read() as work:
         news = _news(work, site, status)
     if news:
-        moved = _reached(site.report) != _reached(status)
-        with office.write() if moved else office.note() as work:  # where others dial it is in their desired states
+        moved = _told_on(site.report) != _told_on(status)
+        with office.write() if moved else office.note() as work:  # it is in others' desired states
             _take(work, site.id, status)
     if mark:
         office.marks[site.id] = mark
 
 
-def _reached(status: SiteStatus | None) -> tuple[str, bool]:
-    """How other sites send to this one."""
-    return ("", False) if status is None else (status.peers_address, status.tunnel)
+def _told_on(status: SiteStatus | None) -> object:
+    """What of a report others are told: how they send to this site, and what it states of its services' keys."""
+    return ("", False, ()) if status is None else (status.peers_address, status.tunnel, status.own_keys)
 
 
 def still_so(office: Office, site: SiteRecord, mark: str) -> None:

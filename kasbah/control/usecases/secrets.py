@@ -19,6 +19,7 @@ from kasbah.control.usecases.work import Work, new_id, project_named
 from kasbah.decide.secret_use import refuses_secret
 from kasbah.domain.ids import ProjectId, SecretId, ServiceId
 from kasbah.domain.secret import LARGEST, Delivery, SecretUse
+from kasbah.domain.service import OWN_KEY_VERSION
 from kasbah.errors import Conflict, Invalid, NotFound, TooLarge
 
 
@@ -148,7 +149,12 @@ def newest(work: Work, uses: tuple[SecretUse, ...]) -> tuple[SecretUse, ...]:
     """The same uses, of the newest values."""
     found = {use.secret: work.tx.secrets.get(use.secret) for use in uses}
     return tuple(
-        replace(use, version=known.version) if (known := found[use.secret]) is not None else use for use in uses
+        replace(use, version=OWN_KEY_VERSION)
+        if is_key(use.secret)
+        else replace(use, version=known.version)
+        if (known := found[use.secret]) is not None
+        else use
+        for use in uses
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kasbah.api.credentials import GrantSection, TokenRequest
-from kasbah.control.access.secrets import Secret, digest_of, make_secret
+from kasbah.api.secret_kinds import Secret, make_secret, sha256_of
 from kasbah.control.store.interface import Cursor
 from kasbah.control.store.records import TokenRecord
 from kasbah.control.usecases.given import ceiling, expiry, refuse_more
@@ -27,7 +27,7 @@ def create_token(work: Work, caller: TokenRecord, request: TokenRequest) -> tupl
     record = TokenRecord(
         id=TokenId(new_id("token")),
         name=request.name,
-        sha256=digest_of(token),
+        sha256=sha256_of(token),
         kind=request.kind,
         grants=tuple(_grant(work, caller, one) for one in request.grants),
         max_level=ceiling(caller, request.max_level),

@@ -13,8 +13,9 @@ from kasbah.control.usecases.lawful import label_of
 from kasbah.control.usecases.work import Work
 from kasbah.decide.signed import FROM, Deployed, Signature, problem_of
 from kasbah.domain.attestation import Attested
-from kasbah.domain.label import Label, Level, covers
+from kasbah.domain.label import Level, covers
 from kasbah.domain.revision import Revision
+from kasbah.domain.service import Access
 from kasbah.errors import Denied
 
 
@@ -24,17 +25,20 @@ def vouched(
     """The signature that the revision is kept with: the one it has where that is as good as the one given now. Raises
     Denied where sites would refuse the revision."""
     wanted = _deployed(work, service, revision)
-    known = next((one for one in _same(work, service, wanted) if one.attested is not None), None)
+    found = next((one for one in _same(work, service, wanted) if one.attested is not None), None)
+    known = None if found is None else found.attested
     level = _asked(work, existing, service)
-    for one in (None if known is None else known.attested, given):
-        if one is not None and _good(work, one, wanted, level, service.label):
+    for one in ((known,) if _says_who_may_call(work, service) else ()) + (given,):
+        if one is not None and _good(work, one, wanted, level, service):
             return one
     if level < FROM or _held(work, existing, service, revision, level):
-        return None if known is None else known.attested
+        return known
     signature = None if given is None else signature_of(given)
     problem = problem_of(signature, wanted, level, work.law.grants.deployers)
     if problem is None:
-        problem = "its deployer signed another label than it is deployed with"
+        assert signature is not None
+        other = "access" if covers(service.label, signature.attestation.label) else "label"
+        problem = f"its deployer signed another {other} than it is deployed with"
     raise Denied(
         f"{service.name} has data of level {int(level)}, and sites run that only as a deployer signed it whom the "
         f"owner named: {problem}",
@@ -73,14 +77,27 @@ def sign_again(work: Work, service: ServiceRecord, revision: Revision, attested:
         work.tx.revisions.put(replace(known, attested=attested))
 
 
-def _good(work: Work, attested: Attested, wanted: Deployed, level: Level, label: Label) -> bool:
+def _good(work: Work, attested: Attested, wanted: Deployed, level: Level, service: ServiceRecord) -> bool:
     """Whether a signature says this, and who made it is named for this level. Below the first level that needs one it
     is kept with the revision for the day on which its label rises."""
     signature = signature_of(attested)
     if problem_of(signature, wanted, level, work.law.grants.deployers) is not None:
         return False
     assert signature is not None
-    return covers(label, signature.attestation.label)
+    return covers(service.label, signature.attestation.label) and _opens_as_much(signature, service)
+
+
+def _opens_as_much(signature: Signature, service: ServiceRecord) -> bool:
+    """Whether it says of who may call the service what is said of it now; who said nothing meant holders of keys."""
+    return bool(signature.attestation.public) is (service.access is Access.PUBLIC)
+
+
+def _says_who_may_call(work: Work, service: ServiceRecord) -> bool:
+    """Whether the last that was signed of any of its revisions says so: sites take the last that they saw."""
+    kept = (one.attested for one in work.tx.revisions.of(service.id))
+    signed = [found for one in kept if one is not None and (found := signature_of(one)) is not None]
+    said = [one for one in signed if one.attestation.public is not None]
+    return not said or _opens_as_much(max(said, key=lambda one: one.attestation.signed_at), service)
 
 
 def _asked(work: Work, existing: ServiceRecord | None, service: ServiceRecord) -> Level:
@@ -94,6 +111,8 @@ def _asked(work: Work, existing: ServiceRecord | None, service: ServiceRecord) -
 def _held(work: Work, existing: ServiceRecord | None, service: ServiceRecord, revision: Revision, level: Level) -> bool:
     """Whether sites hold this very revision already, for data of this level: what was taken stays."""
     if existing is None or work.tx.revisions.get(service.id, revision.id) is None:
+        return False
+    if service.access is Access.PUBLIC and existing.access is not Access.PUBLIC:
         return False
     return label_of(work.law, existing).level >= level and (existing.declared is None) == (service.declared is None)
 

@@ -20,6 +20,6 @@ def make_secret(kind: Secret) -> str:
     return kind.value + secrets.token_urlsafe(32)
 
 
-def digest_of(secret: str) -> str:
+def sha256_of(secret: str) -> str:
     """What is kept of a secret. It is random, so a plain digest tells nothing about it."""
     return hashlib.sha256(secret.encode()).hexdigest()
