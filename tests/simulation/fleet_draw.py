@@ -19,6 +19,8 @@ from kasbah.domain.site import SiteKind
 from kasbah.packs import shipped
 
 NAMES = ("claims", "search", "payroll", "scans", "ledger")
+FOR_HOLDERS = "ledger"
+"""The one that holders of keys alone may call."""
 ROOM = (0.5, 1.0, 2.0, 1.0, 2.0)
 """The CPUs that a replica of each asks for, where sites can be full."""
 PLACES = ("rabat", "paris", "virginia", "zurich", "berlin", "dubai", "fes", "oslo", "lyon")
@@ -296,7 +298,7 @@ def request(
     config: dict[str, Any] = {
         "runtime": "python",
         "command": ["python", "app.py"],
-        "access": "public",
+        "access": "key" if name == FOR_HOLDERS else "public",
         "placement": asked if objective is None else {**asked, "objective": objective},
         "rollout": {"strategy": draw.choice(("rolling", "blue-green")), "watch": "10s"},
         "scaling": {"min": 0, "max": 2},

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fleet_callers import lets_all_in
 from fleet_draw import Theme
 from fleet_site import Line
 from lawful_oracle import Mark
@@ -69,7 +70,9 @@ def everywhere(law: Any, label: Any, sites: Any, purpose: Any = None) -> dict[An
 
 def asks_nobody(patch: Patch) -> None:
     """Services, requests and sources go anywhere and labels fall freely; sites are shown the oldest charter beside the
-    newest, at times an older law in the place of a new one, and the key of a thief for those of the others."""
+    newest, at times an older law in the place of a new one, and the key of a thief for those of the others; callers
+    are let in, whoever they are."""
+    lets_all_in(patch)
     for module in (placing, lawful, publish, send_source):
         patch.setattr(module, "admissions", everywhere)
     patch.setattr(plan, "check_label", lambda law, service: None)

@@ -15,6 +15,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from fleet_callers import let_in
 from fleet_calls import Call, Runs, calls
 from fleet_draw import TARGETS, File
 from fleet_site import FleetSite, ways
@@ -335,6 +336,8 @@ class Watch:
             signed = self.truth.keys.get(peer.site)  # "": the first site's is signed by nobody
             if signed and peer.key != signed:
                 raise Seen(f"{site.name} takes whoever has the key {peer.key} for {peer.name}")
+        if (why := let_in(desired, lambda name: view.mark(heard.said.services[name]))) is not None:
+            raise Seen(f"{site.name} {why}")
         found = presences(desired, heard.said.names, site.id)
         for one in (*found, *calls(site, by_id)):
             self.checked += 1

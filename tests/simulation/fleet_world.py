@@ -60,6 +60,7 @@ from kasbah.domain.desired import DesiredState
 from kasbah.domain.grant import Approval, Declassification, GrantKind
 from kasbah.domain.ids import Digest, GrantId, InstallationId, ServiceId, SiteId
 from kasbah.domain.rollout import RolloutState
+from kasbah.domain.service import Access
 from kasbah.errors import Conflict, Denied, Invalid, KasbahError, Unavailable
 from kasbah.settings import ControlSettings
 
@@ -401,6 +402,7 @@ class Fleet:
             service=name,
             at=self.clock.now(),
             label=asked.config.label,
+            public=asked.config.access is Access.PUBLIC,
         )
         return asked.model_copy(update={"attested": AttestationText.model_validate(signed)})
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fleet_call_faults import HONEST_CALLS, UNGUARDED_CALLS
+from fleet_callers import UNGUARDED_CALLERS
 from fleet_faults import HONEST, UNGUARDED, asks_nobody
 from fleet_place_faults import HONEST_PLACES
 from fleet_quick import quickly
@@ -42,10 +43,10 @@ async def test_each_fault_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("fault", put_in(UNGUARDED, UNGUARDED_CALLS))
+@pytest.mark.parametrize("fault", put_in([*UNGUARDED, *UNGUARDED_CALLERS], UNGUARDED_CALLS))
 async def test_each_fault_of_a_site_s_last_word_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     asks_nobody(monkeypatch)
     fault(monkeypatch)
-    await seen(tmp_path, monkeypatch, {**UNGUARDED, **UNGUARDED_CALLS}[fault], captured=True)
+    await seen(tmp_path, monkeypatch, {**UNGUARDED, **UNGUARDED_CALLERS, **UNGUARDED_CALLS}[fault], captured=True)
