@@ -35,7 +35,8 @@ NOT_SIGNED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What was signed last of who may call a service, when, and for data of which level at most."""
+    """What was signed last of who may call a service, when, and for data of which level at most: that of the label that
+    was signed with it."""
 
     signed_at: datetime
     public: bool
@@ -101,7 +102,7 @@ def opened(told: DesiredState, known: Signatures, before: OpenedBy) -> dict[str,
                 continue
             held = found.get(named(service))
             if held is None or word.signed_at >= held.signed_at:
-                level = int(highest(said.key, service.project, known.deployers))
+                level = min(highest(said.key, service.project, known.deployers), int(word.label.level))
                 same = held is not None and (held.signed_at, held.public) == (word.signed_at, word.public)
                 most = max(level, held.level) if held is not None and same else level
                 found[named(service)] = Opened(signed_at=word.signed_at, public=word.public, level=most)

@@ -130,6 +130,12 @@ def test_an_old_word_opens_nothing_again(site: Opens) -> None:
     assert site.public(signed(CODE, public=True, signed_at=NOW + timedelta(minutes=2)))
 
 
+def test_that_anybody_may_call_what_was_less_sensitive_is_no_word_about_what_is(site: Opens) -> None:
+    before = signed(CODE, public=True, label=INTERNAL)
+    assert site.public(before, label=INTERNAL)
+    assert not site.public(before)
+
+
 @pytest.mark.parametrize(
     "change", [{"service": "other"}, {"project": ProjectId("pr-2")}, {"installation": InstallationId("in-2")}]
 )

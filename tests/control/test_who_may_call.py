@@ -183,6 +183,19 @@ async def test_the_newest_word_is_told_also_where_what_runs_is_as_before(install
     assert (await told(installed.agent)).generation == generation, "what says the same is no news"
 
 
+async def test_it_is_signed_anew_when_the_label_rises(installed: Installed) -> None:
+    """Of the same code: what was signed for less is no word about what is sensitive."""
+    internal = {"level": "internal"}
+    await installed.serving(access="public", data=internal)
+    old = (await told(installed.agent)).attestations
+    installed.clock.advance(timedelta(minutes=1))
+    body = await asked(installed, public=True, access="public")
+    await installed.post("/services/web/deploys", body, status=202)
+    (found,) = (await told(installed.agent)).attestations
+    assert found.attested.signed.document == body["attested"]["document"]
+    assert (found,) != old
+
+
 async def test_what_sites_hold_is_opened_to_anybody_by_a_signature_alone(installed: Installed) -> None:
     await installed.serving(data=SENSITIVE)
     opened = {**request(data=SENSITIVE, access="public"), "attested": None}

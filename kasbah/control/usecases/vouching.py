@@ -84,12 +84,16 @@ def _good(work: Work, attested: Attested, wanted: Deployed, level: Level, servic
     if problem_of(signature, wanted, level, work.law.grants.deployers) is not None:
         return False
     assert signature is not None
-    return covers(service.label, signature.attestation.label) and _opens_as_much(signature, service)
+    return covers(service.label, signature.attestation.label) and _opens_as_much(work, signature, service)
 
 
-def _opens_as_much(signature: Signature, service: ServiceRecord) -> bool:
-    """Whether it says of who may call the service what is said of it now; who said nothing meant holders of keys."""
-    return bool(signature.attestation.public) is (service.access is Access.PUBLIC)
+def _opens_as_much(work: Work, signature: Signature, service: ServiceRecord) -> bool:
+    """Whether it says of who may call the service what is said of it now, for data as sensitive; who said nothing meant
+    holders of keys."""
+    said, level = signature.attestation, label_of(work.law, service).level
+    if service.access is not Access.PUBLIC:
+        return not said.public
+    return bool(said.public) and (level < FROM or said.label.level >= level)
 
 
 def _says_who_may_call(work: Work, service: ServiceRecord) -> bool:
@@ -97,7 +101,7 @@ def _says_who_may_call(work: Work, service: ServiceRecord) -> bool:
     kept = (one.attested for one in work.tx.revisions.of(service.id))
     signed = [found for one in kept if one is not None and (found := signature_of(one)) is not None]
     said = [one for one in signed if one.attestation.public is not None]
-    return not said or _opens_as_much(max(said, key=lambda one: one.attestation.signed_at), service)
+    return not said or _opens_as_much(work, max(said, key=lambda one: one.attestation.signed_at), service)
 
 
 def _asked(work: Work, existing: ServiceRecord | None, service: ServiceRecord) -> Level:
