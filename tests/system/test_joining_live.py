@@ -17,10 +17,44 @@ sites:
   local: {kind: on-prem, country: MA, operator: Banque Atlas, operator_home: MA, exposure: [MA]}
   paris: {kind: sovereign, country: FR, operator: Souverain, operator_home: FR, exposure: [FR]}
   lyon: {kind: sovereign, country: FR, operator: Rhone, operator_home: FR, exposure: [FR]}
+  nice: {kind: sovereign, country: FR, operator: Azur, operator_home: FR, exposure: [FR]}
 """
 BROCHURE = """
 services:
   brochure: {command: [python3, app.py], access: public, data: {level: internal}, placement: {avoid: [paris]}}
+"""
+
+
+CALLS = """
+services:
+  books: {command: [python3, app.py], data: {level: sensitive}, placement: {only: [BOOKS]}}
+  till:
+    command: [python3, till.py]
+    access: public
+    data: {level: internal}
+    placement: {only: [TILL]}
+    calls: [books]
+    egress: []
+"""
+TILL = """
+import http.server, os, urllib.error, urllib.request
+
+
+class Till(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        asked = urllib.request.Request(os.environ["KASBAH_URL_BOOKS"])
+        asked.add_header("authorization", "Bearer " + os.environ["KASBAH_KEY"])
+        try:
+            said = urllib.request.urlopen(asked, timeout=10).read()
+        except urllib.error.HTTPError as error:
+            said = error.read()
+        self.send_response(200)
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Till).serve_forever()
 """
 
 
@@ -96,6 +130,18 @@ def test_what_runs_at_the_first_site_is_served_at_the_others(home: Site, paris: 
     home.deploy(app)
     eventually(lambda: asked(paris, "brochure") == "local", lambda: asked(paris, "brochure"))
     home.ok("delete", "brochure", "--yes")
+
+
+def test_a_service_calls_a_sensitive_one_at_another_site_with_the_key_that_its_own_made(home: Site, app: Path) -> None:
+    """The control plane carries what each site states of it; the first site's gateway is known as the others are."""
+    (app / "till.py").write_text(TILL)
+    with other_site(home, "nice", "--peers", "127.0.0.1:0") as nice:
+        for till, books in (("nice", "local"), ("local", "nice")):
+            (app / "kasbah.yaml").write_text(CALLS.replace("TILL", till).replace("BOOKS", books))
+            home.deploy(app)
+            eventually(lambda: asked(nice, "till") == books, lambda: asked(nice, "till"))  # noqa: B023
+        for name in ("till", "books"):
+            home.ok("delete", name, "--yes")
 
 
 def test_a_drained_site_gives_what_it_runs_to_one_that_may_have_it(home: Site, paris: OtherSite, app: Path) -> None:
