@@ -196,10 +196,10 @@ class LastWord:
         return errands.refusal(read_errand(said), wanted, level, last.word.signatures.deployers, now)
 
     def _level_of(self, service: ServiceId, act: str, last: Answer, now: datetime) -> Level:
-        """That of its data; or, for who goes into a replica, of what its key opens."""
+        """That of its data; or, for who goes into a replica, of what its keys have ever opened: one may run still that
+        holds such a key."""
         level = level_of(service, last.told, last.word, now)
-        own = None if self.own_keys is None or act != EXEC else self.own_keys.opens_sensitive(service)
-        return level if own is None else max(level, own)
+        return max(level, Level(self._signatures.memory.holders.get(service, 0))) if act == EXEC else level
 
     def _stated(self, identity: Identity, told: DesiredState, known: Signatures, word: Word) -> tuple[Stated, ...]:
         """The keys of services of their own, those here and those that other sites state."""

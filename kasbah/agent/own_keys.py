@@ -9,7 +9,9 @@ plane carries it there, and can state nothing in a site's place.
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,18 +21,17 @@ from kasbah.agent.identity import Identity as SiteFiles
 from kasbah.agent.keyring import KEY
 from kasbah.agent.paths import Paths
 from kasbah.api.agent import Identity
-from kasbah.api.attesting import OWN_KEY
+from kasbah.api.attesting import OWN_KEY, contents_of, digest_of
 from kasbah.api.joining import key_fingerprint
 from kasbah.api.owner import read_document, write_document
 from kasbah.api.sealing import load_or_make_vault
 from kasbah.api.secret_kinds import Secret, sha256_of
 from kasbah.decide.callers import Stated, own_level
-from kasbah.decide.signed import FROM, Signatures
+from kasbah.decide.signed import Signatures
 from kasbah.domain.caller import OwnKey, StatedKey
 from kasbah.domain.charter import Charter, Signed
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import Digest, RevisionId, ServiceId, SiteId
-from kasbah.domain.label import Level
+from kasbah.domain.ids import Digest, RevisionId, SiteId
 from kasbah.domain.revision import Revision
 from kasbah.domain.secret import SecretUse
 from kasbah.domain.service import OWN_KEY_VERSION, Service
@@ -48,8 +49,7 @@ class OwnKeys:
     def __init__(self, paths: Paths) -> None:
         self._vault = load_or_make_vault(paths.secrets / KEY)
         self._files = SiteFiles(paths.identity)
-        self._values: dict[RevisionId, str] = {}
-        self._levels: dict[ServiceId, Level] = {}
+        self._values: dict[tuple[RevisionId, Digest], str | None] = {}
         self._read: dict[StatedKey, tuple[str, OwnKey] | None] = {}
         self._signed: dict[OwnKey, StatedKey] = {}
         self.stated: tuple[StatedKey, ...] = ()
@@ -57,20 +57,19 @@ class OwnKeys:
     def look(self, identity: Identity, told: DesiredState, known: Signatures) -> tuple[Stated, ...]:
         """What holds of the services here that call others; the keys of what else ran here are not known any more."""
         found: list[OwnKey] = []
-        values: dict[RevisionId, str] = {}
-        levels: dict[ServiceId, Level] = {}
+        values: dict[tuple[RevisionId, Digest], str | None] = {}
         for service in told.services:
             for revision in service.revisions:
                 if not revision.calls or not any(map(makes_its_own, revision.secrets)):
                     continue
-                level = own_level(service, revision, known)
-                values[revision.id] = key = self._key(service, known.contents(revision))
-                levels[service.id] = max(level, levels.get(service.id, Level.PUBLIC))
+                key, starts = self._key(service, known.contents(revision)), _as_started(revision)
+                values[starts] = key if values.get(starts, key) == key else None
                 found.append(OwnKey(
                     installation=identity.installation, site=told.site, service=service.id, project=service.project,
-                    name=service.name, sha256=sha256_of(key), calls=revision.calls, up_to=level,
+                    name=service.name, sha256=sha256_of(key), calls=revision.calls,
+                    up_to=own_level(service, revision, known),
                 ))  # fmt: skip
-        self._values, self._levels = values, levels
+        self._values = values
         self._signed = {one: self._signed.get(one) or self._sign(one) for one in found}
         self.stated = tuple(self._signed.values())
         return tuple(Stated(said=one, proven=True) for one in found)
@@ -91,13 +90,9 @@ class OwnKeys:
         return tuple(found)
 
     def value(self, use: SecretUse, revision: Revision) -> str | None:
-        """The key that a revision is started with; None where it is none of ours."""
-        return self._values.get(revision.id) if makes_its_own(use) else None
-
-    def opens_sensitive(self, service: ServiceId) -> Level | None:
-        """The highest level of what a service here may open with its key, from that on which deployers sign."""
-        level = self._levels.get(service, Level.PUBLIC)
-        return level if level >= FROM else None
+        """The key that a revision is started with; None where it is none of ours, or where it could be one of two that
+        are told with one id."""
+        return self._values.get(_as_started(revision)) if makes_its_own(use) else None
 
     def _key(self, service: Service, contents: Digest) -> str:
         context = f"own key of {service.id} {service.project} {service.name} {contents}"
@@ -133,6 +128,13 @@ class OwnKeys:
 def makes_its_own(use: SecretUse) -> bool:
     """Whether this is a key that the site makes, and not one that the control plane made before."""
     return use.variable == OWN_KEY and use.version >= OWN_KEY_VERSION
+
+
+@functools.lru_cache(maxsize=10_000)
+def _as_started(revision: Revision) -> tuple[RevisionId, Digest]:
+    """As what a revision is known that is about to start: its id, and all of it but what a site limits, so that what
+    was told with the same id a moment before or after is given nothing of it."""
+    return revision.id, digest_of(contents_of(replace(revision, egress=None, calls=())))
 
 
 def _verify(stated: StatedKey) -> tuple[str, OwnKey] | None:

@@ -20,7 +20,17 @@ from kasbah.api.agent import Identity
 from kasbah.api.attesting import contents_of, digest_of, read_attestation
 from kasbah.api.caller_keys import read_key
 from kasbah.api.owner import DEPLOYER, verify_document
-from kasbah.decide.callers import Opened, Stated, TakenKey, of_before, opened, own_keys, taken_keys, taken_own_keys
+from kasbah.decide.callers import (
+    Opened,
+    Stated,
+    TakenKey,
+    holders_of,
+    of_before,
+    opened,
+    own_keys,
+    taken_keys,
+    taken_own_keys,
+)
 from kasbah.decide.callers import keys as held_keys
 from kasbah.decide.hosts import Host
 from kasbah.decide.signed import Signature, Signatures, Taken, begins_at, mark
@@ -35,6 +45,7 @@ from kasbah.domain.revision import Revision
 from kasbah.domain.service import Key
 from kasbah.errors import KasbahError
 
+Name = TypeVar("Name")
 Kept = TypeVar("Kept")
 
 MOST_TAKEN = 100
@@ -48,13 +59,15 @@ MOST_REMEMBERED = 50_000
 
 @dataclass(slots=True)
 class Memory:
-    """What is kept over a restart. `named` is by the digest of a deployer's document when it ends, `gone` the same of
+    """What is kept over a restart. `holders` are the services here whose keys opened what is sensitive, and the highest
+    level of that. `named` is by the digest of a deployer's document when it ends, `gone` the same of
     those that were told of no more."""
 
     taken: dict[ServiceId, dict[str, int]] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
     opened: dict[str, Opened] = field(default_factory=dict)
     keys: dict[str, TakenKey] = field(default_factory=dict)
+    holders: dict[ServiceId, int] = field(default_factory=dict)
     named: dict[str, datetime] = field(default_factory=dict)
     gone: dict[str, datetime] = field(default_factory=dict)
 
@@ -131,8 +144,10 @@ class KnownSignatures:
             memory.opened, memory.keys = of_before(told, known)
         keys = taken_own_keys(stated, taken_keys(told, known, self._key, memory.keys))
         opens, keys = _newest(opened(told, known, memory.opened)), _newest(keys)
-        self.news = self.news or self._older or (opens, keys) != (memory.opened, memory.keys)
-        memory.opened, memory.keys, self._older = opens, keys, False
+        holders = _newest(holders_of(told, stated, memory.holders))
+        was = (memory.opened, memory.keys, memory.holders)
+        self.news = self.news or self._older or (opens, keys, holders) != was
+        memory.opened, memory.keys, memory.holders, self._older = opens, keys, holders, False
         return replace(told, keys=held_keys(told, own_keys(told, stated), known.installation, keys))
 
     def see(self, hosts: dict[str, Host]) -> None:
@@ -192,7 +207,7 @@ def _deployer(owner: Ed25519PublicKey, signed: Signed) -> Deployer | None:
     return found if found.issued_at.tzinfo is not None and found.expires_at.tzinfo is not None else None
 
 
-def _newest(known: dict[str, Kept]) -> dict[str, Kept]:
+def _newest(known: dict[Name, Kept]) -> dict[Name, Kept]:
     return known if len(known) <= MOST_OPENED else dict([*known.items()][-MOST_OPENED:])
 
 

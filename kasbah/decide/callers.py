@@ -155,6 +155,16 @@ def taken_own_keys(stated: Iterable[Stated], before: TakenKeys) -> dict[str, Tak
     return found
 
 
+def holders_of(told: DesiredState, stated: Iterable[Stated], before: Mapping[ServiceId, int]) -> dict[ServiceId, int]:
+    """The services here whose keys opened what is sensitive at any time, and the highest level of that."""
+    found = dict(before)
+    for one in stated:
+        service, level = one.said.service, int(one.said.up_to)
+        if one.said.site == told.site and level >= FROM and level > found.get(service, 0):
+            found[service] = level
+    return found
+
+
 def ceiling_of(signed: SignedKey | None, deployers: Iterable[Deployer]) -> Level:
     """The highest label of what a key opens where it is taken now, by what was signed of it."""
     if signed is None:

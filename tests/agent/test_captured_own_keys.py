@@ -187,8 +187,9 @@ def test_code_that_nobody_signed_for_it_is_given_a_key_that_opens_nothing_sensit
 def test_other_code_is_given_another_key(elsewhere: Elsewhere) -> None:
     elsewhere.state(attested=signed_shop())
     before = elsewhere.key()
-    elsewhere.state(replace(SHOP_CODE, command=("send", "everything")))
-    assert elsewhere.key() != before, "under the same id of a revision, too"
+    evil = replace(SHOP_CODE, command=("send", "everything"))
+    elsewhere.state(evil)
+    assert elsewhere.key(evil) != before, "under the same id of a revision, too"
     elsewhere.state(attested=signed_shop())
     assert elsewhere.key() == before
 
@@ -297,6 +298,30 @@ def test_whoever_goes_into_what_holds_such_a_key_is_a_deployer(here: Here) -> No
     )
     assert refused(write_errand(ANNE, errand)) is None
     assert refused(write_errand(BERT, errand)) is not None
+    here.opens("", **told_shop(replace(SHOP_CODE, command=("other",))))
+    here.start()
+    assert refused() == "no deployer has signed it", "a replica of before may run still"
+
+
+def test_two_that_are_told_with_one_id_are_given_no_key(here: Here) -> None:
+    """Else whichever is told last would lend its own to the other."""
+    other = replace(SHOP, id=ServiceId("sv-evil"), name="evil", hosts=("evil.x",))
+    told = told_shop(attested=signed_shop())
+    here.opens("", **told)
+    assert here.word.own(USE, SHOP_CODE) is not None
+    for services in ((other, *told["services"]), (*told["services"], other)):  # type: ignore[misc]
+        here.opens("", **(told | {"services": services}))
+        assert here.word.own(USE, SHOP_CODE) is None
+
+
+def test_what_is_started_with_a_key_is_what_it_is_for(here: Here) -> None:
+    """A start that was begun with what was told before finds no key of what is told now, of the same id."""
+    evil = replace(SHOP_CODE, command=("send", "everything"))
+    here.opens("", **told_shop(evil))
+    assert here.word.own(USE, evil) is not None
+    here.opens("", **told_shop(attested=signed_shop()))
+    assert here.word.own(USE, evil) is None
+    assert here.word.own(USE, replace(SHOP_CODE, calls=(), egress=("x:1",))) is not None, "what the site limits of it"
 
 
 def test_a_key_that_the_control_plane_made_before_is_given_to_none_of_this(here: Here) -> None:
