@@ -5,7 +5,7 @@ sites state and it carries.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from kasbah.api.attesting import revision_of
 from kasbah.api.caller_keys import sign_key
 from kasbah.api.manifest import ResolvedService
 from kasbah.api.owner import CHARTER, load, verify_document
+from kasbah.api.public import AttestationText
 from kasbah.api.secret_kinds import sha256_of
 from kasbah.control.store.records import SiteRecord
 from kasbah.control.usecases.describe import installation_of
@@ -181,6 +182,18 @@ async def test_the_newest_word_is_told_also_where_what_runs_is_as_before(install
     generation = (await told(installed.agent)).generation
     await installed.post("/services/web/deploys", again, status=202)
     assert (await told(installed.agent)).generation == generation, "what says the same is no news"
+
+
+async def test_explain_says_where_other_sites_would_ask_for_a_key(installed: Installed) -> None:
+    """As of a service that was public before that was signed."""
+    await installed.serving(access="public", data=SENSITIVE)
+    assert (await installed.get("/services/web/explain"))["unsigned"] == ""
+    with installed.control.office.write() as work:
+        (record,) = (kept for one in work.tx.services.all() for kept in work.tx.revisions.of(one.id))
+        before = AttestationText.model_validate((await asked(installed, public=None))["attested"]).to_domain()
+        work.tx.revisions.put(replace(record, attested=before))
+    found = await installed.get("/services/web/explain")
+    assert "anybody may call it: they would ask for a key" in found["unsigned"]
 
 
 async def test_it_is_signed_anew_when_the_label_rises(installed: Installed) -> None:

@@ -55,6 +55,10 @@ def problem_with(work: Work, service: ServiceRecord, record: RevisionRecord) -> 
     signature = None if record.attested is None else signature_of(record.attested)
     wanted = _deployed(work, service, record.contents)
     problem = problem_of(signature, wanted, level, work.law.grants.deployers)
+    if problem is None and service.access is Access.PUBLIC:
+        last = _last_word(work, service)
+        if last is None or not _opens_as_much(work, last, service):
+            return "no deployer has signed that anybody may call it: they would ask for a key; deploy it again"
     return "" if problem is None else f"{problem}; {_next_step(record.attested)}"
 
 
@@ -98,10 +102,16 @@ def _opens_as_much(work: Work, signature: Signature, service: ServiceRecord) -> 
 
 def _says_who_may_call(work: Work, service: ServiceRecord) -> bool:
     """Whether the last that was signed of any of its revisions says so: sites take the last that they saw."""
+    last = _last_word(work, service)
+    return last is None or _opens_as_much(work, last, service)
+
+
+def _last_word(work: Work, service: ServiceRecord) -> Signature | None:
+    """What was signed last that says who may call a service."""
     kept = (one.attested for one in work.tx.revisions.of(service.id))
     signed = [found for one in kept if one is not None and (found := signature_of(one)) is not None]
-    said = [one for one in signed if one.attestation.public is not None]
-    return not said or _opens_as_much(work, max(said, key=lambda one: one.attestation.signed_at), service)
+    said = (one for one in signed if one.attestation.public is not None)
+    return max(said, key=lambda one: one.attestation.signed_at, default=None)
 
 
 def _asked(work: Work, existing: ServiceRecord | None, service: ServiceRecord) -> Level:
