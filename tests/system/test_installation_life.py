@@ -87,7 +87,7 @@ class TestWhatCommandsPrint:
 
     def test_keys(self, site: Site, talkative: str) -> None:
         made = as_documented("keys create", site.json("keys", "create", "once", "--service", talkative))
-        assert set(made) == {"id", "key"}
+        assert set(made) == {"id", "key", "opens_up_to"}
         assert made["key"] not in site.ok("keys", "list", "-o", "json")
 
 
