@@ -12,7 +12,7 @@ from kasbah.control.usecases.describe import installation_of
 from kasbah.control.usecases.lawful import label_of
 from kasbah.control.usecases.work import Work
 from kasbah.decide.signed import FROM, Deployed, Signature, problem_of
-from kasbah.domain.attestation import Attested
+from kasbah.domain.attestation import Attestation, Attested
 from kasbah.domain.label import Level, covers
 from kasbah.domain.revision import Revision
 from kasbah.domain.service import Access
@@ -37,8 +37,7 @@ def vouched(
     problem = problem_of(signature, wanted, level, work.law.grants.deployers)
     if problem is None:
         assert signature is not None
-        other = "access" if covers(service.label, signature.attestation.label) else "label"
-        problem = f"its deployer signed another {other} than it is deployed with"
+        problem = f"its deployer signed {_other_than(signature.attestation, service)}"
     raise Denied(
         f"{service.name} has data of level {int(level)}, and sites run that only as a deployer signed it whom the "
         f"owner named: {problem}",
@@ -89,6 +88,15 @@ def _good(work: Work, attested: Attested, wanted: Deployed, level: Level, servic
         return False
     assert signature is not None
     return covers(service.label, signature.attestation.label) and _opens_as_much(work, signature, service)
+
+
+def _other_than(said: Attestation, service: ServiceRecord) -> str:
+    """What was signed that is not what is deployed."""
+    if not covers(service.label, said.label):
+        return "another label than it is deployed with"
+    if said.public and service.access is Access.PUBLIC:
+        return f"that anybody may call it for data of level {int(said.label.level)} alone"
+    return "another access than it is deployed with"
 
 
 def _opens_as_much(work: Work, signature: Signature, service: ServiceRecord) -> bool:
