@@ -13,7 +13,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -121,7 +121,7 @@ class OwnKeys:
         if stated not in self._read:
             if len(self._read) >= MOST_READ:
                 self._read.clear()
-            self._read[stated] = _verify(stated)
+            self._read[stated] = read_stated(stated)
         return self._read[stated]
 
 
@@ -137,7 +137,7 @@ def _as_started(revision: Revision) -> tuple[RevisionId, Digest]:
     return revision.id, digest_of(contents_of(replace(revision, egress=None, calls=())))
 
 
-def _verify(stated: StatedKey) -> tuple[str, OwnKey] | None:
+def read_stated(stated: StatedKey) -> tuple[str, OwnKey] | None:
     """The fingerprint of the key that signed it, "" where none did, and what it says; None where it is not sound."""
     try:
         said = read_document(stated.signed.document, OwnKey)
@@ -148,6 +148,6 @@ def _verify(stated: StatedKey) -> tuple[str, OwnKey] | None:
             return None
         signature = base64.b64decode(stated.signed.signature, validate=True)
         key.verify(signature, CONTEXT + stated.signed.document.encode(), ALGORITHM)
-    except (ValueError, TypeError, InvalidSignature, Invalid):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, Invalid):
         return None
     return key_fingerprint(key), said

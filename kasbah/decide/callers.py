@@ -1,8 +1,8 @@
 """Who may open a service with sensitive data to callers? Not the control plane alone, from level 3 on.
 
 Whoever captured it could say that anybody may call such a service, or make a key of its own for it, and read what it
-answers. So there an owner's deployer signs that anybody may call, and each key; the key itself he makes where he is,
-and the control plane sees its SHA-256 alone. What nobody signed opens what is less than sensitive, as before.
+answers. So there a deployer signs, whom the owner named, that anybody may call, and each key. He makes the key where he
+is, and the control plane sees its SHA-256 alone. What nobody signed opens what is less than sensitive, as before.
 
 Of a service's access the newest word counts that this site has seen, so that an old one opens nothing again. As with
 code, a deployer must be named when a site first takes what he signed, and what was taken stays.

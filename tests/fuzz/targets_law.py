@@ -6,13 +6,17 @@ from contextlib import suppress
 
 from registry import any_text, target, temporary
 
+from kasbah.agent.own_keys import read_stated
 from kasbah.api.attesting import read_attestation, read_contents
+from kasbah.api.caller_keys import read_key
+from kasbah.api.errands import read_errand
 from kasbah.api.owner import read_document
 from kasbah.cli.policy_file import lawbook_of
 from kasbah.domain.attestation import Attested
+from kasbah.domain.caller import StatedKey
 from kasbah.domain.charter import Lawbook, Signed
 from kasbah.domain.grant import Approval, Declassification, Deployer
-from kasbah.domain.ids import InstallationId
+from kasbah.domain.ids import InstallationId, ServiceId
 from kasbah.domain.law import Pack
 from kasbah.errors import Invalid, KasbahError
 from kasbah.packs import law_of
@@ -57,3 +61,19 @@ def attestations(data: bytes) -> None:
     key, _, rest = text.partition("\n")
     document, _, signature = rest.partition("\n")
     read_attestation(Attested(key=key, signed=Signed(document=document, signature=signature)))
+
+
+@target(
+    b"ed25519:AAAA\n{}\nAAAA",
+    b"AAAA\n" + b'{"installation":"in-1","site":"st-1","service":"sv-1","project":"pr-1","name":"a","sha256":"a",'
+    b'"calls":["b"],"up_to":4}\nAAAA',
+    b"\n" + b"[" * 5_000,
+)
+def callers(data: bytes) -> None:
+    """Who may call, as a deployer signs it of a key, and a site of its services' own."""
+    key, _, rest = any_text(data).partition("\n")
+    document, _, signature = rest.partition("\n")
+    signed = Signed(document=document, signature=signature)
+    read_key(Attested(key=key, signed=signed))
+    read_stated(StatedKey(service=ServiceId("sv-1"), key=key, signed=signed))
+    read_errand(any_text(data))
