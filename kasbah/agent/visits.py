@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from kasbah.agent.ledger import Ledger
 from kasbah.agent.live_replica import LiveReplica
+from kasbah.agent.ready import ready
 from kasbah.agent.reconciler import Reconciler
 from kasbah.agent.starting import Starter
 from kasbah.agent.unit import Unit
@@ -236,7 +237,7 @@ async def _output(session: Session, fd: int, kind: int) -> None:
         try:
             part = os.read(fd, wire.CHUNK)
         except BlockingIOError:
-            await _ready(fd, write=False)
+            await ready(fd, write=False)
             continue
         except OSError:  # a terminal that nobody has open any more
             return
@@ -278,7 +279,7 @@ async def _feed(session: Session) -> None:
             try:
                 taken = os.write(fd, bytes(session.input[: wire.CHUNK]))
             except BlockingIOError:
-                await _ready(fd, write=True)
+                await ready(fd, write=True)
                 continue
             except OSError:  # it has closed its input: what comes is nobody's
                 taken = len(session.input)
@@ -290,25 +291,6 @@ async def _feed(session: Session) -> None:
                 os.dup2(nowhere, fd, inheritable=False)
                 os.close(nowhere)
             return
-
-
-async def _ready(fd: int, *, write: bool) -> None:
-    """Wait until a file can be read or written. It is watched by a number of its own: a terminal has one for both."""
-    loop = asyncio.get_running_loop()
-    come: asyncio.Future[None] = loop.create_future()
-    watched = os.dup(fd)
-    watch, unwatch = (loop.add_writer, loop.remove_writer) if write else (loop.add_reader, loop.remove_reader)
-
-    def now() -> None:
-        if not come.done():
-            come.set_result(None)
-
-    watch(watched, now)
-    try:
-        await come
-    finally:
-        unwatch(watched)
-        os.close(watched)
 
 
 @contextlib.contextmanager

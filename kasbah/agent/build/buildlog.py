@@ -6,11 +6,11 @@ control characters, no line without end. Past its limit the file says so and tak
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from kasbah.clock import Clock
 
@@ -20,6 +20,12 @@ CHUNK = 64 * 2**10
 _LINE_ENDS = re.compile(rb"\r\n|\n|\r")
 _NOT_TEXT = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f\x7f]")
 """Colours, window titles and other control sequences."""
+
+
+class Source(Protocol):
+    """Bytes as they come, b"" at their end."""
+
+    async def read(self, most: int) -> bytes: ...
 
 
 class BuildLog:
@@ -58,7 +64,7 @@ class BuildLog:
         self._tail.append(text)
         self._write(text)
 
-    async def copy(self, source: asyncio.StreamReader) -> None:
+    async def copy(self, source: Source) -> None:
         """Take every line of `source`, until it ends."""
         rest = b""
         while chunk := await source.read(CHUNK):

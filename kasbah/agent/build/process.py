@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kasbah.agent.build.buildlog import BuildLog
+from kasbah.agent.ready import ready
 
 LAST_WORDS_SECONDS = 5
 """What was printed before the end is in the pipe already; only a process that left the group could hold it open."""
@@ -58,15 +59,24 @@ def end_recorded(record: Path) -> None:
 
 
 async def _copy(read_end: int, log: BuildLog) -> None:
-    reader = asyncio.StreamReader()
-    with os.fdopen(read_end, "rb", buffering=0) as pipe:
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), pipe
-        )
-        try:
-            await log.copy(reader)
-        finally:
-            transport.close()
+    os.set_blocking(read_end, False)
+    try:
+        await log.copy(_Pipe(read_end))
+    finally:
+        os.close(read_end)
+
+
+class _Pipe:
+    """What comes out of a pipe."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    async def read(self, most: int) -> bytes:
+        while True:
+            await ready(self._fd)  # each time: others have their turn, however much there is
+            with suppress(BlockingIOError):
+                return os.read(self._fd, most)
 
 
 async def _finish(copying: asyncio.Task[None]) -> None:
