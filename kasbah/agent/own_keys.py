@@ -25,7 +25,7 @@ from kasbah.api.attesting import OWN_KEY, contents_of, digest_of
 from kasbah.api.joining import key_fingerprint
 from kasbah.api.owner import read_document, write_document
 from kasbah.api.sealing import load_or_make_vault
-from kasbah.api.secret_kinds import Secret, sha256_of
+from kasbah.api.secret_kinds import Secret, secret_from, sha256_of
 from kasbah.decide.callers import Stated, own_level
 from kasbah.decide.signed import Signatures
 from kasbah.domain.caller import OwnKey, StatedKey
@@ -97,7 +97,7 @@ class OwnKeys:
     def _key(self, service: Service, contents: Digest) -> str:
         context = f"own key of {service.id} {service.project} {service.name} {contents}"
         made = self._vault.derive(context)
-        return Secret.KEY.value + base64.urlsafe_b64encode(made).decode().rstrip("=")
+        return secret_from(Secret.KEY, made)
 
     def _sign(self, said: OwnKey) -> StatedKey:
         """The statement; without a signature where this site has no key yet, and no others to tell."""

@@ -60,8 +60,8 @@ MOST_REMEMBERED = 50_000
 @dataclass(slots=True)
 class Memory:
     """What is kept over a restart. `holders` are the services here whose keys opened what is sensitive, and the highest
-    level of that. `named` is by the digest of a deployer's document when it ends, `gone` the same of
-    those that were told of no more."""
+    level of that. `named` is by the digest of a deployer's document when it ends, `gone` the same of those that were
+    told of no more."""
 
     taken: dict[ServiceId, dict[str, int]] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)

@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import TypeAdapter, ValidationError
 
 from kasbah.api.manifest import HealthSection, ResolvedService
-from kasbah.api.owner import read_document, sign_document
-from kasbah.api.signing import parse_public, public_text, verify
+from kasbah.api.owner import read_signed, sign_as
 from kasbah.domain.attestation import Attestation, Attested
 from kasbah.domain.ids import Digest, RevisionId, SecretId
 from kasbah.domain.revision import Deadlines, Health, Resources, Revision, Runtime
@@ -94,19 +93,13 @@ def digest_of(contents: str) -> Digest:
 
 def attest(key: Ed25519PrivateKey, attestation: Attestation) -> Attested:
     """The attestation, signed with a deployer's key."""
-    return Attested(key=public_text(key), signed=sign_document(key, ATTESTATION, attestation))
+    return sign_as(key, ATTESTATION, attestation)
 
 
 def read_attestation(attested: Attested) -> Attestation | None:
     """What was signed with the key that it names; None where it was not. Whose key that is, is not asked here."""
-    try:
-        public, signed = parse_public(attested.key), attested.signed
-        if not verify(public, ATTESTATION, signed.document.encode(), signed.signature):
-            return None
-        found = read_document(signed.document, Attestation)
-    except (ValueError, Invalid):
-        return None
-    return None if found.signed_at.tzinfo is None else found
+    found = read_signed(attested, ATTESTATION, Attestation)
+    return None if found is None or found.signed_at.tzinfo is None else found
 
 
 def _health(section: HealthSection) -> Health:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from kasbah.api.owner import read_document, sign_document
-from kasbah.api.signing import parse_public, public_text, verify
+from kasbah.api.owner import read_signed, sign_as
+from kasbah.domain.attestation import Attested
+from kasbah.domain.charter import Signed
 from kasbah.domain.errand import Errand, SignedErrand
 from kasbah.domain.ids import Digest
-from kasbah.errors import Invalid
 
 ERRAND = b"kasbah errand v1\n"
 ERRAND_HEADER = "kasbah-errand"
@@ -24,8 +24,8 @@ LONGEST = 8_000
 
 def write_errand(key: Ed25519PrivateKey, errand: Errand) -> str:
     """The header's value, signed with a deployer's key."""
-    signed = sign_document(key, ERRAND, errand)
-    said = {"key": public_text(key), "document": signed.document, "signature": signed.signature}
+    made = sign_as(key, ERRAND, errand)
+    said = {"key": made.key, "document": made.signed.document, "signature": made.signed.signature}
     return base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
 
 
@@ -33,12 +33,12 @@ def read_errand(text: str) -> SignedErrand | None:
     """What was signed with the key that it names; None where it was not. Whose key that is, is not asked here."""
     try:
         said = json.loads(base64.urlsafe_b64decode(text[:LONGEST].encode()))
-        key, document, signature = str(said["key"]), str(said["document"]), str(said["signature"])
-        if not verify(parse_public(key), ERRAND, document.encode(), signature):
-            return None
-        return SignedErrand(key=key, errand=read_document(document, Errand))
-    except (ValueError, KeyError, TypeError, Invalid):
+        signed = Signed(document=str(said["document"]), signature=str(said["signature"]))
+        attested = Attested(key=str(said["key"]), signed=signed)
+    except (ValueError, KeyError, TypeError):
         return None
+    errand = read_signed(attested, ERRAND, Errand)
+    return None if errand is None else SignedErrand(key=attested.key, errand=errand)
 
 
 def words_of(argv: Sequence[str]) -> Digest:

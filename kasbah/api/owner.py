@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import TypeAdapter, ValidationError
 
-from kasbah.api.signing import sign, verify
+from kasbah.api.signing import parse_public, public_text, sign, verify
+from kasbah.domain.attestation import Attested
 from kasbah.domain.charter import Signed
 from kasbah.errors import Denied, Invalid
 
@@ -92,6 +93,22 @@ def verify_document(key: Ed25519PublicKey, context: bytes, signed: Signed, shape
             code="not_signed",
         )
     return read_document(signed.document, shape)
+
+
+def sign_as(key: Ed25519PrivateKey, context: bytes, document: object) -> Attested:
+    """The document, signed with a key of which its reader does not know yet whose it is."""
+    return Attested(key=public_text(key), signed=sign_document(key, context, document))
+
+
+def read_signed(attested: Attested, context: bytes, shape: type[Document]) -> Document | None:
+    """What was signed with the key that it names; None where it was not. Whose key that is, is not asked here."""
+    try:
+        public, signed = parse_public(attested.key), attested.signed
+        if not verify(public, context, signed.document.encode(), signed.signature):
+            return None
+        return read_document(signed.document, shape)
+    except (ValueError, Invalid):
+        return None
 
 
 def write_document(document: object) -> str:

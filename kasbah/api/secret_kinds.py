@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 from enum import StrEnum
@@ -18,6 +19,11 @@ class Secret(StrEnum):
 def make_secret(kind: Secret) -> str:
     """A new secret: its prefix and 43 URL-safe characters."""
     return kind.value + secrets.token_urlsafe(32)
+
+
+def secret_from(kind: Secret, raw: bytes) -> str:
+    """The secret that these 32 bytes make."""
+    return kind.value + base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def sha256_of(secret: str) -> str:

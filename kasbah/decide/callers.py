@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from kasbah.decide.signed import FROM, Deployed, Signatures, highest, holds, mark, problem_of
+from kasbah.decide.signed import FROM, Signatures, deployed, highest, holds, mark, problem_of
 from kasbah.domain.caller import CallersKey, OwnKey, SignedKey
 from kasbah.domain.crossing import Forwarded
 from kasbah.domain.desired import DesiredState
@@ -112,9 +112,8 @@ def opened(told: DesiredState, known: Signatures, before: OpenedBy) -> dict[str,
 def own_level(service: Service, revision: Revision, known: Signatures) -> Level:
     """The highest level of what this revision may open with a key of its own: that for which a named deployer signed
     it, or for which it was taken."""
-    contents = known.contents(revision)
-    wanted = Deployed(installation=known.installation, project=service.project, service=service.name, contents=contents)
-    level = known.taken.get(service.id, {}).get(mark(service, contents), 0)
+    wanted = deployed(service, revision, known)
+    level = known.taken.get(service.id, {}).get(mark(service, wanted.contents), 0)
     said = known.signed(service.id, revision.id)
     if said is not None and problem_of(said, wanted, Level.PUBLIC, known.deployers) is None:
         level = max(level, highest(said.key, service.project, known.deployers))

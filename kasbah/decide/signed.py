@@ -145,13 +145,14 @@ def begins_at(deployers: Iterable[Deployer], now: datetime) -> datetime | None:
 
 
 def _problem(service: Service, revision: Revision, level: Level, known: Signatures) -> str | None:
-    wanted = _deployed(service, revision, known)
+    wanted = deployed(service, revision, known)
     if known.taken.get(service.id, {}).get(mark(service, wanted.contents), 0) >= level:
         return None
     return problem_of(known.signed(service.id, revision.id), wanted, level, known.deployers)
 
 
-def _deployed(service: Service, revision: Revision, known: Signatures) -> Deployed:
+def deployed(service: Service, revision: Revision, known: Signatures) -> Deployed:
+    """As what a revision runs here."""
     contents = known.contents(revision)
     return Deployed(installation=known.installation, project=service.project, service=service.name, contents=contents)
 

@@ -108,7 +108,7 @@ def renew(work: Work, authority: Authority, site: SiteRecord, csr_text: str, own
     key is signed when it first shows it, or shows another, where the owner's key is at hand."""
     csr, fingerprint = csr_of(csr_text)
     if site.name == FIRST_SITE and site.charter.gateway_key != fingerprint and (key := owner()) is not None:
-        site = with_key(work, site, fingerprint, key)
+        site = _with_key(work, site, fingerprint, key)
     if site.charter.gateway_key not in ("", fingerprint):
         raise Denied(
             "this is not the key that was approved",
@@ -120,7 +120,7 @@ def renew(work: Work, authority: Authority, site: SiteRecord, csr_text: str, own
     return authority.for_site(csr, site.id, work.now)
 
 
-def with_key(work: Work, site: SiteRecord, fingerprint: str, owner: Ed25519PrivateKey) -> SiteRecord:
+def _with_key(work: Work, site: SiteRecord, fingerprint: str, owner: Ed25519PrivateKey) -> SiteRecord:
     """The first site with its gateway's key in its charter, signed and kept."""
     charter = replace(site.charter, version=site.charter.version + 1, gateway_key=fingerprint)
     found = replace(site, charter=charter, signed=sign_document(owner, CHARTER, charter))

@@ -8,13 +8,12 @@ nowhere kept; sites let it open nothing that is sensitive.
 
 from __future__ import annotations
 
-import base64
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kasbah.api.attesting import OWN_KEY
 from kasbah.api.sealing import Vault
-from kasbah.api.secret_kinds import Secret, sha256_of
+from kasbah.api.secret_kinds import Secret, secret_from, sha256_of
 from kasbah.control.store.records import RevisionRecord, ServiceRecord, SiteRecord
 from kasbah.domain.caller import StatedKey
 from kasbah.domain.ids import SecretId, ServiceId, SiteId
@@ -38,7 +37,7 @@ def is_key(secret: str) -> bool:
 def key_of(vault: Vault, secret: str) -> str:
     """The key itself."""
     made = vault.derive(f"key of service {secret.removeprefix(PREFIX)}")
-    return Secret.KEY.value + base64.urlsafe_b64encode(made).decode().rstrip("=")
+    return secret_from(Secret.KEY, made)
 
 
 def callers_keys(
