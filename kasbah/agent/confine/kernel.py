@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 libc = ctypes.CDLL(None, use_errno=True)
 
-PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

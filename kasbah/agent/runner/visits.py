@@ -28,7 +28,7 @@ from typing import NoReturn
 from kasbah import proc
 from kasbah.agent import confine
 from kasbah.agent.confine import pids, privileges
-from kasbah.agent.confine.kernel import StepFailed, call, control, keep_orphans, name_process
+from kasbah.agent.confine.kernel import PR_SET_PDEATHSIG, StepFailed, call, control, keep_orphans, name_process
 from kasbah.agent.confine.mounts import NEW_IPC, NEW_MOUNTS
 from kasbah.agent.confine.network import NEW_NETWORK
 from kasbah.agent.confine.users import NEW_USER
@@ -42,7 +42,6 @@ MOST_PER_REPLICA = 16
 SWEEP_SECONDS = 5.0
 LOOKS = 2
 RETRY_SECONDS = 0.01
-PR_SET_PDEATHSIG = 1
 
 Files = tuple[int, int, int]
 """Standard input, output and error."""
@@ -126,7 +125,7 @@ class Visits:
         except BlockingIOError:
             return
         visit.said += part
-        if not part or part.endswith(b"\n"):
+        if not part or b"\n" in part:
             self.end(visit)
 
     def _sweep(self, visit: Visit, deadline: float, looks: int = LOOKS) -> None:
@@ -164,7 +163,8 @@ def _outcome(visit: Visit) -> object:
     replica = visit.held.record.replica
     if not visit.said:
         return Failed("start_failed", f"what watched over the command in replica {replica} ended without a word")
-    outcome = json.loads(visit.said)
+    # The first word counts: where we were slow to listen, the warden has added how a command ended that never began.
+    outcome = json.loads(visit.said.partition(b"\n")[0])
     if "failed" in outcome:
         return Failed(*outcome["failed"])
     if "gone" in outcome:
