@@ -53,6 +53,7 @@ async def test_seats_that_ended_are_not_given(tmp_path: Path) -> None:
         await until(lambda: not [pid for pid in ready if proc.runs(pid)])
         assert await site.run("rp-a", SALAM) == ["salam"]
         assert await site.run("rp-b", SALAM) == ["salam"]
+        assert "Traceback" not in layout_of(site.paths, site.limits).log.read_text()
 
 
 async def test_seats_end_with_their_runner(tmp_path: Path) -> None:

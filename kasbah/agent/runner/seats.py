@@ -51,11 +51,11 @@ class Seat:
         pids = filter(None, (self.child.pid, self.child.init))
         return not any(os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) for pid in pids)
 
-    def end(self) -> None:
-        """Kill it: nobody was told of it."""
+    def end(self, *, reaped: int = 0) -> None:
+        """Kill it: nobody was told of it. The one of its processes that was `reaped` has a pid no more."""
         self.child.close()
         for pid in (self.child.pid, self.child.init):
-            if pid:
+            if pid and pid != reaped:
                 os.kill(pid, signal.SIGKILL)
 
 
@@ -113,7 +113,7 @@ class Seats:
             if pid in (seat.child.pid, seat.child.init):
                 sys.stderr.write(f"a process that waited for a replica ended: {seat.child.last_words()}\n")
                 self._ready.remove(seat)
-                self._drop(seat)
+                self._drop(seat, reaped=pid)
                 return
 
     def give_back(self, slot: int, allowed: Rules = None) -> None:
@@ -184,7 +184,7 @@ class Seats:
         for taker in waiting:
             taker(Failed("start_failed", f"what a replica is confined in could not be made: {problem}", HINT))
 
-    def _drop(self, seat: Seat) -> None:
-        seat.end()
+    def _drop(self, seat: Seat, *, reaped: int = 0) -> None:
+        seat.end(reaped=reaped)
         self.dropped(seat.groups)
         self.give_back(seat.slot)
