@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Any
 
 import pytest
 from installed import Installed, request
@@ -107,6 +108,28 @@ async def test_our_own_bugs_are_told_by_their_id_alone(installed: Installed, cap
     assert error.request_id in error.hint
     assert "moon" not in answer.text
     assert "moon" in capsys.readouterr().out
+
+
+async def test_whoever_leaves_in_the_middle_of_a_body_is_no_bug(
+    installed: Installed, capsys: pytest.CaptureFixture
+) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in installed.agent.headers.items()]
+    scope = {"type": "http", "method": "POST", "path": "/agent/v1/status", "query_string": b"", "http_version": "1.1"}
+    heard: list[Any] = [
+        {"type": "http.request", "body": b'{"services": [', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        return heard.pop(0)
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await installed.control.app({**scope, "headers": headers}, receive, send)
+    assert said[0]["status"] == 499
+    assert "request failed" not in capsys.readouterr().out
 
 
 async def test_a_cursor_that_no_store_can_look_for_is_refused(installed: Installed) -> None:

@@ -13,12 +13,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from kasbah.api.public import ErrorBody, ErrorDetail
 from kasbah.control.http.nearest import explain
 from kasbah.errors import BuildFailed, Invalid, KasbahError, NotFound, Unavailable
 
 log = structlog.get_logger()
+
+CLIENT_LEFT = 499
+"""What nginx writes down where nobody waits for an answer any more."""
 
 TYPES = {
     400: "invalid_request_error",
@@ -40,6 +44,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(KasbahError, _ours)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -96,6 +101,11 @@ async def _framework(request: Request, error: Exception) -> Response:
         return answer(wrong, request_id_of(request), status=405)
     other = Invalid(str(error.detail), hint="correct the request and send it again")
     return answer(other, request_id_of(request), status=error.status_code)
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    """Whoever asked has left in the middle of the body: nobody hears an answer."""
+    return Response(status_code=CLIENT_LEFT)
 
 
 async def _bug(request: Request, error: Exception) -> Response:
