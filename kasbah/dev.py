@@ -64,7 +64,7 @@ class SimulatedBuilds:
     def built(self, revision: Revision) -> Built | None:
         return self._built.get(revision.id)
 
-    async def build(self, revision: Revision, *, report: Callable[[str], None], log: Path) -> Built:
+    async def build(self, revision: Revision, *, cache: str, report: Callable[[str], None], log: Path) -> Built:
         report("installing")
         await asyncio.sleep(self._takes)
         if revision.source in self.failing:

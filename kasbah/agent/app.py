@@ -21,7 +21,7 @@ from kasbah.agent.audit.log import SiteLog
 from kasbah.agent.audit.replicas import ReplicaDiary
 from kasbah.agent.audit.requests import Requests
 from kasbah.agent.blobs import BlobStore
-from kasbah.agent.build import Builder
+from kasbah.agent.build import open_builder
 from kasbah.agent.certificates import Certificates
 from kasbah.agent.coldlog import ColdLog
 from kasbah.agent.door import Door
@@ -162,6 +162,7 @@ class Agent:
         await self._identity.renew(self._gateway.identify)
         await self._link.introduce()
         self._open_audit(closing)
+        self._builder = await open_builder(driver, self._paths, self._settings.limits, self._blobs, self._clock)
         self._reconciler = self._make_reconciler(driver)
         await self._reconciler.adopt(lambda address: self._prober.tcp(address, ADOPTION_PROBE), self._ports.keep)
         await self._first_desired()
@@ -170,7 +171,6 @@ class Agent:
         closing.callback(self._meter.close)
 
     def _make_reconciler(self, driver: Driver) -> Reconciler:
-        self._builder = Builder(self._paths, self._settings.limits, self._blobs, clock=self._clock)
         self._revisions = Revisions(self._paths, self._builder, self._blobs, self._spawn, self._moved)
         keys, nudge = self._word.own, self._reconciling.nudge
         self._keyring = Keyring(self._paths.secrets, self._link.secret, self._spawn, nudge, keys)

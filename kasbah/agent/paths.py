@@ -3,7 +3,7 @@
 DATA/agent/ledger/     the desired state it acts on, and what it must remember
 DATA/agent/blobs/      source bundles, by digest
 DATA/agent/builds/     built revisions
-DATA/agent/cache/      the package managers' own caches
+DATA/agent/cache/      the package managers' own caches, by project and level; what was extracted from Envoy
 DATA/agent/logs/       SERVICE/REPLICA.log, and SERVICE/build-REVISION.log
 DATA/agent/replicas/   REPLICA/: a replica's private working folder
 DATA/agent/volumes/    SERVICE/NAME/: what services keep; no program of ours removes it unasked
@@ -21,6 +21,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kasbah.errors import Conflict
+
+CACHE = re.compile(r"[\w-]{1,64}\.[0-4]")
+"""The package managers' caches of a project, for what is of one level: PROJECT.LEVEL."""
 
 LONGEST_SOCKET_FOLDER = 80
 """A Unix socket's path holds 107 bytes; names below the folder take up to 26."""

@@ -18,6 +18,7 @@ from kasbah.agent.paths import Paths
 from kasbah.agent.ports import Builds, Sources
 from kasbah.agent.starting import Prepared
 from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.label import combine
 from kasbah.domain.observed import BuildState, RevisionStatus
 from kasbah.domain.revision import Revision
 from kasbah.domain.service import Service
@@ -72,7 +73,7 @@ class Revisions:
         if self._failed_for.get(revision.id) == rollout or not self._blobs.has(revision.source):
             return False
         self._note(revision.id, BuildState.BUILDING, step="waiting for its turn")
-        self._building[revision.id] = self._spawn(self._build(service.id, revision, rollout))
+        self._building[revision.id] = self._spawn(self._build(service, revision, rollout))
         return False
 
     @property
@@ -102,15 +103,16 @@ class Revisions:
         """Where the build of a revision writes."""
         return self._paths.logs / service / f"build-{revision}.log"
 
-    async def _build(self, service: ServiceId, revision: Revision, rollout: str) -> None:
-        log_file = self.log_file(service, revision.id)
+    async def _build(self, service: Service, revision: Revision, rollout: str) -> None:
+        log_file = self.log_file(service.id, revision.id)
         log_file.parent.mkdir(parents=True, exist_ok=True)
 
         def step(words: str) -> None:
             self._note(revision.id, BuildState.BUILDING, step=words)
 
         try:
-            self._built[revision.id] = await self._builder.build(revision, report=step, log=log_file)
+            cache = cache_of(service)
+            self._built[revision.id] = await self._builder.build(revision, cache=cache, report=step, log=log_file)
             self._note(revision.id, BuildState.BUILT)
         except KasbahError as error:
             self._failed_for[revision.id] = rollout
@@ -127,3 +129,9 @@ class Revisions:
         known = self.status(revision)
         self._status[revision] = replace(known, build=state, step=step, reason="", tail=())
         self._changed()
+
+
+def cache_of(service: Service) -> str:
+    """The caches that a service's builds use: those of its project, for what is as sensitive as it ever was."""
+    known = service.label if service.declared is None else combine(service.label, service.declared)
+    return f"{service.project}.{known.level:d}"

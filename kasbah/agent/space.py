@@ -4,8 +4,8 @@ What goes is `decide/keeping.py`'s to say; this counts, asks and removes. Each k
 (`settings.Limits`). A pass looks, decides on what is wanted, and asks again what is wanted now, without a pause before
 the mark that keeps a build or a cache from being used: nothing is removed under whoever begins to need it.
 
-Builds share files with uv's cache (hard links). A file counts for each of its names in part, so the kinds add up to
-what is used; it is freed with its last name, and counted as freed only then.
+A file with several names (builds of before share some with uv's cache) counts for each in part, so the kinds add up
+to what is used; it is freed with its last name, and counted as freed only then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kasbah.agent.blobs import digest_of, stored
-from kasbah.agent.paths import Paths
+from kasbah.agent.paths import CACHE, Paths
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.runner import journal
 from kasbah.agent.runner.workdir import remove
@@ -42,7 +42,9 @@ from kasbah.domain.desired import DesiredState
 from kasbah.domain.ids import Digest, RevisionId, ServiceId
 from kasbah.settings import Limits
 
-CACHES = ("uv", "npm")
+CACHES_OF_BEFORE = ("uv", "npm")
+"""One for all projects and levels: no build uses it any more."""
+
 GONE = ".gone-"
 """What lies here has such a name from the moment it is given up until it is removed."""
 
@@ -300,7 +302,7 @@ def _as_log(item: Item) -> Log:
 
 
 def _is_cache(name: str) -> bool:
-    return name in CACHES or name.startswith(GONE)
+    return CACHE.fullmatch(name) is not None or name in CACHES_OF_BEFORE or name.startswith(GONE)
 
 
 def _cache(path: Path) -> Item:
@@ -309,7 +311,7 @@ def _cache(path: Path) -> Item:
 
 def _worth_of_cache(item: Item, *, building: bool) -> Worth:
     """A build at work reads and writes the caches; what was given up is only still there."""
-    if item.name.startswith(GONE):
+    if item.name.startswith(GONE) or item.name in CACHES_OF_BEFORE:
         return Worth.STALE
     return Worth.NEEDED if building else Worth.SPARE
 

@@ -69,6 +69,11 @@ class ProcessDriver:
             egress=facts["egress"],
         )
 
+    async def builder(self) -> int | None:
+        """The user as whom sources are built; None: the site's own. A runner of before says nothing of it."""
+        found = (await self._call("isolation")).get("builder")
+        return None if found is None else int(found)
+
     async def list(self) -> tuple[Running, ...]:
         return tuple(_running(record) for record in await self._call("list"))
 

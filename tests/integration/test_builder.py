@@ -10,18 +10,14 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import uv
+from building import Site, left_behind, make_site, tools_of
 
-from kasbah import proc
-from kasbah.agent.blobs import BlobStore
-from kasbah.agent.build import Builder, Built
+from kasbah.agent.build import Built
 from kasbah.agent.build.launch import argument_vector
-from kasbah.agent.paths import Paths
-from kasbah.api.bundle import pack
 from kasbah.domain.ids import Digest, RevisionId
 from kasbah.domain.revision import Revision, Runtime
 from kasbah.errors import BuildFailed, Invalid, NotFound
@@ -31,59 +27,6 @@ pytestmark = pytest.mark.real
 
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 CRI_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z stdout F .*")
-
-
-@dataclass
-class Site:
-    """A builder with its folders, and what it reported."""
-
-    paths: Paths
-    blobs: BlobStore
-    builder: Builder
-    steps: list[str] = field(default_factory=list)
-
-    @property
-    def log(self) -> Path:
-        return self.paths.logs / "sv-1" / "build-rv-1.log"
-
-    def folder(self, name: str = "rv-1") -> Path:
-        return self.paths.builds / name
-
-    async def revision(
-        self, files: dict[str, str | Path], command: tuple[str, ...], runtime: Runtime, name: str = "rv-1"
-    ) -> Revision:
-        source = self.paths.data_dir / "sources" / name
-        for path, body in files.items():
-            (source / path).parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(body, Path):
-                shutil.copy(body, source / path)
-            else:
-                (source / path).write_text(body)
-        return await self.sent(source, command, runtime, name)
-
-    async def sent(self, source: Path, command: tuple[str, ...], runtime: Runtime, name: str = "rv-1") -> Revision:
-        bundle = pack(source)
-        bundle.path.rename(self.blobs.path(bundle.digest))
-        return Revision(
-            id=RevisionId(name), source=bundle.digest, source_size=bundle.size, runtime=runtime, command=command
-        )
-
-    async def build(self, revision: Revision) -> Built:
-        return await self.builder.build(revision, report=self.steps.append, log=self.log)
-
-    async def python(self, files: dict[str, str | Path], *command: str, name: str = "rv-1") -> Built:
-        return await self.build(await self.revision(files, command or ("python", "main.py"), Runtime.PYTHON, name))
-
-    async def node(self, files: dict[str, str | Path], *command: str, name: str = "rv-1") -> Built:
-        return await self.build(await self.revision(files, command or ("node", "main.js"), Runtime.NODE, name))
-
-
-def make_site(folder: Path, limits: Limits | None = None) -> Site:
-    paths = Paths(folder)
-    paths.make()
-    limits = limits or Limits()
-    blobs = BlobStore(paths, limits)
-    return Site(paths=paths, blobs=blobs, builder=Builder(paths, limits, blobs))
 
 
 @pytest.fixture
@@ -120,10 +63,6 @@ def start(built: Built, **more: str) -> str:
     return done.stdout
 
 
-def left_behind(site: Site) -> list[str]:
-    return sorted(str(one.relative_to(site.paths.builds)) for one in site.paths.builds.rglob("*"))
-
-
 async def ran(*argv: str, cwd: Path, env: Mapping[str, str]) -> tuple[str, str]:
     process = await asyncio.create_subprocess_exec(
         *argv, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -154,7 +93,7 @@ async def test_a_source_without_dependencies_gets_an_environment(site: Site) -> 
     assert built.argv == ("python", "main.py")
     assert built.env["PYTHONUNBUFFERED"] == built.env["DO_NOT_TRACK"] == "1"
     assert built.app.parent in built.readable
-    assert not (site.folder() / "home").exists()
+    assert not (site.folder() / "work").exists()
     lines = site.log.read_text().splitlines()
     assert lines
     assert all(CRI_LINE.fullmatch(line) for line in lines)
@@ -336,7 +275,7 @@ async def test_tools_get_the_index_settings_and_no_secret(site: Site, monkeypatc
     built = await site.python(files, "python", "dump.py")
     seen = json.loads((built.app / "env.json").read_text())
     assert seen["HTTPS_PROXY"] == "http://proxy:1"
-    assert seen["HOME"] == str(site.folder() / "home")
+    assert seen["HOME"] == str(site.folder() / "work" / "home")
     assert "AWS_SECRET_ACCESS_KEY" not in seen
     assert "PYTHONDONTWRITEBYTECODE" not in seen
     assert "HTTPS_PROXY" not in built.env
@@ -356,8 +295,7 @@ async def test_a_build_is_made_once(site: Site) -> None:
 
 
 SLEEPER = {
-    "wait.py": "import os, subprocess, time\nchild = subprocess.Popen(['sleep', '600'])\n"
-    "open('pids.new', 'w').write(f'{os.getpid()} {child.pid}')\nos.rename('pids.new', 'pids')\nchild.wait()",
+    "wait.py": "import subprocess\nchild = subprocess.Popen(['sleep', '600'])\nopen('begun', 'w')\nchild.wait()",
     "pyproject.toml": "[tool.kasbah]\nbuild = 'python wait.py'\n",
     "main.py": "",
 }
@@ -365,14 +303,12 @@ SLEEPER = {
 
 async def test_a_cancelled_build_leaves_nothing(site: Site) -> None:
     task = asyncio.create_task(site.python(SLEEPER))
-    pids = site.folder() / "app" / "pids"
-    await eventually(pids.exists)
-    running = [int(one) for one in pids.read_text().split()]
-    assert all(proc.runs(pid) for pid in running)
+    await eventually((site.folder() / "app" / "begun").exists)
+    assert {"python", "sleep"} <= set(tools_of(site))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await eventually(lambda: not any(proc.runs(pid) for pid in running))
+    await eventually(lambda: tools_of(site) == [])
     assert left_behind(site) == []
 
 

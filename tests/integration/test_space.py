@@ -111,8 +111,8 @@ class Site:
         self._older(path)
         return path
 
-    def cached(self, manager: str = "uv") -> Path:
-        file = self.paths.cache / manager / "wheel"
+    def cached(self, kind: str = "pr-1.3") -> Path:
+        file = self.paths.cache / kind / "wheel"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(os.urandom(4 * BLOCK))
         self._older(file.parent)
@@ -261,7 +261,7 @@ async def test_files_that_builds_share_with_the_cache_are_freed_with_their_last_
 async def test_a_cache_past_its_cap_goes_whole_but_not_while_something_is_built(site: Site) -> None:
     site.want("a", serving=("a",))
     site.source("a")
-    old, new = site.cached("npm"), site.cached("uv")
+    old, new = site.cached("pr-1.0"), site.cached("pr-1.3")
     (site.paths.cache / "envoy-1.desc").write_bytes(b"not a package manager's")
     keeper = site.with_limits(replace(HUGE, cache_bytes=6 * BLOCK))
     goes_on, build = asyncio.Event(), site.builder.build
@@ -280,7 +280,16 @@ async def test_a_cache_past_its_cap_goes_whole_but_not_while_something_is_built(
     await keeper.tidy()
     assert not old.exists()
     assert new.exists()
-    assert names(site.paths.cache) == ["envoy-1.desc", "uv"]
+    assert names(site.paths.cache) == ["envoy-1.desc", "pr-1.3"]
+
+
+async def test_a_cache_of_before_goes(site: Site) -> None:
+    """It was one for all projects and levels, and nothing is built with it."""
+    site.want("a")
+    of_before, of_now = site.cached("uv"), site.cached()
+    await site.keeper.tidy()
+    assert not of_before.exists()
+    assert of_now.exists()
 
 
 async def test_a_source_somebody_relies_on_just_now_stays(site: Site) -> None:

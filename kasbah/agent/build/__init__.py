@@ -3,7 +3,7 @@
 blob --unpack--> app/ --python.py or node.py--> env/ --launch.py--> Built (argv, environment, readable folders)
 """
 
-from kasbah.agent.build.builder import Builder
+from kasbah.agent.build.builder import Builder, open_builder
 from kasbah.agent.build.launch import Built
 
-__all__ = ["Builder", "Built"]
+__all__ = ["Builder", "Built", "open_builder"]

@@ -5,7 +5,8 @@ build that was cut short, and is built anew. The versions resolved for a revisio
 of the same source. One build of a revision at a time, two builds in all; cancelling a build ends its processes and
 removes what it made.
 
-The commands of a source (build scripts, hooks) run unconfined, as the agent's user.
+Tools and the commands of a source run in a sandbox (`sandbox.py`), with caches of their own kind: the project's, of
+the same level. So nobody who may not deploy what is sensitive leaves packages there for what is.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ from kasbah.agent.build import node, python
 from kasbah.agent.build.buildlog import BuildLog
 from kasbah.agent.build.launch import Built, Launch
 from kasbah.agent.build.process import end_recorded
+from kasbah.agent.build.sandbox import Sandbox
 from kasbah.agent.build.workshop import Workshop
-from kasbah.agent.paths import Paths
+from kasbah.agent.paths import CACHE, Paths
 from kasbah.agent.runner.workdir import remove
 from kasbah.api.bundle import LARGEST_UNPACKED, unpack
 from kasbah.clock import Clock, SystemClock
 from kasbah.domain.ids import Digest, RevisionId
 from kasbah.domain.revision import BUILDER_VERSION, Revision, Runtime
+from kasbah.drivers.process import ProcessDriver
 from kasbah.errors import BuildFailed, Invalid, NotFound, TooLarge, Unavailable
 from kasbah.settings import Limits
 
@@ -43,6 +46,7 @@ LOCKS = (python.LOCK, node.LOCK)
 """What survives of a build that did not finish: the versions it resolved."""
 AT_ONCE = 2
 NAME = re.compile(r"rv-[0-9a-z]{1,32}")
+NO_SANDBOX = Sandbox()
 
 Result = TypeVar("Result")
 
@@ -50,8 +54,17 @@ Result = TypeVar("Result")
 class Builder:
     """The builds in `paths.builds`. One agent owns the folder; call `recover` once before the first build."""
 
-    def __init__(self, paths: Paths, limits: Limits, blobs: BlobStore, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        limits: Limits,
+        blobs: BlobStore,
+        *,
+        sandbox: Sandbox = NO_SANDBOX,
+        clock: Clock | None = None,
+    ) -> None:
         self._paths = paths
+        self._sandbox = sandbox
         self._limits = limits
         self._blobs = blobs
         self._clock = clock or SystemClock()
@@ -74,8 +87,9 @@ class Builder:
             return None
         return launching.built(folder / "app", revision.command, launch)
 
-    async def build(self, revision: Revision, *, report: Callable[[str], None], log: Path) -> Built:
-        """Build `revision`, or answer with the build there is. `report` hears each step; `log` gets every line.
+    async def build(self, revision: Revision, *, cache: str, report: Callable[[str], None], log: Path) -> Built:
+        """Build `revision`, or answer with the build there is. `cache` names the caches to build with. `report` hears
+        each step; `log` gets every line.
 
         Raises BuildFailed with the last lines, NotFound where the source has not arrived, Unavailable on a full disk.
         """
@@ -87,34 +101,41 @@ class Builder:
             if not source.exists():
                 raise NotFound(f"the source of {revision.id} is not here", hint="deploy again to send it")
             async with self._places:
-                return await self._build(revision, source, report, log)
+                return await self._build(revision, source, self._cache(cache), report, log)
 
     async def remove(self, revision: RevisionId) -> None:
         """Remove the build of `revision`, once nobody works on it. Its source stays."""
         lock = self._busy.setdefault(revision, asyncio.Lock())
         async with lock:
-            await _in_thread(partial(_remove, self._folder(revision)))
+            await in_thread(partial(_remove, self._folder(revision)))
 
     async def recover(self) -> None:
         """End the processes of builds that an earlier agent was killed in, and remove what they made."""
         for folder in self._paths.builds.iterdir():
             if not (folder / MARKER).exists():
-                await _in_thread(partial(_clear, folder))
+                await in_thread(partial(_clear, folder))
 
     def _folder(self, revision: RevisionId) -> Path:
         if not NAME.fullmatch(revision):
             raise Invalid(f"{revision!r} is no revision's id")
         return self._paths.builds / revision
 
-    async def _build(self, revision: Revision, source: Path, report: Callable[[str], None], log: Path) -> Built:
+    def _cache(self, name: str) -> Path:
+        if not CACHE.fullmatch(name):
+            raise Invalid(f"{name!r} names no cache")
+        return self._paths.cache / name
+
+    async def _build(
+        self, revision: Revision, source: Path, cache: Path, report: Callable[[str], None], log: Path
+    ) -> Built:
         folder = self._folder(revision.id)
         with BuildLog(log, self._clock, limit=self._limits.log_file_bytes, report=report) as lines:
-            shop = Workshop(folder=folder, cache=self._paths.cache, log=lines)
+            shop = Workshop(folder=folder, cache=cache, log=lines, sandbox=self._sandbox)
             try:
                 async with asyncio.timeout(self._limits.build_seconds):
                     return await self._work(shop, revision, source)
             except BaseException as error:
-                await _in_thread(partial(_clear, folder))
+                await in_thread(partial(_clear, folder))
                 if isinstance(error, TimeoutError):
                     message = f"the build took longer than {self._limits.build_seconds} s and was ended"
                     raise shop.failed(message) from error
@@ -123,19 +144,31 @@ class Builder:
                 raise
 
     async def _work(self, shop: Workshop, revision: Revision, source: Path) -> Built:
-        await _in_thread(partial(_prepare, shop))
-        await _in_thread(partial(_take_locks, self._paths.builds, shop.folder, revision.source))
+        await in_thread(partial(_prepare, shop))
+        await in_thread(partial(_take_locks, self._paths.builds, shop.folder, revision.source))
         shop.log.step("unpacking the source")
         try:
-            await _in_thread(partial(unpack, source, shop.app, limit_bytes=LARGEST_UNPACKED, expected=revision.source))
+            await in_thread(partial(unpack, source, shop.app, limit_bytes=LARGEST_UNPACKED, expected=revision.source))
         except (Invalid, TooLarge) as error:
             raise BuildFailed(error.message, hint=error.hint) from error
+        await in_thread(partial(shop.hand_over, shop.app))
         launch = await _by_runtime(shop, revision.runtime)
+        await in_thread(shop.take_back)
         done = launching.built(shop.app, revision.command, launch)
         if (problem := launching.command_error(done, revision.command)) is not None:
             raise BuildFailed(problem, hint="check `command:`, and that the package it comes from is a dependency")
-        await _in_thread(partial(_finish, shop, launch, revision.source))
+        await in_thread(partial(_finish, shop, launch, revision.source))
         return done
+
+
+async def open_builder(driver: ProcessDriver, paths: Paths, limits: Limits, blobs: BlobStore, clock: Clock) -> Builder:
+    """The builder of a site: its tools are kept apart by what keeps replicas apart, and see nothing of the site."""
+    sandbox = Sandbox(
+        mechanisms=(await driver.isolation()).mechanisms,
+        user=await driver.builder(),
+        hidden=(paths.data_dir, paths.sockets),
+    )
+    return Builder(paths, limits, blobs, sandbox=sandbox, clock=clock)
 
 
 async def _by_runtime(shop: Workshop, runtime: Runtime) -> Launch:
@@ -152,8 +185,7 @@ async def _by_runtime(shop: Workshop, runtime: Runtime) -> Launch:
 
 def _prepare(shop: Workshop) -> None:
     _clear(shop.folder)
-    for folder in (shop.folder, shop.home, shop.cache):
-        folder.mkdir(parents=True, exist_ok=True)
+    shop.furnish()
 
 
 def _take_locks(builds: Path, folder: Path, source: Digest) -> None:
@@ -178,7 +210,7 @@ def _made_at(marker: Path) -> float:
 
 def _finish(shop: Workshop, launch: Launch, source: Digest) -> None:
     """Mark the build as complete, on the disk before it has its name."""
-    shutil.rmtree(shop.home, ignore_errors=True)
+    remove(shop.work)
     facts = {
         "builder": BUILDER_VERSION,
         "source": source,
@@ -221,7 +253,7 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-async def _in_thread(work: Callable[[], Result]) -> Result:
+async def in_thread(work: Callable[[], Result]) -> Result:
     """Let a thread do it, and leave only once it has ended: what follows touches the same files."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:

@@ -11,10 +11,10 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kasbah.agent.build.launch import Launch
+from kasbah.agent.build.launch import SYSTEM_PREFIXES, Launch
 from kasbah.agent.build.workshop import Workshop
 from kasbah.errors import BuildFailed
 
@@ -35,11 +35,11 @@ async def build_node(shop: Workshop) -> Launch:
     """Build the source in `shop`. Raises BuildFailed."""
     node = _tool("node")
     package = read_package(shop.app / "package.json")
+    prefixes = dict.fromkeys((node.parent.parent, node.resolve().parent.parent))
+    shop = replace(shop, readable=tuple(one for one in prefixes if one not in SYSTEM_PREFIXES))
     if package.needs_npm:
         await _install(shop, _tool("npm"), package)
-    shop.env.mkdir(exist_ok=True)
     _set_aside(shop)
-    prefixes = dict.fromkeys((node.parent.parent, node.resolve().parent.parent))
     return Launch(
         path=(shop.env / "node_modules" / ".bin", node.parent),
         variables={"NODE_ENV": "production"},
@@ -79,7 +79,9 @@ def _tool(name: str) -> Path:
 async def _install(shop: Workshop, npm: Path, package: Package) -> None:
     kept = shop.folder / LOCK
     if kept.is_file():
+        (shop.app / LOCK).unlink(missing_ok=True)
         shutil.copyfile(kept, shop.app / LOCK)
+        shop.hand_over(shop.app / LOCK)
         shop.log.note("using the versions resolved before")
     locked = (shop.app / LOCK).is_file()
     if not locked:
@@ -87,8 +89,8 @@ async def _install(shop: Workshop, npm: Path, package: Package) -> None:
     shop.log.step("installing packages" if locked else "resolving and installing packages")
     scope = "--include=dev" if package.builds else "--omit=dev"
     await _npm(shop, npm, "ci" if locked else "install", scope, doing="installing the packages")
-    if not locked and (shop.app / LOCK).is_file():
-        shutil.copyfile(shop.app / LOCK, kept)
+    if not locked and os.path.lexists(shop.app / LOCK):
+        shop.keep(shop.app / LOCK, LOCK)
     if package.builds:
         shop.log.step("running npm run build")
         await _npm(shop, npm, "run", "build", doing="the build script", production=True)
@@ -118,6 +120,8 @@ async def _npm(shop: Workshop, npm: Path, *words: str, doing: str, production: b
 def _set_aside(shop: Workshop) -> None:
     """Move the packages out of the source, and leave a link."""
     inside, beside = shop.app / "node_modules", shop.env / "node_modules"
+    if inside.is_symlink() or beside.is_symlink():
+        raise shop.failed("the build has made a link of node_modules")
     if not inside.is_dir():
         return
     outward = {link: link.resolve() for link in _links(inside) if not link.resolve().is_relative_to(inside)}
@@ -131,4 +135,5 @@ def _set_aside(shop: Workshop) -> None:
 
 def _links(modules: Path) -> list[Path]:
     """The packages that are links: `node_modules/NAME` and `node_modules/@SCOPE/NAME`."""
-    return [path for pattern in ("*", "@*/*") for path in modules.glob(pattern) if path.is_symlink()]
+    scopes = [one for one in modules.glob("@*") if one.is_dir() and not one.is_symlink()]
+    return [path for folder in (modules, *scopes) for path in folder.iterdir() if path.is_symlink()]

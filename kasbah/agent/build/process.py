@@ -19,10 +19,15 @@ LAST_WORDS_SECONDS = 5
 """What was printed before the end is in the pipe already; only a process that left the group could hold it open."""
 
 
-async def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: BuildLog, record: Path) -> int:
-    """Run to the end, every line into `log`; the exit status, negative for a signal. Cancelling ends the group."""
+async def run(
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: BuildLog, record: Path, user: int | None = None
+) -> int:
+    """Run to the end, every line into `log`; the exit status, negative for a signal. Cancelling ends the group. What it
+    prints to is `user`'s, where it becomes another one than ours."""
     read_end, write_end = os.pipe()
     try:
+        if user is not None:
+            os.fchown(write_end, user, user)
         process = await asyncio.create_subprocess_exec(
             *argv,
             cwd=cwd,

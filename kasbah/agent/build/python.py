@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from kasbah.errors import BuildFailed
 OUR_PYTHON = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 PACKAGE_LINE = re.compile(r"^(?!#|--|\s).", re.MULTILINE)
 LOCK = "requirements.lock"
+SPECIFIERS = re.compile(r"[\w\s.,<>=!~*+-]+")
 NOT_A_PACKAGE = "correct [build-system] in pyproject.toml, or remove it: the app then runs from its folder"
 
 FROZEN_WORKERS_LIVE = {"GUNICORN_CMD_ARGS": "--timeout=0"}
@@ -57,6 +59,9 @@ async def build_python(shop: Workshop) -> Launch:
     """Build the source in `shop`. Raises BuildFailed."""
     project = read_project(shop.app)
     await _make_environment(shop, project)
+    interpreter = _interpreter_folders(shop.env)  # as it was made: what follows runs what the source brings along
+    shop.hand_over(shop.env)
+    shop = replace(shop, readable=(Path(uv.find_uv_bin()).parent, *interpreter))
     await _install(shop, project)
     for hook in project.hooks:
         shop.log.step(f"running {hook}")
@@ -65,7 +70,7 @@ async def build_python(shop: Workshop) -> Launch:
     return Launch(
         path=(shop.env / "bin",),
         variables={"VIRTUAL_ENV": str(shop.env), "PYTHONUNBUFFERED": "1", **FROZEN_WORKERS_LIVE},
-        readable=_interpreter_folders(shop.env),
+        readable=interpreter,
     )
 
 
@@ -116,10 +121,13 @@ def _hooks(found: object) -> tuple[str, ...]:
 async def _make_environment(shop: Workshop, project: Project) -> None:
     """A virtual environment of our own interpreter, or of the one the source insists on, if it is installed."""
     wanted = project.requires_python
+    if wanted is not None and not SPECIFIERS.fullmatch(wanted):
+        raise BuildFailed(f"requires-python is {wanted!r}, which names no versions", hint='requires-python = ">=3.11"')
     python = wanted or str(OUR_PYTHON)
+    how = ("--no-config", "--no-project", "--no-cache", "--quiet", "--python", python)
     try:
-        await shop.run(
-            (uv.find_uv_bin(), "venv", "--no-config", "--no-project", "--quiet", "--python", python, str(shop.env)),
+        await shop.run_ours(
+            (uv.find_uv_bin(), "venv", *how, str(shop.env)),
             doing="making the Python environment",
             env=_settings(shop),
         )
@@ -163,21 +171,24 @@ async def _install(shop: Workshop, project: Project) -> None:
 
 async def _resolve(shop: Workshop, project: Project) -> Path:
     """The file that names every package and version: the one resolved before, where there is one."""
-    lock = shop.folder / LOCK
-    if lock.is_file():
+    kept, lock = shop.folder / LOCK, shop.work / LOCK
+    if kept.is_file():
         shop.log.note("using the versions resolved before")
+        shutil.copyfile(kept, lock)
+        lock.chmod(0o644)
         return lock
     if (shop.app / "poetry.lock").is_file():
         shop.log.note("poetry.lock is not read: versions are resolved from pyproject.toml")
     name = "requirements.txt" if project.source is Source.REQUIREMENTS else "pyproject.toml"
     hashes = ("--generate-hashes",) if "--hash" in (shop.app / name).read_text(errors="replace") else ()
     shop.log.step("resolving dependencies")
-    work = lock.with_suffix(".new")
+    made = shop.home / LOCK
     await _uv(
-        shop, project, "pip", "compile", name, "--quiet", "--no-header", *hashes, "-o", str(work),
+        shop, project, "pip", "compile", name, "--quiet", "--no-header", *hashes, "-o", str(made),
         doing="resolving the dependencies",
     )  # fmt: skip
-    os.replace(work, lock)
+    shutil.copyfile(shop.keep(made, LOCK), lock)
+    lock.chmod(0o644)
     return lock
 
 
@@ -197,6 +208,7 @@ def _settings(shop: Workshop) -> dict[str, str]:
         "PATH": f"{OUR_PYTHON.parent}:{path}",
         "UV_CACHE_DIR": str(shop.cache / "uv"),
         "UV_COMPILE_BYTECODE": "1",
+        "UV_LINK_MODE": "copy",
         "UV_NO_PROGRESS": "1",
         "UV_PROJECT_ENVIRONMENT": str(shop.env),
         "UV_PYTHON_DOWNLOADS": "never",

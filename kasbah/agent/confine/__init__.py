@@ -55,11 +55,13 @@ WITHOUT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is in force for every replica, what is missing with the reason, and whether replicas may call out."""
+    """What is in force for every replica, what is missing with the reason, and whether replicas may call out.
+    `builder` is the user as whom sources are built; None: the site's own."""
 
     mechanisms: tuple[str, ...]
     missing: tuple[tuple[str, str], ...] = ()
     egress: str = OPEN
+    builder: int | None = None
 
 
 class Confiner:
@@ -121,16 +123,17 @@ class Confiner:
         user: int | None = None,
         stand_ins: tuple[tuple[Path, Path], ...] = (),
         volumes: Mapping[Path, Path] = MappingProxyType({}),
+        writable: tuple[Path, ...] = (),
         closed: bool = False,
     ) -> Confinement:
         """What to enter in one replica's process. `private` holds `tmp`, its /tmp; `user` is its own, where it has
         one; `stand_ins` are files of the machine, and what it sees instead; `volumes` are folders that it may write to,
-        by the place in `private` where it finds each. `closed`: it may call nothing, which its own network, where it
-        has one, sees to."""
+        by the place in `private` where it finds each, and those that are `writable` it finds where they are. `closed`:
+        it may call nothing, which its own network, where it has one, sees to."""
         seen = (*readable, *(source for _, source in stand_ins))
         return Confinement(
-            ruleset=self._ruleset(seen, (private, private / "tmp", *pipes, *volumes.values())),
-            view=self._view(private, readable, user, stand_ins, volumes) if self.own_mounts else None,
+            ruleset=self._ruleset(seen, (private, private / "tmp", *pipes, *volumes.values(), *writable)),
+            view=self._view(private, readable, user, stand_ins, volumes, writable) if self.own_mounts else None,
             filter=self._filter,
             closing=self._closing if closed and not self.own_network else None,
             user=user,
@@ -143,15 +146,17 @@ class Confiner:
         user: int | None,
         stand_ins: tuple[tuple[Path, Path], ...],
         volumes: Mapping[Path, Path],
+        writable: tuple[Path, ...],
     ) -> mounts.View:
         kept = (*readable, *system.interpreter())
-        closed = () if user is None else mounts.closed_parents((private, *kept))
+        closed = () if user is None else mounts.closed_parents((private, *writable, *kept))
         return mounts.View(
             private=private,
             readable=kept,
             hidden=(*closed, *self._hidden),
             replaced=stand_ins,
             volumes=tuple(volumes.items()),
+            writable=writable,
             own_processes=self.own_processes,
             own_network=self.own_network,
         )

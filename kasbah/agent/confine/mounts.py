@@ -37,9 +37,10 @@ BEHIND_THE_STUB = Path("/run/systemd/resolve/resolv.conf")
 class View:
     """What a replica sees instead. `private/tmp` becomes its /tmp; `hidden` are covered; `private` and what is
     `readable` stay where they are, even below something that is covered. `replaced` are files that another's contents
-    stand in for. `volumes` are folders that come to lie in `private`, by their place there. `own_processes`: it is in a
-    pid namespace (without root in that one's user namespace too), whose /proc it gets; processes that it may not look
-    into are not in that. `own_network`: what listens on the machine's loopback, name servers too, is not there for it.
+    stand in for. `volumes` are folders that come to lie in `private`, by their place there; those that are `writable`
+    stay where they are. `own_processes`: it is in a pid namespace (without root in that one's user namespace too),
+    whose /proc it gets; processes that it may not look into are not in that. `own_network`: what listens on the
+    machine's loopback, name servers too, is not there for it.
     """
 
     private: Path
@@ -47,6 +48,7 @@ class View:
     hidden: tuple[Path, ...]
     replaced: tuple[tuple[Path, Path], ...] = ()
     volumes: tuple[tuple[Path, Path], ...] = ()
+    writable: tuple[Path, ...] = ()
     own_processes: bool = False
     own_network: bool = False
 
@@ -87,7 +89,7 @@ def _look_different(view: View) -> None:
         _cover(folder, "mode=0755")
     for path, fd in kept:
         path.mkdir(parents=True, exist_ok=True)
-        _keep(path, fd, read_only=path != view.private)
+        _keep(path, fd, read_only=path not in (view.private, *view.writable))
     for path, fd in replaced:
         if path.exists():
             _keep(path, fd, read_only=True)
@@ -120,7 +122,7 @@ def _keep(path: Path, fd: int, *, read_only: bool) -> None:
 def _covered(view: View) -> Iterable[Path]:
     """The paths to keep that a cover would hide, the outer before the inner."""
     covers = (TEMPORARY, RUN, *view.hidden)
-    kept = {view.private, *view.readable}
+    kept = {view.private, *view.readable, *view.writable}
     return sorted(path for path in kept if any(path.is_relative_to(cover) for cover in covers))
 
 

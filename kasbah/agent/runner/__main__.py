@@ -196,7 +196,8 @@ def _facts(
     missing = tuple((f"{name}-limit", reason) for name, reason in sorted(groups.missing.items()))
     if cgroups.MEMORY in groups.missing:
         limits += ("memory-sampling",)
-    return replace(facts, mechanisms=facts.mechanisms + limits, missing=missing + facts.missing)
+    builder = claim.user(claims.BUILDER_SLOT) if claim and confine.OWN_USER in facts.mechanisms else None
+    return replace(facts, mechanisms=facts.mechanisms + limits, missing=missing + facts.missing, builder=builder)
 
 
 def _listen(layout: Layout) -> socket.socket:

@@ -5,6 +5,8 @@ a file that names its home; a block whose home is gone may be claimed again. The
 machine clears them, as it ends every replica.
 
     block N    users 2_000_000_000 + N * 4096 + slot, addresses as `confine/network.py` counts them
+
+Slots are replicas', but for the first, with which mechanisms are tried, and the last, as whose user sources are built.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ SLOTS = network.SIZE - 2
 TRIAL_SLOT = 0
 """No replica's: what is tried is tried with it."""
 
+BUILDER_SLOT = SLOTS - 1
+"""No replica's: builds have its user."""
+
 FIRST_USER = 2_000_000_000
 NAMED = (Path("/etc/passwd"), Path("/etc/group"))
 DELEGATED = (Path("/etc/subuid"), Path("/etc/subgid"))
@@ -46,17 +51,17 @@ class Claim:
     block: int
     file: Path
     _taken: set[int] = field(default_factory=set)
-    _last: int = field(default_factory=lambda: secrets.randbelow(SLOTS))
+    _last: int = field(default_factory=lambda: secrets.randbelow(SLOTS - 1))
 
     def take(self) -> int:
         """A slot that no replica has. Raises NoClaim where all are taken."""
-        for step in range(1, SLOTS):
-            slot = (self._last + step - 1) % (SLOTS - 1) + 1  # past the trial's
+        for step in range(1, SLOTS - 1):
+            slot = (self._last + step - 1) % (SLOTS - 2) + 1  # past the trial's, before the builder's
             if slot not in self._taken:
                 self._last = slot
                 self._taken.add(slot)
                 return slot
-        raise NoClaim(f"all {SLOTS - 1} users of this site are taken")
+        raise NoClaim(f"all {SLOTS - 2} users of this site are taken")
 
     def keep(self, slot: int) -> None:
         """Count a slot as taken: a replica of an earlier runner has it."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kasbah.agent.runner.claims import Claim
+from kasbah.agent.runner.workdir import give
 
 
 class Volumes:
@@ -39,7 +40,7 @@ class Volumes:
             return known
         user = self._claim.user(self._claim.take())
         folder.mkdir(mode=0o700, exist_ok=True)
-        _give(folder, user)
+        give(folder, user)
         return user
 
     def make(self, service: str, names: Iterable[str]) -> None:
@@ -55,12 +56,3 @@ class Volumes:
     def places(self, service: str, volumes: Mapping[str, str], app: Path) -> dict[Path, Path]:
         """Where each of these volumes comes to lie in `app`, and where it is."""
         return {app / path: self._folder / service / name for name, path in volumes.items()}
-
-
-def _give(folder: Path, user: int) -> None:
-    """Make a folder and all below it this user's; links are not followed. The folder itself last: it says that all of
-    it is done."""
-    for _, folders, files, here in os.fwalk(folder, topdown=False):
-        for name in (*folders, *files):
-            os.chown(name, user, user, dir_fd=here, follow_symlinks=False)
-    os.chown(folder, user, user)

@@ -65,13 +65,12 @@ class Workdir:
                 os.chown(folder, self.owner, self.owner)
         if self.owner is not None:
             self.root.chmod(0o711)
-            self._name(self.owner)
+            name_user(self.root, self.owner, self.home)
 
     @property
     def stand_ins(self) -> tuple[tuple[Path, Path], ...]:
         """Files of the machine, each with the one of this folder that the replica sees instead."""
-        ours = ((Path("/etc") / name, self.root / "etc" / name) for name in ("passwd", "group", "hosts"))
-        return tuple((theirs, own) for theirs, own in ours if own.exists())
+        return stand_ins(self.root)
 
     def lead(self, hosts: Mapping[str, str]) -> None:
         """Names that it is led to for as long as it lives, beside those that `know` tells it of."""
@@ -95,17 +94,7 @@ class Workdir:
             with open(self.secret(name), "wb", opener=_private) as file:
                 file.write(contents)
         if self.owner is not None:
-            os.chown(folder, self.owner, self.owner)
-            _give(folder, self.owner)
-
-    def _name(self, owner: int) -> None:
-        """Give the user a name: programs that look up who they are fail where there is none."""
-        folder = self.root / "etc"
-        folder.mkdir(exist_ok=True)
-        (folder / "passwd").write_text(f"{PASSWD}app:x:{owner}:{owner}:a replica:{self.home}:/bin/sh\n")
-        (folder / "group").write_text(f"{GROUP}app:x:{owner}:\n")
-        for path in (folder, folder / "passwd", folder / "group"):
-            path.chmod(0o755 if path == folder else 0o644)
+            give(folder, self.owner)
 
     def secret(self, name: str) -> Path:
         """Where the file that a variable names is."""
@@ -141,7 +130,23 @@ class Workdir:
             self._keep(files)
         _copy_folder(str(source), str(self.app), copied=_is_small(source))
         if self.owner is not None:
-            _give(self.app, self.owner)
+            give(self.app, self.owner)
+
+
+def name_user(root: Path, owner: int, home: Path) -> None:
+    """Give the user of a private folder a name: programs that look up who they are fail where there is none."""
+    folder = root / "etc"
+    folder.mkdir(exist_ok=True)
+    (folder / "passwd").write_text(f"{PASSWD}app:x:{owner}:{owner}:an app:{home}:/bin/sh\n")
+    (folder / "group").write_text(f"{GROUP}app:x:{owner}:\n")
+    for path in (folder, folder / "passwd", folder / "group"):
+        path.chmod(0o755 if path == folder else 0o644)
+
+
+def stand_ins(root: Path) -> tuple[tuple[Path, Path], ...]:
+    """Files of the machine, each with the one of this private folder that is seen instead."""
+    ours = ((Path("/etc") / name, root / "etc" / name) for name in ("passwd", "group", "hosts"))
+    return tuple((theirs, own) for theirs, own in ours if own.exists())
 
 
 def remove(folder: Path) -> None:
@@ -183,11 +188,13 @@ def _copy_folder(source: str, target: str, *, copied: bool) -> None:
                 _copy_file(entry.path, goal, entry.stat())
 
 
-def _give(folder: Path, owner: int) -> None:
-    """Make all below a folder this user's. Nobody else is in it yet, so nothing moves meanwhile."""
-    for parent, folders, files in os.walk(folder):
+def give(folder: Path, owner: int) -> None:
+    """Make a folder and all below it this user's; links are not followed. The folder itself last: it says that all of
+    it is done."""
+    for _, folders, files, here in os.fwalk(folder, topdown=False):
         for name in (*folders, *files):
-            os.chown(os.path.join(parent, name), owner, owner, follow_symlinks=False)
+            os.chown(name, owner, owner, dir_fd=here, follow_symlinks=False)
+    os.chown(folder, owner, owner, follow_symlinks=False)
 
 
 def _copy_file(source: str, target: str, facts: os.stat_result) -> None:
