@@ -30,8 +30,8 @@ from pathlib import Path
 
 from kasbah.errors import Conflict
 
-CACHE = re.compile(r"[\w-]{1,64}\.[0-4]")
-"""The package managers' caches of a project, for what is of one level: PROJECT.LEVEL."""
+CACHE, CLOSED = re.compile(r"[\w-]{1,64}\.[0-4](\.closed)?"), ".closed"
+"""The package managers' caches of a project, for what is of one level: PROJECT.LEVEL, and those of closed builds."""
 
 LONGEST_SOCKET_FOLDER = 80
 """A Unix socket's path holds 107 bytes; names below the folder take up to 26."""

@@ -69,10 +69,18 @@ class ProcessDriver:
             egress=facts["egress"],
         )
 
-    async def builder(self) -> int | None:
-        """The user as whom sources are built; None: the site's own. A runner of before says nothing of it."""
-        found = (await self._call("isolation")).get("builder")
-        return None if found is None else int(found)
+    async def builders(self) -> tuple[int | None, int | None]:
+        """The users as whom sources are built: one, and one who reaches package indexes only. None: there is none but
+        the site's own. A runner of before says nothing of them."""
+        facts = await self._call("isolation")
+        return facts.get("builder"), facts.get("closed_builder")
+
+    async def supply(self, indexes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """Let builds that reach package indexes only reach these, each HOST:PORT. The addresses of their names."""
+        allowed = await self._lookup.allowed(indexes)
+        ends = [(network.partition("/")[0], port) for network, port in allowed.rules]
+        await self._call("supply", indexes=ends)
+        return dict(allowed.names)
 
     async def list(self) -> tuple[Running, ...]:
         return tuple(_running(record) for record in await self._call("list"))

@@ -28,6 +28,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from no_sandbox import no_sandbox
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, unix_connect
 
@@ -77,7 +78,9 @@ class Asked:
         ledger.accept(document, sign(KEY, DESIRED, document))
         self._fill(paths)
         blobs, clock = BlobStore(paths, Limits()), ManualClock(NOW)
-        revisions = Revisions(paths, Builder(paths, Limits(), blobs), blobs, asyncio.create_task, lambda: None)
+        revisions = Revisions(
+            paths, Builder(paths, Limits(), blobs, sandboxes=no_sandbox), blobs, asyncio.create_task, lambda: None
+        )
         keeper = Housekeeper(paths, Limits(), revisions, clock, lambda: ledger.desired, AtWork)
         nobody = cast(Any, SimpleNamespace(units=()))
         shelf = Shelf(paths, lambda: ledger.desired, AtWork)

@@ -75,8 +75,11 @@ def make_site(folder: Path, limits: Limits | None = None) -> Site:
     paths.make()
     limits = limits or Limits()
     blobs = BlobStore(paths, limits)
-    sandbox = Sandbox(mechanisms=mechanisms(), user=BUILDER, hidden=(paths.data_dir,))
-    return Site(paths=paths, blobs=blobs, builder=Builder(paths, limits, blobs, sandbox=sandbox))
+
+    async def sandboxes(*, closed: bool) -> Sandbox:
+        return Sandbox(mechanisms=mechanisms(), user=BUILDER, hidden=(paths.data_dir,))
+
+    return Site(paths=paths, blobs=blobs, builder=Builder(paths, limits, blobs, sandboxes=sandboxes))
 
 
 @cache

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from no_sandbox import no_sandbox
 from owner import NOW, SITE, Owner
 from real_gateway import Site
 from site_runner import DEADLINE, until
@@ -81,7 +82,7 @@ async def door(gateway: Site, tmp_path_factory: pytest.TempPathFactory) -> Async
     ledger = Ledger(paths.ledger)
     ledger.pin(owner.identity)
     blobs = BlobStore(paths, Limits())
-    builder = Builder(paths, Limits(), blobs)
+    builder = Builder(paths, Limits(), blobs, sandboxes=no_sandbox)
     revisions = Revisions(paths, builder, blobs, asyncio.create_task, lambda: None)
     keeper = Housekeeper(paths, Limits(), revisions, clock, lambda: ledger.desired, AtWork)
     shelf = Shelf(paths, lambda: ledger.desired, AtWork)

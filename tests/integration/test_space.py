@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from no_sandbox import no_sandbox
 
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder
@@ -58,7 +59,7 @@ class Site:
     def __post_init__(self) -> None:
         self.paths.make()
         self.blobs = BlobStore(self.paths, self.limits)
-        self.builder = Builder(self.paths, self.limits, self.blobs)
+        self.builder = Builder(self.paths, self.limits, self.blobs, sandboxes=no_sandbox)
         self.revisions = Revisions(self.paths, self.builder, self.blobs, self._spawn, lambda: None)
         self.keeper = self.with_limits(self.limits)
 

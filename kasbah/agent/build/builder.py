@@ -30,8 +30,9 @@ from kasbah.agent.build.buildlog import BuildLog
 from kasbah.agent.build.launch import Built, Launch
 from kasbah.agent.build.process import end_recorded
 from kasbah.agent.build.sandbox import Sandbox
+from kasbah.agent.build.sandboxes import Sandboxes, sandboxes_of
 from kasbah.agent.build.workshop import Workshop
-from kasbah.agent.paths import CACHE, Paths
+from kasbah.agent.paths import CACHE, CLOSED, Paths
 from kasbah.agent.runner.workdir import remove
 from kasbah.api.bundle import LARGEST_UNPACKED, unpack
 from kasbah.clock import Clock, SystemClock
@@ -46,7 +47,6 @@ LOCKS = (python.LOCK, node.LOCK)
 """What survives of a build that did not finish: the versions it resolved."""
 AT_ONCE = 2
 NAME = re.compile(r"rv-[0-9a-z]{1,32}")
-NO_SANDBOX = Sandbox()
 
 Result = TypeVar("Result")
 
@@ -60,11 +60,11 @@ class Builder:
         limits: Limits,
         blobs: BlobStore,
         *,
-        sandbox: Sandbox = NO_SANDBOX,
+        sandboxes: Sandboxes,
         clock: Clock | None = None,
     ) -> None:
         self._paths = paths
-        self._sandbox = sandbox
+        self._sandboxes = sandboxes
         self._limits = limits
         self._blobs = blobs
         self._clock = clock or SystemClock()
@@ -89,7 +89,8 @@ class Builder:
 
     async def build(self, revision: Revision, *, cache: str, report: Callable[[str], None], log: Path) -> Built:
         """Build `revision`, or answer with the build there is. `cache` names the caches to build with. `report` hears
-        each step; `log` gets every line.
+        each step; `log` gets every line. What may not call just anything reaches package indexes only while it is
+        built.
 
         Raises BuildFailed with the last lines, NotFound where the source has not arrived, Unavailable on a full disk.
         """
@@ -101,7 +102,9 @@ class Builder:
             if not source.exists():
                 raise NotFound(f"the source of {revision.id} is not here", hint="deploy again to send it")
             async with self._places:
-                return await self._build(revision, source, self._cache(cache), report, log)
+                closed = revision.egress is not None
+                sandbox = await self._sandboxes(closed=closed)
+                return await self._build(revision, source, sandbox, self._cache(cache, closed=closed), report, log)
 
     async def remove(self, revision: RevisionId) -> None:
         """Remove the build of `revision`, once nobody works on it. Its source stays."""
@@ -120,17 +123,24 @@ class Builder:
             raise Invalid(f"{revision!r} is no revision's id")
         return self._paths.builds / revision
 
-    def _cache(self, name: str) -> Path:
+    def _cache(self, name: str, *, closed: bool) -> Path:
+        """Closed builds are another user's, who has caches of his own."""
         if not CACHE.fullmatch(name):
             raise Invalid(f"{name!r} names no cache")
-        return self._paths.cache / name
+        return self._paths.cache / (f"{name}{CLOSED}" if closed else name)
 
     async def _build(
-        self, revision: Revision, source: Path, cache: Path, report: Callable[[str], None], log: Path
+        self,
+        revision: Revision,
+        source: Path,
+        sandbox: Sandbox,
+        cache: Path,
+        report: Callable[[str], None],
+        log: Path,
     ) -> Built:
         folder = self._folder(revision.id)
         with BuildLog(log, self._clock, limit=self._limits.log_file_bytes, report=report) as lines:
-            shop = Workshop(folder=folder, cache=cache, log=lines, sandbox=self._sandbox)
+            shop = Workshop(folder=folder, cache=cache, log=lines, sandbox=sandbox)
             try:
                 async with asyncio.timeout(self._limits.build_seconds):
                     return await self._work(shop, revision, source)
@@ -162,13 +172,8 @@ class Builder:
 
 
 async def open_builder(driver: ProcessDriver, paths: Paths, limits: Limits, blobs: BlobStore, clock: Clock) -> Builder:
-    """The builder of a site: its tools are kept apart by what keeps replicas apart, and see nothing of the site."""
-    sandbox = Sandbox(
-        mechanisms=(await driver.isolation()).mechanisms,
-        user=await driver.builder(),
-        hidden=(paths.data_dir, paths.sockets),
-    )
-    return Builder(paths, limits, blobs, sandbox=sandbox, clock=clock)
+    """The builder of a site."""
+    return Builder(paths, limits, blobs, sandboxes=await sandboxes_of(driver, paths), clock=clock)
 
 
 async def _by_runtime(shop: Workshop, runtime: Runtime) -> Launch:

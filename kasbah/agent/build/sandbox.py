@@ -2,8 +2,8 @@
 
 What a source brings along (build scripts, build backends, install hooks) is anybody's code, as a replica is. It is kept
 from the rest of the machine by the same mechanisms, all that work here; of the site it sees what it builds and the
-package managers' caches of its kind, and of the machine what every replica sees. The network it has is the machine's:
-packages come from there.
+package managers' caches of its kind, and of the machine what every replica sees. Its network is the machine's, where
+packages come from: it goes by its user how much of that it reaches.
 
 Standard library only, and no more of ours than the runner uses: this is started for each tool. It ends as the tool
 does, and with the tool all that it left behind ends.
@@ -21,7 +21,7 @@ if __name__ == "__main__":
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, TypedDict
 
@@ -52,11 +52,13 @@ class Plan(TypedDict):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
     """What keeps tools apart: the mechanisms that work on this machine, and the user they run as (None: the site's
-    own). What is `hidden` is not there for them, but for what a plan names."""
+    own). What is `hidden` is not there for them, but for what a plan names. `names` are the only hosts whose addresses
+    they find, where that user may not call others."""
 
     mechanisms: tuple[str, ...] = ()
     user: int | None = None
     hidden: tuple[Path, ...] = ()
+    names: Mapping[str, tuple[str, ...]] | None = None
 
     def command(
         self,

@@ -24,7 +24,7 @@ from urllib.parse import unquote
 from kasbah.agent.build.buildlog import BuildLog
 from kasbah.agent.build.process import run
 from kasbah.agent.build.sandbox import Sandbox
-from kasbah.agent.runner.workdir import give, name_user
+from kasbah.agent.runner.workdir import give, name_user, write_hosts
 from kasbah.errors import BuildFailed
 
 PASSED_ON = re.compile(
@@ -113,6 +113,8 @@ class Workshop:
         if (user := self.sandbox.user) is not None:
             self.folder.chmod(0o711)
             name_user(self.work, user, self.home)
+            if self.sandbox.names is not None:
+                write_hosts(self.work, self.sandbox.names)
             for folder in (self.home, self.tmp, self.settings):
                 give(folder, user)
             if self.cache.stat().st_uid != user:  # given to it before, or another's of before

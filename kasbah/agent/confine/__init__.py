@@ -56,12 +56,14 @@ WITHOUT = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is in force for every replica, what is missing with the reason, and whether replicas may call out.
-    `builder` is the user as whom sources are built; None: the site's own."""
+    `builder` is the user as whom sources are built, `closed_builder` the one who reaches package indexes only; None:
+    there is none but the site's own."""
 
     mechanisms: tuple[str, ...]
     missing: tuple[tuple[str, str], ...] = ()
     egress: str = OPEN
     builder: int | None = None
+    closed_builder: int | None = None
 
 
 class Confiner:

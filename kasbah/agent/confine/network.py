@@ -8,6 +8,9 @@ rest.
 Inside, what comes from the gateway's side is sent on to 127.0.0.1: apps listen there, or everywhere, and both work.
 This and the rules are packet rewriting and filtering by nftables. Rules go by device, so a replica cannot lie about
 who it is. There is one table for the inside of each namespace and one on the machine for each installation.
+
+Builds have the machine's network. Those of what may not call anything run as a user of their own, who reaches the
+package indexes and nothing else.
 """
 
 from __future__ import annotations
@@ -192,13 +195,14 @@ def _outside(street: Street, slot: int) -> str:
 
 
 def open_street(
-    street: Street, residents: Iterable[tuple[int, Rules]] = (), gateway: tuple[str, int] | None = None
+    street: Street, builder: int, residents: Iterable[tuple[int, Rules]] = (), gateway: tuple[str, int] | None = None
 ) -> None:
     """Bring the machine's rules into force, anew, with what those who live there already may call, and clear what an
-    earlier runner left of others. Raises StepFailed or OSError."""
+    earlier runner left of others. `builder` is the user who reaches nothing but package indexes. Raises StepFailed or
+    OSError."""
     living = dict(residents)
     rules = [
-        f"add table inet {street.table}\ndelete table inet {street.table}\n{_table(street)}",
+        f"add table inet {street.table}\ndelete table inet {street.table}\n{_table(street, builder)}",
         *(_admit(street, slot) for slot in living),
         *(permit(street, slot, None, allowed) for slot, allowed in living.items() if allowed is not None),
         lead_to(street, *gateway) if gateway else "",
@@ -261,6 +265,13 @@ def lead_to(street: Street, host: str, port: int) -> str:
     return f"flush map inet {table} gateway\nadd element inet {table} gateway {{ {port} : {host} }}\n"
 
 
+def supply(street: Street, indexes: Iterable[tuple[str, int]]) -> str:
+    """The nft commands after which package indexes are at these addresses and ports, and nowhere else."""
+    elements = ", ".join(sorted({f"{address} . {port}" for address, port in indexes}))
+    filled = f"add element inet {street.table} indexes {{ {elements} }}\n" if elements else ""
+    return f"flush set inet {street.table} indexes\n{filled}"
+
+
 def _chain(slot: int) -> str:
     return f"egress_{slot}"
 
@@ -274,7 +285,7 @@ def _lines(table: str, chain: str, allowed: tuple[Rule, ...]) -> str:
     )
 
 
-def _table(street: Street) -> str:
+def _table(street: Street, builder: int) -> str:
     ours, us = street.devices, os.getuid()
     refuse = "meta l4proto tcp reject with tcp reset"
     return f"""
@@ -282,12 +293,21 @@ table inet {street.table} {{
  map from {{ type ipv4_addr : verdict; }}
  set callers {{ type ipv4_addr; }}
  map gateway {{ type inet_service : ipv4_addr; }}
+ set indexes {{ type ipv4_addr . inet_service; }}
  chain to_the_gateway {{ type nat hook prerouting priority dstnat;
   iifname {ours} ip daddr {street.gateway} dnat ip to tcp dport map @gateway
  }}
  chain to_replicas {{ type filter hook output priority filter;
   oifname {ours} meta skuid != {us} {refuse}
   oifname {ours} meta skuid != {us} drop
+ }}
+ chain from_this_machine {{ type filter hook output priority filter;
+  meta skuid {builder} jump of_closed_builds
+ }}
+ chain of_closed_builds {{
+  ip daddr . tcp dport @indexes accept
+  {refuse}
+  reject with icmpx admin-prohibited
  }}
  chain to_this_machine {{ type filter hook input priority filter;
   iifname {ours} ct state established,related accept

@@ -165,7 +165,8 @@ def _numbers(layout: Layout) -> tuple[claims.Claim | None, network.Street | None
         known = layout.gateway.read_text().split() if layout.gateway.exists() else None
         gateway = (known[0], int(known[1])) if known else None
         with claims.alone():
-            network.open_street(street, [(one.slot, one.egress) for one in living], gateway)
+            builder = claim.user(claims.CLOSED_BUILDER_SLOT)
+            network.open_street(street, builder, [(one.slot, one.egress) for one in living], gateway)
     except OSError as problem:
         return claim, None, {confine.OWN_NETWORK: str(problem)}
     return claim, street, {}
@@ -196,8 +197,15 @@ def _facts(
     missing = tuple((f"{name}-limit", reason) for name, reason in sorted(groups.missing.items()))
     if cgroups.MEMORY in groups.missing:
         limits += ("memory-sampling",)
-    builder = claim.user(claims.BUILDER_SLOT) if claim and confine.OWN_USER in facts.mechanisms else None
-    return replace(facts, mechanisms=facts.mechanisms + limits, missing=missing + facts.missing, builder=builder)
+    own = {confine.OWN_USER: claims.BUILDER_SLOT, confine.OWN_NETWORK: claims.CLOSED_BUILDER_SLOT} if claim else {}
+    builders = {slot: claim.user(slot) for name, slot in own.items() if claim and name in facts.mechanisms}
+    return replace(
+        facts,
+        mechanisms=facts.mechanisms + limits,
+        missing=missing + facts.missing,
+        builder=builders.get(claims.BUILDER_SLOT),
+        closed_builder=builders.get(claims.CLOSED_BUILDER_SLOT),
+    )
 
 
 def _listen(layout: Layout) -> socket.socket:

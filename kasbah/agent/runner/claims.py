@@ -6,7 +6,8 @@ machine clears them, as it ends every replica.
 
     block N    users 2_000_000_000 + N * 4096 + slot, addresses as `confine/network.py` counts them
 
-Slots are replicas', but for the first, with which mechanisms are tried, and the last, as whose user sources are built.
+Slots are replicas', but for the first, with which mechanisms are tried, and the last two: sources are built as their
+users.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ SLOTS = network.SIZE - 2
 TRIAL_SLOT = 0
 """No replica's: what is tried is tried with it."""
 
-BUILDER_SLOT = SLOTS - 1
-"""No replica's: builds have its user."""
+BUILDER_SLOT, CLOSED_BUILDER_SLOT = SLOTS - 2, SLOTS - 1
+"""No replica's: builds have their users. The second reaches package indexes and nothing else."""
 
 FIRST_USER = 2_000_000_000
 NAMED = (Path("/etc/passwd"), Path("/etc/group"))
@@ -51,17 +52,17 @@ class Claim:
     block: int
     file: Path
     _taken: set[int] = field(default_factory=set)
-    _last: int = field(default_factory=lambda: secrets.randbelow(SLOTS - 1))
+    _last: int = field(default_factory=lambda: secrets.randbelow(BUILDER_SLOT))
 
     def take(self) -> int:
         """A slot that no replica has. Raises NoClaim where all are taken."""
-        for step in range(1, SLOTS - 1):
-            slot = (self._last + step - 1) % (SLOTS - 2) + 1  # past the trial's, before the builder's
+        for step in range(1, BUILDER_SLOT):
+            slot = (self._last + step - 1) % (BUILDER_SLOT - 1) + 1  # past the trial's, before the builders'
             if slot not in self._taken:
                 self._last = slot
                 self._taken.add(slot)
                 return slot
-        raise NoClaim(f"all {SLOTS - 2} users of this site are taken")
+        raise NoClaim(f"all {BUILDER_SLOT - 1} users of this site are taken")
 
     def keep(self, slot: int) -> None:
         """Count a slot as taken: a replica of an earlier runner has it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kasbah.agent.confine import network, programs
@@ -81,8 +81,15 @@ class Networks:
 
     def permit(self, slot: int, before: Rules, allowed: tuple[Rule, ...], then: Callable[[str], None]) -> None:
         """Let a resident call these only; `then` is told "" once that is in force, else why it is not."""
+        self._change(network.permit(self.street, slot, before, allowed), then)
+
+    def supply(self, indexes: Iterable[tuple[str, int]], then: Callable[[str], None]) -> None:
+        """Let builds that may call package indexes only find them there; `then` as with `permit`."""
+        self._change(network.supply(self.street, indexes), then)
+
+    def _change(self, text: str, then: Callable[[str], None]) -> None:
+        """Have nft do this."""
         reader, writer = os.pipe()
-        text = network.permit(self.street, slot, before, allowed)
         self._help(lambda: _apply(text, writer), news=writer)
         os.close(writer)
         said = bytearray()

@@ -12,7 +12,7 @@ from kasbah.agent.confine.network import Rule
 from kasbah.agent.runner import journal
 from kasbah.agent.runner.keeper import Keeper, Reply
 from kasbah.agent.runner.server import Operation, Request, Visitor
-from kasbah.agent.runner.spawn import Calls, Order
+from kasbah.agent.runner.spawn import Calls, Failed, Order
 
 
 def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) -> Mapping[str, Operation]:
@@ -32,6 +32,13 @@ def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) 
 
     def gateway(request: Request, reply: Reply) -> None:
         keeper.lead_to(str(request["host"]), int(request["port"]), reply)
+
+    def supply(request: Request, reply: Reply) -> None:
+        """Let builds that may call package indexes only find them there."""
+        if keeper.networks is None:
+            raise Failed("conflict", "this machine cannot keep builds to package indexes", "see `kasbah doctor`")
+        indexes = [(str(address), int(port)) for address, port in request["indexes"]]
+        keeper.networks.supply(indexes, lambda problem: reply(Failed("unavailable", problem) if problem else {}))
 
     def network(_request: Request, reply: Reply) -> None:
         reply({"network": keeper.networks.street.network if keeper.networks is not None else ""})
@@ -67,6 +74,7 @@ def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) 
         "start": start,
         "permit": permit,
         "gateway": gateway,
+        "supply": supply,
         "network": network,
         "freeze": freeze,
         "thaw": thaw,

@@ -79,13 +79,8 @@ class Workdir:
 
     def know(self, names: Mapping[str, tuple[str, ...]]) -> None:
         """Tell it where these hosts are, in an /etc/hosts of its own. It sees later changes too."""
-        lines = [f"{address} {name}" for name, addresses in names.items() for address in addresses]
-        hosts = self.root / "etc" / "hosts"
-        led = hosts.with_name("led")
-        lines += led.read_text().splitlines() if led.exists() else []
-        hosts.parent.mkdir(exist_ok=True)
-        hosts.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *lines, ""]))  # in place: it is mounted
-        hosts.chmod(0o644)
+        led = self.root / "etc" / "led"
+        write_hosts(self.root, names, led.read_text() if led.exists() else "")
 
     def _keep(self, files: Mapping[str, bytes]) -> None:
         folder = self.root / "secrets"
@@ -141,6 +136,15 @@ def name_user(root: Path, owner: int, home: Path) -> None:
     (folder / "group").write_text(f"{GROUP}app:x:{owner}:\n")
     for path in (folder, folder / "passwd", folder / "group"):
         path.chmod(0o755 if path == folder else 0o644)
+
+
+def write_hosts(root: Path, names: Mapping[str, tuple[str, ...]], more: str = "") -> None:
+    """Say in a private folder where these hosts are."""
+    hosts = root / "etc" / "hosts"
+    hosts.parent.mkdir(exist_ok=True)
+    lines = [f"{address} {name}\n" for name, addresses in names.items() for address in addresses]
+    hosts.write_text("".join(["127.0.0.1 localhost\n::1 localhost\n", *lines, more]))  # in place: it is mounted
+    hosts.chmod(0o644)
 
 
 def stand_ins(root: Path) -> tuple[tuple[Path, Path], ...]:

@@ -1,0 +1,50 @@
+"""Which sandbox a build gets at this site."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kasbah.agent.build.indexes import indexes
+from kasbah.agent.build.sandbox import Sandbox
+from kasbah.agent.paths import Paths
+from kasbah.drivers.process import ProcessDriver
+
+
+class Sandboxes(Protocol):
+    """Answers with the sandbox of one build. `closed`: what is built may not call just anything."""
+
+    async def __call__(self, *, closed: bool) -> Sandbox: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSandboxes:
+    """Sandboxes of the mechanisms that keep replicas apart, which see nothing of the site. A closed one reaches package
+    indexes only, where the machine can be told so: `closed` is the user to whom that applies."""
+
+    driver: ProcessDriver
+    mechanisms: tuple[str, ...]
+    hidden: tuple[Path, ...]
+    free: int | None
+    closed: int | None
+
+    async def __call__(self, *, closed: bool) -> Sandbox:
+        """Raises Unavailable where the runner does not answer."""
+        if not closed or self.closed is None:
+            return Sandbox(mechanisms=self.mechanisms, hidden=self.hidden, user=self.free)
+        names = await self.driver.supply(indexes(os.environ))
+        return Sandbox(mechanisms=self.mechanisms, hidden=self.hidden, user=self.closed, names=names)
+
+
+async def sandboxes_of(driver: ProcessDriver, paths: Paths) -> SiteSandboxes:
+    """The sandboxes of the site whose runner this is."""
+    free, closed = await driver.builders()
+    return SiteSandboxes(
+        driver=driver,
+        mechanisms=(await driver.isolation()).mechanisms,
+        hidden=(paths.data_dir, paths.sockets),
+        free=free,
+        closed=closed,
+    )
