@@ -26,6 +26,7 @@ from kasbah.agent.confine import programs
 from kasbah.clock import SystemClock
 from kasbah.domain.revision import Runtime
 from kasbah.domain.site import ENFORCED
+from kasbah.errors import BuildFailed
 
 pytestmark = [
     pytest.mark.real,
@@ -79,12 +80,14 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"http://index.example.test:{outside.PORT}")
 
 
-async def calls(site: Site, egress: tuple[str, ...] | None, *targets: str, name: str = "rv-1") -> dict[str, bool]:
+async def calls(
+    site: Site, egress: tuple[str, ...] | None, *targets: str, name: str = "rv-1", hook: str = ""
+) -> dict[str, bool]:
     """Which of these a build command reaches."""
     blobs = BlobStore(site.paths, site.limits)
     builder = await open_builder(site.driver, site.paths, site.limits, blobs, SystemClock())
     building = Building(paths=site.paths, blobs=blobs, builder=builder)
-    hook = f"TARGETS='{' '.join(targets)}' python calls.py"
+    hook = hook or f"TARGETS='{' '.join(targets)}' python calls.py"
     files: dict[str, str | Path] = {
         "calls.py": CALLS,
         "pyproject.toml": f"[tool.kasbah]\nbuild = {json.dumps(hook)}\n",
@@ -108,6 +111,16 @@ async def test_what_may_not_reaches_package_indexes_only(site: Site, egress: tup
         here = f"127.0.0.1:{listening.getsockname()[1]}"
         found = await calls(site, egress, named, FIRST, OTHER, OTHER_PORT, here)
     assert found == {named: True, FIRST: True, OTHER: False, OTHER_PORT: False, here: False}
+
+
+async def test_a_build_that_needs_more_is_told_what_it_reaches(site: Site) -> None:
+    fetch = "python -c \"import urllib.request as u; u.urlopen('http://models.example.test/tiny')\""
+    with pytest.raises(BuildFailed) as caught:
+        await calls(site, (), hook=fetch)
+    assert "reaches package indexes only (" in caught.value.hint
+    assert "index.example.test" in caught.value.hint
+    log = (site.paths.logs / "sv-1" / "build-rv-1.log").read_text()
+    assert "-- this build reaches package indexes only: " in log
 
 
 async def test_an_index_on_this_machine_is_reached(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

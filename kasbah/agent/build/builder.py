@@ -156,6 +156,8 @@ class Builder:
     async def _work(self, shop: Workshop, revision: Revision, source: Path) -> Built:
         await in_thread(partial(_prepare, shop))
         await in_thread(partial(_take_locks, self._paths.builds, shop.folder, revision.source))
+        if shop.sandbox.names is not None:
+            shop.log.note(f"this build reaches package indexes only: {', '.join(shop.sandbox.names) or 'by address'}")
         shop.log.step("unpacking the source")
         try:
             await in_thread(partial(unpack, source, shop.app, limit_bytes=LARGEST_UNPACKED, expected=revision.source))

@@ -1,47 +1,140 @@
-"""Where packages come from at this site: what the agent's environment says to the package managers, else their own."""
+"""Where packages come from at this site, as hosts and ports: what the agent's environment says to the package managers,
+else what these say themselves. An index may keep its files on hosts of their own: it is asked.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
-from collections.abc import Iterator, Mapping
-from urllib.parse import SplitResult, urlsplit
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from urllib.parse import urljoin, urlsplit
 
-PYPI = ("pypi.org:443", "files.pythonhosted.org:443")
-NPM = ("registry.npmjs.org:443",)
+import httpx
+import structlog
+import uv
+
+log = structlog.get_logger()
+
+FRESH_SECONDS = 600.0
+ASK_SECONDS = 10.0
+LONGEST_PAGE = 4 * 2**20
 PORTS = {"https": 443, "http": 80}
 PROXIES = re.compile(r"(HTTPS?|ALL)_PROXY", re.IGNORECASE)
-NAMED = re.compile(r"(PIP|UV|NPM_CONFIG)_\w*(INDEX|FIND_LINKS|REGISTRY)\w*", re.IGNORECASE)
-IN_PLACE_OF_PYPI = re.compile(r"PIP_INDEX_URL|UV_DEFAULT_INDEX|UV_INDEX_URL")
-IN_PLACE_OF_NPM = re.compile(r"NPM_CONFIG_REGISTRY", re.IGNORECASE)
+IN_PLACE = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
+"""Each stands in for the index that uv would ask. The first that is there counts."""
+BESIDE = re.compile(r"UV_INDEX|UV_EXTRA_INDEX_URL|UV_FIND_LINKS")
+UVS_OWN = re.compile(r"default package index \(by default: <(https://[^>\s]+)>\)")
+WELL_KNOWN = "pip"
+"""A package that an index of Python packages has, whatever else it has: its files lie where others do."""
+ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
+LINK = re.compile(r"""(?:"url"\s*:\s*|href\s*=\s*)["']([^"'#]+)""", re.IGNORECASE)
 
 
-def indexes(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The package indexes and proxies, each HOST:PORT, that these settings name; where they name none in its place,
-    PyPI and npm's own registry.
+class Indexes:
+    """The indexes of one site, whose builds have this environment. What they answered is remembered for ten minutes."""
 
-    >>> indexes({"PIP_INDEX_URL": "https://me:secret@pypi.example/simple", "NPM_CONFIG_REGISTRY": "http://npm.example"})
-    ('npm.example:80', 'pypi.example:443')
-    """
-    told = {name: value for name, value in environment.items() if value}
-    found = {end for name, value in told.items() if NAMED.fullmatch(name) for end in _ends(value)}
-    found |= {end for name, value in told.items() if PROXIES.fullmatch(name) for end in _ends(value, "http://")}
-    found |= set(() if any(map(IN_PLACE_OF_PYPI.fullmatch, told)) else PYPI)
-    found |= set(() if any(map(IN_PLACE_OF_NPM.fullmatch, told)) else NPM)
-    return tuple(sorted(found))
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._asked: dict[str, tuple[float, frozenset[str]]] = {}
+        self._own: tuple[str, str] | None = None
 
+    async def ends(self) -> tuple[str, ...]:
+        """Each HOST:PORT that a package manager has to reach, proxies among them."""
+        if self._own is None:
+            self._own = await _said(uv.find_uv_bin(), "help", "pip", "install"), await self._npm()
+        of_uv, of_npm = self._own
+        found = UVS_OWN.search(of_uv)
+        indexes = of_python(self._environment, found.group(1) if found else "")
+        files = await asyncio.gather(*(self._files(index) for index in indexes))
+        return tuple(sorted({*ends([*indexes, of_npm, *proxies(self._environment)]), *frozenset().union(*files)}))
 
-def _ends(value: str, scheme: str = "") -> Iterator[str]:
-    """The hosts and ports of the addresses in a setting; of what is no address, nothing."""
-    for word in re.split(r"[\s,]+", value):
-        _, _, named = word.rpartition("=") if "=" in word.partition("://")[0] else ("", "", word)
+    async def _npm(self) -> str:
+        """Npm's registry: by the environment, the machine's settings, or its own."""
+        npm = shutil.which("npm", path=self._environment.get("PATH"))
+        return "" if npm is None else (await _said(npm, "config", "get", "registry", **self._environment)).strip()
+
+    async def _files(self, index: str) -> frozenset[str]:
+        """Where an index keeps files; what it said before, where it does not answer."""
+        at, known = self._asked.get(index, (float("-inf"), frozenset[str]()))
+        if time.monotonic() - at < FRESH_SECONDS:
+            return known
         try:
-            address = urlsplit(named if "://" in named else scheme + named)
-            port = _port(address)
-        except ValueError:
-            continue
-        if port is not None and address.hostname and ":" not in address.hostname:
-            yield f"{address.hostname}:{port}"
+            async with asyncio.timeout(ASK_SECONDS), httpx.AsyncClient(follow_redirects=True) as client:
+                page, text = await _page(client, f"{index.rstrip('/')}/{WELL_KNOWN}/")
+            known = frozenset(ends(urljoin(page, link) for link in LINK.findall(text)))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
+            log.warning("a package index does not say where its files are", problem=str(error) or "no answer")
+            return known
+        self._asked[index] = (time.monotonic(), known)
+        return known
 
 
-def _port(address: SplitResult) -> int | None:
-    return address.port or PORTS.get(address.scheme)
+def of_python(environment: Mapping[str, str], own: str) -> tuple[str, ...]:
+    """The addresses of Python's indexes by these settings; `own` is the one that uv asks where they name none.
+
+    >>> of_python({"UV_INDEX": "b=https://b.example/simple /opt/wheels"}, "https://a.example/simple")
+    ('https://a.example/simple', 'https://b.example/simple')
+    """
+    first = next((environment[name] for name in IN_PLACE if environment.get(name)), own)
+    values = [first, *(value for name, value in environment.items() if BESIDE.fullmatch(name))]
+    return tuple(dict.fromkeys(address for value in values for address in _addresses(value)))
+
+
+def proxies(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The proxies that these settings name, as addresses."""
+    named = (value for name, value in environment.items() if PROXIES.fullmatch(name) and value)
+    return tuple(value if "://" in value else f"http://{value}" for value in named)
+
+
+def ends(addresses: Iterable[str]) -> Iterator[str]:
+    """The host and port of each of these that is an address; hosts by IPv4 only, as builds call the outside."""
+    for address in addresses:
+        with suppress(ValueError):
+            parts = urlsplit(address)
+            port = parts.port or PORTS.get(parts.scheme)
+            if port is not None and parts.hostname and ":" not in parts.hostname:
+                yield f"{parts.hostname}:{port}"
+
+
+def _addresses(value: str) -> Iterator[str]:
+    """The http addresses in a setting: several are parted by blanks or commas, and one may have a name before it."""
+    for word in re.split(r"[\s,]+", value):
+        named = word.partition("=")[2] if "=" in word.partition("://")[0] else word
+        if named.startswith(("http://", "https://")):
+            yield named
+
+
+async def _page(client: httpx.AsyncClient, address: str) -> tuple[str, str]:
+    """Where a page was in the end, and what it says; as much of it as one reads. Raises HTTPError."""
+    async with client.stream("GET", address, headers={"accept": ACCEPT}) as answer:
+        answer.raise_for_status()
+        read = bytearray()
+        async for part in answer.aiter_bytes():
+            read += part
+            if len(read) > LONGEST_PAGE:
+                break
+        return str(answer.url), read.decode("utf-8", "replace")
+
+
+async def _said(*argv: str, **environment: str) -> str:
+    """What a program prints. "" where it cannot be run or does not come to an end."""
+    with suppress(OSError, TimeoutError):
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            cwd="/",
+            env={"PATH": os.defpath, "HOME": "/", "NO_COLOR": "1", **environment},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return (await process.communicate())[0].decode("utf-8", "replace")
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+    return ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from kasbah.agent.build.indexes import indexes
+from kasbah.agent.build.environment import passed_on
+from kasbah.agent.build.indexes import Indexes
 from kasbah.agent.build.sandbox import Sandbox
 from kasbah.agent.paths import Paths
 from kasbah.drivers.process import ProcessDriver
@@ -29,12 +29,13 @@ class SiteSandboxes:
     hidden: tuple[Path, ...]
     free: int | None
     closed: int | None
+    indexes: Indexes
 
     async def __call__(self, *, closed: bool) -> Sandbox:
         """Raises Unavailable where the runner does not answer."""
         if not closed or self.closed is None:
             return Sandbox(mechanisms=self.mechanisms, hidden=self.hidden, user=self.free)
-        names = await self.driver.supply(indexes(os.environ))
+        names = await self.driver.supply(await self.indexes.ends())
         return Sandbox(mechanisms=self.mechanisms, hidden=self.hidden, user=self.closed, names=names)
 
 
@@ -47,4 +48,5 @@ async def sandboxes_of(driver: ProcessDriver, paths: Paths) -> SiteSandboxes:
         hidden=(paths.data_dir, paths.sockets),
         free=free,
         closed=closed,
+        indexes=Indexes(passed_on()),
     )

@@ -22,35 +22,20 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from kasbah.agent.build.buildlog import BuildLog
+from kasbah.agent.build.environment import DEFAULT_PATH, passed_on
 from kasbah.agent.build.process import run
 from kasbah.agent.build.sandbox import Sandbox
 from kasbah.agent.runner.workdir import give, name_user, write_hosts
 from kasbah.errors import BuildFailed
 
-PASSED_ON = re.compile(
-    r"UV_\w+|PIP_\w+|NPM_CONFIG_\w+|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
-    r"|NODE_EXTRA_CA_CERTS|NETRC|PATH|TZ",
-    re.IGNORECASE,
-)
-"""How indexes are reached, and where compilers are."""
-
-OURS = re.compile(
-    r"UV_(CACHE_DIR|PROJECT\w*|PYTHON|PYTHON_\w+|SYSTEM_PYTHON|NO_CACHE|WORKING_DIR\w*|WORKING_DIRECTORY|RUN_\w+"
-    r"|COMPILE_BYTECODE|LINK_MODE|FROZEN|LOCKED|NO_SYNC|NO_PROJECT|OFFLINE|TARGET|PREFIX)"
-)
-"""What would change how we build, not where from."""
-
-DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
-
-FROM_PIP = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS"}
-"""uv does not read pip's settings; a machine that has them means them."""
+OUT_OF_REACH = "the site cannot reach the package index: check its network, HTTPS_PROXY and SSL_CERT_FILE"
 
 HINTS = (
     (r"No space left on device|ENOSPC", "the site's disk is full: free some space and deploy again"),
     (
         r"dns error|error sending request|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|UnknownIssuer|failed to lookup"
         r"|Temporary failure in name resolution|operation timed out|tcp connect error",
-        "the site cannot reach the package index: check its network, HTTPS_PROXY and SSL_CERT_FILE",
+        OUT_OF_REACH,
     ),
     (
         r"No solution found|not found in the package registry|No matching version|E404|ERESOLVE",
@@ -107,7 +92,7 @@ class Workshop:
         for folder in (self.app, self.env, self.home, self.tmp, self.settings, self.cache):
             folder.mkdir(parents=True, exist_ok=True)
         os.utime(self.cache)  # it is of use now
-        for name, value in _passed_on().items():
+        for name, value in passed_on().items():
             if _is_file(value):
                 shutil.copyfile(value, self.settings / name)
         if (user := self.sandbox.user) is not None:
@@ -164,10 +149,7 @@ class Workshop:
 
     def _environment(self) -> dict[str, str]:
         """The environment of a build's tools."""
-        passed = _passed_on()
-        for pip, uv in FROM_PIP.items():
-            if pip in passed:
-                passed.setdefault(uv, ",".join(passed[pip].split()) if uv == "UV_FIND_LINKS" else passed[pip])
+        passed = passed_on()
         copied = {name: str(self.settings / name) for name in passed if (self.settings / name).exists()}
         ours = {"HOME": str(self.home), "TMPDIR": str(self.tmp), "LANG": "C.UTF-8", "NO_COLOR": "1"}
         return {"PATH": DEFAULT_PATH, **passed, **copied, **ours}
@@ -175,7 +157,7 @@ class Workshop:
     def _reads(self) -> tuple[Path, ...]:
         """What tools read of the machine beside what replicas do: their own programs, and folders that the agent's
         environment names."""
-        return tuple(dict.fromkeys((*self.readable, *_named(_passed_on().values()))))
+        return tuple(dict.fromkeys((*self.readable, *_named(passed_on().values()))))
 
     def keep(self, made: Path, name: str) -> Path:
         """Keep a file that a tool made under this name, out of the tools' reach. Raises BuildFailed where it is
@@ -195,7 +177,14 @@ class Workshop:
 
     def _hint(self) -> str:
         text = "\n".join(self.log.tail)
-        return next((hint for pattern, hint in HINTS if re.search(pattern, text)), "see the last lines below")
+        hint = next((hint for pattern, hint in HINTS if re.search(pattern, text)), "see the last lines below")
+        if hint == OUT_OF_REACH and self.sandbox.names is not None:
+            reached = ", ".join(sorted(self.sandbox.names)) or "none by name"
+            return (
+                "its data may not be just anywhere, so its build reaches package indexes only "
+                f"({reached}): put what else it needs into the source or into an index"
+            )
+        return hint
 
 
 def _contents(made: Path) -> bytes:
@@ -207,11 +196,6 @@ def _contents(made: Path) -> bytes:
     if len(contents) > LARGEST_LOCK:
         raise OSError(errno.EFBIG, f"it is larger than {LARGEST_LOCK} bytes")
     return contents
-
-
-def _passed_on() -> dict[str, str]:
-    """What of the agent's environment is the tools' too."""
-    return {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name) and not OURS.match(name)}
 
 
 def _is_file(value: str) -> bool:
