@@ -104,7 +104,7 @@ class Door:
     async def _read_logs(self, request: Request) -> Response:
         service = ServiceId(request.path_params["service"])
         ticket = self._admit(request, READ_LOGS, service)
-        self._vouch(request, ticket, ())
+        await self._vouch(request, ticket, ())
         if not ID.fullmatch(service):
             raise _no_id(service)
         query = request.query_params
@@ -167,12 +167,14 @@ class Door:
         identity = self._ledger.identity
         self._admit(request, act, identity.site if identity else "")
 
-    def _vouch(self, request: HTTPConnection, ticket: Ticket, argv: Sequence[str]) -> None:
-        """Refuse what is to be signed by a deployer, and is not."""
+    async def _vouch(self, request: HTTPConnection, ticket: Ticket, argv: Sequence[str]) -> None:
+        """Refuse what is to be signed by a deployer, and is not; and who might when the ticket was written, and may no
+        more."""
         identity, text = self._ledger.identity, request.headers["authorization"].partition(" ")[2]
         assert identity is not None, "who has a ticket was admitted"
         said = request.headers.get(ERRAND_HEADER, "")
         self._visitors.refuse_unsigned(identity, ticket, text, words_of(argv), said)
+        await self._visitors.refuse_former(ticket)
 
     def _admit(self, request: HTTPConnection, act: str, wanted: str) -> Ticket:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")

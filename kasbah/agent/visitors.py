@@ -1,17 +1,18 @@
-"""Who follows a log or runs a command here is asked about for as long as that lasts: the ticket that it began with is
-good for moments. Whoever may it no more is sent away: a token was switched off or has expired, a label has risen above
-its ceiling, the service is deleted.
+"""Who reads a log or runs a command here is asked about before it begins, and for as long as it lasts: a ticket is good
+for minutes. Whoever may it no more is sent away: a token was switched off or has expired, a label has risen above its
+ceiling, the service is deleted.
 
 Before it begins, what is sensitive asks for a deployer's signature: a ticket is the control plane's word alone.
 
-A control plane that cannot be asked for some minutes has everybody sent away: no answer is a no. What serves goes on.
+Where the control plane cannot be asked, the ticket is its word, and after some minutes everybody is sent away: no
+answer is a no. What serves goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 
 LOOK_EVERY = timedelta(seconds=1)
 UNANSWERED_SECONDS = 300.0
+ASK_SECONDS = 2.0
+NO_MORE = "this is not allowed any more: the token, its ceiling or the service has changed"
 
 Ask = Callable[[tuple[Visitor, ...]], Awaitable[tuple[Visitor, ...]]]
 """Asks the control plane who of these still may."""
@@ -59,14 +62,23 @@ class Visitors:
     def stay(self, ticket: Ticket) -> Iterator[SentAway]:
         """Within the block, the ticket's holder is asked about. Raises Unavailable where there are too many."""
         self.refuse_too_many()
-        visitor = Visitor(holder=ticket.holder, act=ticket.act, object=ticket.object)
-        one = _Stay(visitor=visitor, known_at=asyncio.get_running_loop().time())
+        one = _Stay(visitor=_visitor(ticket), known_at=asyncio.get_running_loop().time())
         self._stays.add(one)
         try:
             yield one.away
         finally:
             self._stays.discard(one)
             one.away.cancel()
+
+    async def refuse_former(self, ticket: Ticket) -> None:
+        """Raise Denied where the ticket's holder may no more what he might when it was given to him."""
+        visitor, may = _visitor(ticket), None
+        if visitor.holder:
+            with suppress(KasbahError, TimeoutError):
+                async with asyncio.timeout(ASK_SECONDS):
+                    may = await self._ask((visitor,))
+        if may is not None and visitor not in may:
+            raise Denied(NO_MORE, code="sent_away")
 
     def refuse_too_many(self) -> None:
         """Raise Unavailable where one more would be too many."""
@@ -105,7 +117,11 @@ class Visitors:
             if one.visitor in may:
                 one.known_at = now
             else:
-                _send_away(one, "this is not allowed any more: the token, its ceiling or the service has changed")
+                _send_away(one, NO_MORE)
+
+
+def _visitor(ticket: Ticket) -> Visitor:
+    return Visitor(holder=ticket.holder, act=ticket.act, object=ticket.object)
 
 
 def _send_away(stay: _Stay, why: str) -> None:

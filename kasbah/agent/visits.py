@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,7 +94,7 @@ class Visits:
         service: ServiceId,
         *,
         admit: Callable[[], AbstractContextManager[SentAway]],
-        vouch: Callable[[Sequence[str]], None],
+        vouch: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
         """Answer one caller. `admit` raises where it may not, and is held for as long as the command runs; `vouch`
         raises where it may not run just this."""
@@ -111,14 +111,18 @@ class Visits:
             await websocket.close()
 
     async def _answer(
-        self, websocket: WebSocket, service: ServiceId, away: SentAway, vouch: Callable[[Sequence[str]], None]
+        self,
+        websocket: WebSocket,
+        service: ServiceId,
+        away: SentAway,
+        vouch: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
         if self._count >= MOST_AT_SITE:
             raise Unavailable(f"{MOST_AT_SITE} commands run at this site already", hint="end one, and try again")
         self._count += 1
         try:
             asked = await _first(websocket)
-            vouch(asked.argv)
+            await vouch(asked.argv)
             unit, live = await self._replica(websocket, service, asked)
             with _leased(unit, live):
                 await self._run(websocket, unit, live, asked, away)

@@ -32,7 +32,7 @@ from kasbah.api.fields import (
     Word,
 )
 from kasbah.domain import revision as domain
-from kasbah.domain.label import CATEGORIES, UNLABELLED, Label, Level, LevelName
+from kasbah.domain.label import CATEGORIES, UNLABELLED, Label, LevelName
 from kasbah.domain.placement import Constraints, Objective
 from kasbah.domain.rollout import RolloutRules, Strategy
 from kasbah.domain.secret import Delivery
@@ -262,7 +262,7 @@ class DataSection(Section):
     def to_domain(self) -> Label:
         """The label as the domain has it."""
         return Label(
-            level=Level[self.level.name],
+            level=self.level.level,
             categories=tuple(sorted(set(self.categories))),
             regimes=tuple(sorted(set(self.regimes))),
         )

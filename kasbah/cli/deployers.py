@@ -17,7 +17,7 @@ from kasbah.cli.render import Output
 from kasbah.clock import SystemClock
 from kasbah.domain.grant import Deployer, GrantKind
 from kasbah.domain.ids import ProjectId
-from kasbah.domain.label import Level, LevelName
+from kasbah.domain.label import LevelName
 from kasbah.errors import Invalid
 
 app = typer.Typer(
@@ -101,7 +101,7 @@ def add(
             name=name,
             key=public,
             projects=tuple(ProjectId(grants.id_of(client, "/projects", "project", one)) for one in whole_project or ()),
-            max_level=Level[max_level.name],
+            max_level=max_level.level,
             evidence=evidence,
             issued_at=now,
             expires_at=grants.until(expires, now),

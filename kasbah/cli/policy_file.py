@@ -76,7 +76,7 @@ def lawbook_of(file: Path, installation: InstallationId, version: int, in_force:
         version=version,
         home=said.home,
         packs=found,
-        stale_after={int(Level[level.name]): after for level, after in said.stale_after.items()},
+        stale_after={int(level.level): after for level, after in said.stale_after.items()},
         two_person=tuple(sorted(name for name, choice in chosen.items() if choice.two_person)),
         limit=_limit(said.limit),
     )
@@ -122,7 +122,7 @@ def written(lawbook: Lawbook) -> dict[str, object]:
     }
     if lawbook.stale_after:
         said["stale_after"] = {
-            Level(level).name.lower(): f"{after.total_seconds():g}s" for level, after in lawbook.stale_after.items()
+            Level(level).word.value: f"{after.total_seconds():g}s" for level, after in lawbook.stale_after.items()
         }
     if limit.percent is not None or limit.services is not None:
         said["limit"] = limit.services if limit.percent is None else f"{limit.percent:g}%"

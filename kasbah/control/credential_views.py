@@ -20,7 +20,7 @@ def key(record: KeyRecord, services: Mapping[ServiceId, str], opens_up_to: Level
         services=None if opens is None else [services.get(one, one) for one in opens],
         owner=record.owner,
         max_level=_level(record.max_level),
-        opens_up_to=level_name(opens_up_to),
+        opens_up_to=opens_up_to.word,
         state=_state(record, now),
         created_at=record.created_at,
         created_by=record.created_by,
@@ -54,13 +54,8 @@ def token(record: TokenRecord, projects: Mapping[ProjectId, str], now: datetime)
     )
 
 
-def level_name(level: Level) -> LevelName:
-    """A level by its name."""
-    return LevelName(level.name.lower())
-
-
 def _level(level: Level | None) -> LevelName | None:
-    return None if level is None else level_name(level)
+    return None if level is None else level.word
 
 
 def _state(record: KeyRecord | TokenRecord, now: datetime) -> CredentialState:

@@ -16,7 +16,7 @@ from kasbah.control.usecases.work import Work
 from kasbah.decide.blast import Cut, Ending, Shift
 from kasbah.domain.grant import Approval, Declassification, Deployer, Grant
 from kasbah.domain.ids import ServiceId, SiteId
-from kasbah.domain.label import Label, LevelName
+from kasbah.domain.label import Label
 from kasbah.domain.law import Admission
 
 
@@ -156,7 +156,7 @@ def grant(work: Work, granted: Granted) -> shapes.GrantView:
         sites=[names.get(each, each) for each in one.sites] if isinstance(one, Approval) else [],
         to=_label(one.to) if isinstance(one, Declassification) else None,
         key=one.key if isinstance(one, Deployer) else "",
-        max_level=LevelName[one.max_level.name] if isinstance(one, Deployer) else None,
+        max_level=one.max_level.word if isinstance(one, Deployer) else None,
         evidence=one.evidence,
         issued_at=one.issued_at,
         expires_at=one.expires_at,
@@ -173,7 +173,7 @@ def _services(one: Grant) -> tuple[ServiceId, ...]:
 
 
 def _label(label: Label) -> DataSection:
-    return DataSection(level=LevelName[label.level.name], categories=label.categories, regimes=label.regimes)
+    return DataSection(level=label.level.word, categories=label.categories, regimes=label.regimes)
 
 
 def covered(work: Work, found: Coverage) -> shapes.CoverageView:

@@ -31,7 +31,7 @@ from kasbah.control.usecases.secrets import SecretSight
 from kasbah.control.usecases.send_source import gateway_of
 from kasbah.control.usecases.sites import connected
 from kasbah.decide.certificates import covers
-from kasbah.domain.label import Label, LevelName
+from kasbah.domain.label import Label
 from kasbah.domain.observed import RevisionStatus, ServiceStatus, SiteStatus
 from kasbah.domain.replica import Replica, ReplicaState
 from kasbah.domain.revision import Deadlines, Resources, Volume
@@ -201,7 +201,7 @@ def _url_of(sight: Sight, host: str) -> str:
 
 def data(label: Label) -> DataSection:
     """A label as it is shown. It is not checked again: what an older version took is shown as it is."""
-    level = LevelName(label.level.name.lower())
+    level = label.level.word
     return DataSection.model_construct(level=level, categories=label.categories, regimes=label.regimes)
 
 

@@ -161,7 +161,7 @@ class Permissions:
     def exceeds(self, giver: Principal, given: Principal, now: datetime) -> str:
         """In words, the first right that `given` would have and `giver` has not; empty where there is none."""
         if giver.ceiling is not None and (given.ceiling is None or given.ceiling > giver.ceiling):
-            return f"a label above {giver.ceiling.name.lower()}"
+            return f"a label above {giver.ceiling.word}"
         if giver.expires_at is not None and (given.expires_at is None or given.expires_at > giver.expires_at):
             return f"anything after {giver.expires_at:%Y-%m-%d %H:%M:%S}Z"
         for project in sorted(given.projects, key=_realm):

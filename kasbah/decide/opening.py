@@ -77,6 +77,6 @@ def _lower(asked: Opening) -> Iterator[Opening]:
     """The same with a lower label, the highest first."""
     for level in sorted(Level, reverse=True):
         if level < asked.data.label.level:
-            words = f"a label of level {int(level)} ({level.name.lower()})"
+            words = f"a label of level {int(level)} ({level.word})"
             label = replace(asked.data.label, level=level)
             yield replace(asked, words=words, data=replace(asked.data, label=label))

@@ -33,7 +33,7 @@ def may_not(site: SiteId, label: Label, answer: Admission) -> SiteVerdict | None
         first = answer.rules[0]
         reason = f"{first.title} [{first.id}]"
     elif answer.unmet:
-        level = f"level {int(label.level)} ({label.level.name.lower()}"
+        level = f"level {int(label.level)} ({label.level.word}"
         asked = "; ".join(rule.unmet for rule in answer.unmet)
         reason = f"its data is of {level}{'' if label.declared else ', as unlabelled data is'}): {asked}"
     else:

@@ -19,6 +19,11 @@ class Level(IntEnum):
     SENSITIVE = 3
     VITAL = 4
 
+    @property
+    def word(self) -> LevelName:
+        """How it is written."""
+        return LevelName[self.name]
+
 
 class LevelName(StrEnum):
     """How sensitive the data is."""
@@ -28,6 +33,11 @@ class LevelName(StrEnum):
     RESTRICTED = "restricted"
     SENSITIVE = "sensitive"
     VITAL = "vital"
+
+    @property
+    def level(self) -> Level:
+        """The level that is written so."""
+        return Level[self.name]
 
 
 CATEGORIES = frozenset(
@@ -73,12 +83,12 @@ def covers(label: Label, floor: Label) -> bool:
 
 def label_words(label: Label) -> str:
     """A label as people say it: `restricted (personal) under gdpr`."""
-    said = label.level.name.lower()
+    said: str = label.level.word
     said += f" ({', '.join(label.categories)})" if label.categories else ""
     return said + (f" under {', '.join(label.regimes)}" if label.regimes else "")
 
 
 def label_text(label: Label) -> str:
     """A label in one line: `3 sensitive; personal, health; ma-0908`."""
-    level = f"{label.level.value} {label.level.name.lower()}{'' if label.declared else ' (nobody declared one)'}"
+    level = f"{label.level.value} {label.level.word}{'' if label.declared else ' (nobody declared one)'}"
     return "; ".join(part for part in (level, ", ".join(label.categories), ", ".join(label.regimes)) if part)

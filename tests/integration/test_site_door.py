@@ -207,6 +207,18 @@ async def test_logs_are_read(door: Opened) -> None:
     assert texts(await door.ask("GET", f"{path}?replica=rp-{'9' * 16}", ticket)) == []
 
 
+async def test_logs_are_not_read_by_who_may_no_more(door: Opened) -> None:
+    """He has a ticket, and was switched off since."""
+    door.write_log("rp-1", "secret")
+    ticket, path = door.owner.ticket("logs.read", SERVICE, holder="tk-a"), f"/v1/services/{SERVICE}/logs"
+    assert "secret" in (await door.ask("GET", path, ticket)).text
+    door.allowed.clear()
+    for query in ("", "?follow=1"):
+        answer = await door.ask("GET", path + query, ticket)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "sent_away")
+        assert "secret" not in answer.text
+
+
 async def test_logs_are_followed_as_they_come(door: Opened) -> None:
     door.write_log(REPLICA, "one")
     ticket = door.owner.ticket("logs.read", SERVICE)

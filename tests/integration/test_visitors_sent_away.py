@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +11,7 @@ from kasbah.agent.visitors import Visitors
 from kasbah.api.agent import MOST_VISITORS, Visitor
 from kasbah.api.signing import Ticket
 from kasbah.domain.ids import SiteId
-from kasbah.errors import Unavailable
+from kasbah.errors import Denied, Unavailable
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -42,6 +43,29 @@ async def test_who_may_no_more_goes_and_others_stay() -> None:
         await visitors.look()
         assert "not allowed any more" in first.result() == again.result()
         assert not other.done()
+
+
+async def test_who_might_and_may_no_more_does_not_begin() -> None:
+    control = Control("a")
+    visitors = Visitors(control.ask)
+    await visitors.refuse_former(ticket("a"))
+    control.holders.discard("a")
+    with pytest.raises(Denied, match="not allowed any more"):
+        await visitors.refuse_former(ticket("a"))
+    await visitors.refuse_former(ticket(""))  # of a control plane of the version before
+
+
+async def test_where_nobody_can_be_asked_the_ticket_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kasbah.agent.visitors.ASK_SECONDS", 0.01)
+    control = Control()
+    control.away = True
+    await Visitors(control.ask).refuse_former(ticket("a"))
+
+    async def never(_: tuple[Visitor, ...]) -> tuple[Visitor, ...]:
+        await asyncio.Event().wait()
+        return ()
+
+    await Visitors(never).refuse_former(ticket("a"))
 
 
 async def test_nobody_is_asked_about_where_nobody_is() -> None:

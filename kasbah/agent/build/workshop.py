@@ -46,7 +46,6 @@ HINTS = (
     (r"[Tt]he lockfile|uv\.lock", "the lock file does not fit pyproject.toml: run `uv lock` and deploy again"),
 )
 
-
 LARGEST_LOCK = 64 * 2**20
 
 

@@ -41,7 +41,7 @@ def make_key(
 
     def act(work: Work) -> BaseModel:
         record, key = create_key(work, call.caller, project, body)
-        return credentials.KeyMade(id=record.id, key=key, opens_up_to=views.level_name(opens_up_to(work, record)))
+        return credentials.KeyMade(id=record.id, key=key, opens_up_to=opens_up_to(work, record).word)
 
     return call.write(act, status=201, keep=secret)
 

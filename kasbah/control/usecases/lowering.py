@@ -29,7 +29,7 @@ def check_label(law: LawNow, service: ServiceRecord) -> None:
 def command(service: ServiceRecord) -> str:
     """The command that declassifies a service as far as its label asks for."""
     label = service.label
-    parts = ["kasbah", "declassify", service.name, "--to", label.level.name.lower()]
+    parts = ["kasbah", "declassify", service.name, "--to", label.level.word]
     for word in label.categories:
         parts += ["--category", word]
     for word in label.regimes:
