@@ -69,18 +69,19 @@ class ProcessDriver:
             egress=facts["egress"],
         )
 
-    async def builders(self) -> tuple[int | None, int | None]:
-        """The users as whom sources are built: one, and one who reaches package indexes only. None: there is none but
-        the site's own. A runner of before says nothing of them."""
+    async def builder(self) -> tuple[int | None, bool]:
+        """The user as whom sources are built (None: the site's own), and whether there is one who reaches package
+        indexes only. A runner of before says nothing of them."""
         facts = await self._call("isolation")
-        return facts.get("builder"), facts.get("closed_builder")
+        return facts.get("builder"), facts.get("closed_builder") is not None
 
-    async def supply(self, indexes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-        """Let builds that reach package indexes only reach these, each HOST:PORT. The addresses of their names."""
+    async def supply(self, indexes: Iterable[str]) -> tuple[int, Mapping[str, tuple[str, ...]]]:
+        """Let builds that reach package indexes only reach these, each HOST:PORT. The user that they run as, and the
+        addresses of the names."""
         allowed = await self._lookup.allowed(indexes)
         ends = [(network.partition("/")[0], port) for network, port in allowed.rules]
-        await self._call("supply", indexes=ends)
-        return dict(allowed.names)
+        answer = await self._call("supply", indexes=ends)
+        return int(answer["user"]), dict(allowed.names)
 
     async def list(self) -> tuple[Running, ...]:
         return tuple(_running(record) for record in await self._call("list"))

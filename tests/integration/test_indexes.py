@@ -109,6 +109,13 @@ async def test_an_index_that_does_not_answer_is_there_all_the_same(monkeypatch: 
     assert "files.example:443" in await known.ends()
 
 
+async def test_a_page_that_names_the_world_opens_little_of_it() -> None:
+    page = "".join(f'<a href="https://files{number}.example/a.whl">a</a>' for number in range(100))
+    with index(200, "text/html", page + '<a href="https://no_such..host/a">') as (address, _):
+        found = await Indexes({"UV_DEFAULT_INDEX": address, "PATH": "/nowhere"}).ends()
+    assert len(found) == 17
+
+
 async def test_a_page_without_end_is_not_read_to_its_end() -> None:
     with index(200, "text/html", '<a href="https://files.example/a.whl">' + "x" * 2**23) as (address, _):
         assert "files.example:443" in await Indexes({"UV_DEFAULT_INDEX": address}).ends()

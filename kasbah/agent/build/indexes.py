@@ -11,17 +11,22 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 import structlog
 import uv
 
+from kasbah.domain.egress import destination
+
 log = structlog.get_logger()
 
 FRESH_SECONDS = 600.0
 ASK_SECONDS = 10.0
 LONGEST_PAGE = 4 * 2**20
+MOST_HOSTS = 16
+"""Of one index."""
 PORTS = {"https": 443, "http": 80}
 PROXIES = re.compile(r"(HTTPS?|ALL)_PROXY", re.IGNORECASE)
 IN_PLACE = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
@@ -65,7 +70,9 @@ class Indexes:
         try:
             async with asyncio.timeout(ASK_SECONDS), httpx.AsyncClient(follow_redirects=True) as client:
                 page, text = await _page(client, f"{index.rstrip('/')}/{WELL_KNOWN}/")
-            known = frozenset(ends(urljoin(page, link) for link in LINK.findall(text)))
+            known = frozenset(
+                islice(dict.fromkeys(ends(urljoin(page, link) for link in LINK.findall(text))), MOST_HOSTS)
+            )
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
             log.warning("a package index does not say where its files are", problem=str(error) or "no answer")
             return known
@@ -97,7 +104,8 @@ def ends(addresses: Iterable[str]) -> Iterator[str]:
             parts = urlsplit(address)
             port = parts.port or PORTS.get(parts.scheme)
             if port is not None and parts.hostname and ":" not in parts.hostname:
-                yield f"{parts.hostname}:{port}"
+                destination(found := f"{parts.hostname}:{port}")
+                yield found
 
 
 def _addresses(value: str) -> Iterator[str]:

@@ -22,31 +22,31 @@ class Sandboxes(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSandboxes:
     """Sandboxes of the mechanisms that keep replicas apart, which see nothing of the site. A closed one reaches package
-    indexes only, where the machine can be told so: `closed` is the user to whom that applies."""
+    indexes only, where the machine can be told so (`closable`)."""
 
     driver: ProcessDriver
     mechanisms: tuple[str, ...]
     hidden: tuple[Path, ...]
-    free: int | None
-    closed: int | None
+    user: int | None
+    closable: bool
     indexes: Indexes
 
     async def __call__(self, *, closed: bool) -> Sandbox:
         """Raises Unavailable where the runner does not answer."""
-        if not closed or self.closed is None:
-            return Sandbox(mechanisms=self.mechanisms, hidden=self.hidden, user=self.free)
-        names = await self.driver.supply(await self.indexes.ends())
-        return Sandbox(mechanisms=self.mechanisms, hidden=self.hidden, user=self.closed, names=names)
+        if not closed or not self.closable:
+            return Sandbox(mechanisms=self.mechanisms, hidden=self.hidden, user=self.user)
+        user, names = await self.driver.supply(await self.indexes.ends())
+        return Sandbox(mechanisms=self.mechanisms, hidden=self.hidden, user=user, names=names)
 
 
 async def sandboxes_of(driver: ProcessDriver, paths: Paths) -> SiteSandboxes:
     """The sandboxes of the site whose runner this is."""
-    free, closed = await driver.builders()
+    user, closable = await driver.builder()
     return SiteSandboxes(
         driver=driver,
         mechanisms=(await driver.isolation()).mechanisms,
         hidden=(paths.data_dir, paths.sockets),
-        free=free,
-        closed=closed,
+        user=user,
+        closable=closable,
         indexes=Indexes(passed_on()),
     )

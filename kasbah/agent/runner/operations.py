@@ -34,11 +34,12 @@ def operations(keeper: Keeper, facts: confine.Facts, leave: Callable[[], None]) 
         keeper.lead_to(str(request["host"]), int(request["port"]), reply)
 
     def supply(request: Request, reply: Reply) -> None:
-        """Let builds that may call package indexes only find them there."""
-        if keeper.networks is None:
+        """Let builds that may call package indexes only find them there; answers with the user that they run as."""
+        if keeper.networks is None or facts.closed_builder is None:
             raise Failed("conflict", "this machine cannot keep builds to package indexes", "see `kasbah doctor`")
         indexes = [(str(address), int(port)) for address, port in request["indexes"]]
-        keeper.networks.supply(indexes, lambda problem: reply(Failed("unavailable", problem) if problem else {}))
+        done = {"user": facts.closed_builder}
+        keeper.networks.supply(indexes, lambda problem: reply(Failed("unavailable", problem) if problem else done))
 
     def network(_request: Request, reply: Reply) -> None:
         reply({"network": keeper.networks.street.network if keeper.networks is not None else ""})
