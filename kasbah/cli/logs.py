@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -14,7 +13,6 @@ import typer
 
 from kasbah.cli import context, door
 from kasbah.cli.client import Client, Document, read_answer, service_path
-from kasbah.cli.exits import ExitCode
 from kasbah.cli.options import DEFAULT_PROJECT, DeployerKeyOption, ProjectOption, ServiceName
 from kasbah.cli.render import Output, say
 from kasbah.cli.text import clean, clean_json
@@ -46,7 +44,9 @@ def logs(
     if build and replica:
         raise Invalid("give either --build or --replica", code="usage")
     if follow:
-        signal.signal(signal.SIGINT, _leave)
+        # The kernel ends us at once, wherever Ctrl-C finds us. As an exception it would be lost where it is raised in a
+        # finalizer, and no handler of Python's is called before the next line comes where it finds us about to wait.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     with Client(context.find(), project=project) as client:
         query: dict[str, str | int] = {"tail": tail, "follow": int(follow)}
         if replica:
@@ -54,12 +54,6 @@ def logs(
         if build:
             query["build"] = _last_revision(client, name)
         _Reader(client, deployer_key, name, query, output).read()
-
-
-def _leave(*_: object) -> None:
-    """End at once, wherever Ctrl-C finds us: as an exception it would be lost where it is raised in a finalizer, and
-    could wait for a connection to close. What was read has been printed."""
-    os._exit(ExitCode.INTERRUPTED)
 
 
 class _Reader:

@@ -138,4 +138,4 @@ def test_users_that_changed_get_all_of_it_and_nothing_beyond(tmp_path: Path, mon
     assert set(owners.values()) == {changed}
     assert len(owners) == 4
     assert outside.stat().st_uid == 0
-    assert changed not in {after.user(after.take()) for _ in range(claims.SLOTS - 3)}
+    assert changed not in {after.user(after.take()) for _ in range(claims.SLOTS - 4)}
