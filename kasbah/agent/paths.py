@@ -3,7 +3,7 @@
 DATA/agent/ledger/     the desired state it acts on, and what it must remember
 DATA/agent/blobs/      source bundles, by digest
 DATA/agent/builds/     built revisions
-DATA/agent/cache/      the package managers' own caches, by project and level; what was extracted from Envoy
+DATA/agent/cache/      the package managers' own caches, by project and label; what was extracted from Envoy
 DATA/agent/logs/       SERVICE/REPLICA.log, and SERVICE/build-REVISION.log
 DATA/agent/replicas/   REPLICA/: a replica's private working folder
 DATA/agent/volumes/    SERVICE/NAME/: what services keep; no program of ours removes it unasked
@@ -30,8 +30,8 @@ from pathlib import Path
 
 from kasbah.errors import Conflict
 
-CACHE, CLOSED = re.compile(r"[\w-]{1,64}\.[0-4](\.closed)?"), ".closed"
-"""The package managers' caches of a project, for what is of one level: PROJECT.LEVEL, and those of closed builds."""
+CACHE, CLOSED = re.compile(r"[\w-]{1,64}\.[0-4]\.[0-9a-f]{8}(\.closed)?"), ".closed"
+"""The package managers' caches of a project for data of one label (`decide/keeping.py`), and those of closed builds."""
 
 LONGEST_SOCKET_FOLDER = 80
 """A Unix socket's path holds 107 bytes; names below the folder take up to 26."""

@@ -17,8 +17,8 @@ from kasbah.agent.build import Built
 from kasbah.agent.paths import Paths
 from kasbah.agent.ports import Builds, Sources
 from kasbah.agent.starting import Prepared
+from kasbah.decide.keeping import cache_of
 from kasbah.domain.ids import RevisionId, ServiceId
-from kasbah.domain.label import combine
 from kasbah.domain.observed import BuildState, RevisionStatus
 from kasbah.domain.revision import Revision
 from kasbah.domain.service import Service
@@ -129,9 +129,3 @@ class Revisions:
         known = self.status(revision)
         self._status[revision] = replace(known, build=state, step=step, reason="", tail=())
         self._changed()
-
-
-def cache_of(service: Service) -> str:
-    """The caches that a service's builds use: those of its project, for what is as sensitive as it ever was."""
-    known = service.label if service.declared is None else combine(service.label, service.declared)
-    return f"{service.project}.{known.level:d}"

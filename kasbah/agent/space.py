@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kasbah.agent.blobs import digest_of, stored
-from kasbah.agent.paths import CACHE, Paths
+from kasbah.agent.paths import CACHE, CLOSED, Paths
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.runner import journal
 from kasbah.agent.runner.workdir import remove
@@ -35,6 +35,7 @@ from kasbah.decide.keeping import (
     surplus,
     wants,
     worth_of_build,
+    worth_of_cache,
     worth_of_logs,
     worth_of_source,
 )
@@ -230,7 +231,7 @@ class Housekeeper:
                 worths = worth_of_logs(logs, wanted, ended=self._limits.ended_replicas)
                 return [worths[log] for log in logs]
             case Kind.CACHES:
-                return [_worth_of_cache(item, building=building) for item in items]
+                return [_worth_of_cache(item, wanted, building=building) for item in items]
 
 
 def _but_for(gone: Going, wanted: Wants | None) -> Going:
@@ -309,11 +310,11 @@ def _cache(path: Path) -> Item:
     return Item(name=path.name, paths=(path,), size=size_of([path]), used=_mtime(path))
 
 
-def _worth_of_cache(item: Item, *, building: bool) -> Worth:
+def _worth_of_cache(item: Item, wanted: Wants, *, building: bool) -> Worth:
     """A build at work reads and writes the caches; what was given up is only still there."""
     if item.name.startswith(GONE) or item.name in CACHES_OF_BEFORE:
         return Worth.STALE
-    return Worth.NEEDED if building else Worth.SPARE
+    return worth_of_cache(item.name.removesuffix(CLOSED), wanted, building=building)
 
 
 def _told(found: Found, gone: Found) -> tuple[Space, ...]:

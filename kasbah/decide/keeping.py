@@ -9,6 +9,7 @@ What always holds: what is needed stays, whatever the cap.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from enum import StrEnum
 
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.ids import Digest, ReplicaId, RevisionId, ServiceId
+from kasbah.domain.label import combine
+from kasbah.domain.service import Service
 
 BUILD_LOG = "build-"
 """A build's log is kept beside those of replicas, as build-REVISION."""
@@ -59,7 +62,7 @@ def surplus(kept: Iterable[Kept], *, cap: int) -> tuple[Kept, ...]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wants:
     """What a site refers to. `running` and `sources_running` are of revisions that have a share or a trial, or whose
-    replicas or builds are at work; `replicas` are those alive."""
+    replicas or builds are at work; `replicas` are those alive; `caches` the package managers', by `cache_of`."""
 
     services: frozenset[ServiceId] = frozenset()
     revisions: frozenset[RevisionId] = frozenset()
@@ -67,6 +70,7 @@ class Wants:
     sources: frozenset[Digest] = frozenset()
     sources_running: frozenset[Digest] = frozenset()
     replicas: frozenset[ReplicaId] = frozenset()
+    caches: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,16 @@ def wants(desired: DesiredState, at_work: AtWork) -> Wants:
         sources=desired.sources,
         sources_running=frozenset(one.source for one in revisions if one.id in running),
         replicas=at_work.replicas,
+        caches=frozenset(cache_of(service) for service in desired.services),
     )
+
+
+def cache_of(service: Service) -> str:
+    """The package caches that a service's builds use: those of its project, for data labelled as its own ever was. What
+    a build leaves there may hold parts of its source, and is another's to run."""
+    most = service.label if service.declared is None else combine(service.label, service.declared)
+    words = "\n".join([*sorted({*most.categories}), "", *sorted({*most.regimes})])
+    return f"{service.project}.{most.level:d}.{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 
 def worth_of_build(revision: RevisionId, wanted: Wants) -> Worth:
@@ -100,6 +113,13 @@ def worth_of_build(revision: RevisionId, wanted: Wants) -> Worth:
     if revision in wanted.running:
         return Worth.NEEDED
     return Worth.SPARE if revision in wanted.revisions else Worth.STALE
+
+
+def worth_of_cache(name: str, wanted: Wants, *, building: bool) -> Worth:
+    """Why a package cache is kept. What no service here could use may not be here any more."""
+    if building:
+        return Worth.NEEDED
+    return Worth.SPARE if name in wanted.caches else Worth.STALE
 
 
 def worth_of_source(source: Digest, wanted: Wants, *, fresh: bool) -> Worth:

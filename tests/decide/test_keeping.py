@@ -12,15 +12,18 @@ from kasbah.decide.keeping import (
     Log,
     Wants,
     Worth,
+    cache_of,
     surplus,
     surplus_revisions,
     wants,
     worth_of_build,
+    worth_of_cache,
     worth_of_logs,
     worth_of_source,
 )
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.ids import Digest, InstallationId, ProjectId, ReplicaId, RevisionId, RolloutId, ServiceId, SiteId
+from kasbah.domain.label import Label, Level
 from kasbah.domain.revision import Revision, Runtime
 from kasbah.domain.service import Service, Share, Trial
 
@@ -146,3 +149,39 @@ def test_why_logs_are_kept() -> None:
 )
 def test_revisions_beyond_the_last_ones(there, used, keep, gone) -> None:
     assert surplus_revisions(tuple(there), set(used), keep=keep) == tuple(gone)
+
+
+LOW = Label(level=Level.INTERNAL)
+HEALTH = Label(level=Level.SENSITIVE, categories=("health",), regimes=("gdpr",))
+
+
+def labelled(label: Label, project: str = "pr-1", declared: Label | None = None) -> Service:
+    return Service(
+        id=ServiceId("sv-1"), project=ProjectId(project), name="web", hosts=(), label=label, declared=declared
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        labelled(LOW),
+        labelled(HEALTH, "pr-2"),
+        labelled(Label(level=Level.SENSITIVE)),
+        labelled(Label(level=Level.SENSITIVE, categories=("financial",), regimes=("gdpr",))),
+        labelled(Label(level=Level.SENSITIVE, categories=("health", "gdpr"))),
+    ],
+)
+def test_services_of_other_projects_and_labels_build_with_other_caches(other: Service) -> None:
+    assert cache_of(other) != cache_of(labelled(HEALTH))
+
+
+def test_a_label_that_was_lowered_keeps_its_cache() -> None:
+    """What is in it was made of what it was."""
+    assert cache_of(labelled(LOW, declared=HEALTH)) == cache_of(labelled(HEALTH)) != cache_of(labelled(LOW))
+
+
+def test_a_cache_is_kept_for_those_who_could_use_it() -> None:
+    wanted = Wants(caches=frozenset({cache_of(labelled(HEALTH))}))
+    assert worth_of_cache(cache_of(labelled(HEALTH)), wanted, building=False) is Worth.SPARE
+    assert worth_of_cache(cache_of(labelled(LOW)), wanted, building=False) is Worth.STALE
+    assert worth_of_cache(cache_of(labelled(LOW)), wanted, building=True) is Worth.NEEDED

@@ -22,7 +22,7 @@ from kasbah.domain.revision import Revision, Runtime
 from kasbah.settings import Limits
 
 BUILDER = FIRST_USER + BUILDER_SLOT if os.getuid() == 0 else None
-CACHE = "pj-1.3"
+CACHE = "pj-1.3.00000000"
 
 
 @dataclass

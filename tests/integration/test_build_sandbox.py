@@ -173,12 +173,12 @@ async def test_a_build_backend_is_confined_too(site: Site) -> None:
     assert any("Error" in line for line in caught.value.tail)
 
 
-async def test_caches_are_of_one_project_and_level(site: Site) -> None:
+async def test_caches_are_of_one_kind(site: Site) -> None:
     """What a build leaves in its cache is there for the next of its kind, and for no other."""
     source = attack(f"""
         import json, os
         found = []
-        for name in ("pj-1.1", "pj-1.3", "pj-2.3"):
+        for name in ("pj-1.1.00000000", "pj-1.3.00000000", "pj-2.3.00000000"):
             folder = os.path.join({str(site.paths.cache)!r}, name)
             try:
                 open(os.path.join(folder, "left-by-" + os.environ["WHO"]), "w").close()
@@ -188,23 +188,28 @@ async def test_caches_are_of_one_project_and_level(site: Site) -> None:
         json.dump(found, open("said", "w"))
     """)
     told = {}
-    for who, cache in (("a", "pj-1.1"), ("b", "pj-1.3"), ("c", "pj-1.3"), ("d", "pj-2.3")):
+    for who, cache in (
+        ("a", "pj-1.1.00000000"),
+        ("b", "pj-1.3.00000000"),
+        ("c", "pj-1.3.00000000"),
+        ("d", "pj-2.3.00000000"),
+    ):
         files = {**source, "pyproject.toml": f"[tool.kasbah]\nbuild = 'WHO={who} python attack.py'\n"}
         revision = await site.revision(files, ("python", "main.py"), Runtime.PYTHON, f"rv-{who}")
         built = await site.build(revision, cache)
         told[who] = json.loads((built.app / "said").read_text())
     assert told == {
-        "a": [["pj-1.1", ["left-by-a"]]],
-        "b": [["pj-1.3", ["left-by-b"]]],
-        "c": [["pj-1.3", ["left-by-b", "left-by-c"]]],
-        "d": [["pj-2.3", ["left-by-d"]]],
+        "a": [["pj-1.1.00000000", ["left-by-a"]]],
+        "b": [["pj-1.3.00000000", ["left-by-b"]]],
+        "c": [["pj-1.3.00000000", ["left-by-b", "left-by-c"]]],
+        "d": [["pj-2.3.00000000", ["left-by-d"]]],
     }
 
 
 async def test_a_cache_s_name_is_no_path(site: Site) -> None:
     revision = await site.revision({"main.py": ""}, ("python", "main.py"), Runtime.PYTHON)
     with pytest.raises(Invalid):
-        await site.build(revision, "../blobs.3")
+        await site.build(revision, "../blobs.3.00000000")
 
 
 # -- what it leaves behind is looked at as it stands

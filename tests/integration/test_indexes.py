@@ -98,6 +98,7 @@ async def test_an_index_says_where_its_files_are(kind: str, page: str) -> None:
 async def test_an_index_that_does_not_answer_is_there_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """And what it said before counts."""
     monkeypatch.setattr("kasbah.agent.build.indexes.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("kasbah.agent.build.indexes.RETRY_SECONDS", 0.0)
     nobody = Indexes({"UV_DEFAULT_INDEX": "http://127.0.0.1:1/simple", "NPM_CONFIG_REGISTRY": "http://npm.example"})
     assert "127.0.0.1:1" in await nobody.ends()
     with index(404, "text/plain", "nothing here") as (address, _):
@@ -107,6 +108,13 @@ async def test_an_index_that_does_not_answer_is_there_all_the_same(monkeypatch: 
         known = Indexes({"UV_DEFAULT_INDEX": address})
         assert "files.example:443" in await known.ends()
     assert "files.example:443" in await known.ends()
+
+
+async def test_an_index_that_does_not_answer_is_not_asked_each_time() -> None:
+    with index(404, "text/plain", "nothing here") as (address, asked):
+        indexes = Indexes({"UV_DEFAULT_INDEX": address, "PATH": "/nowhere"})
+        assert await indexes.ends() == await indexes.ends() == (address.removeprefix("http://"),)
+        assert asked == ["/pip/"]
 
 
 async def test_a_page_that_names_the_world_opens_little_of_it() -> None:

@@ -21,7 +21,7 @@ from kasbah.agent.paths import Paths
 from kasbah.agent.revisions import Revisions
 from kasbah.agent.space import Housekeeper, Kind, Space
 from kasbah.clock import ManualClock
-from kasbah.decide.keeping import AtWork
+from kasbah.decide.keeping import AtWork, cache_of
 from kasbah.domain.desired import DesiredState
 from kasbah.domain.ids import Digest, InstallationId, ProjectId, ReplicaId, RevisionId, ServiceId, SiteId
 from kasbah.domain.revision import BUILDER_VERSION, Revision, Runtime
@@ -30,6 +30,7 @@ from kasbah.settings import Limits
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SERVICE = ServiceId("sv-0000000000000001")
+CACHE = cache_of(Service(id=SERVICE, project=ProjectId("pr-1"), name="web", hosts=()))
 BLOCK = 64 * 1024
 HUGE = Limits()
 
@@ -112,7 +113,7 @@ class Site:
         self._older(path)
         return path
 
-    def cached(self, kind: str = "pr-1.3") -> Path:
+    def cached(self, kind: str = CACHE) -> Path:
         file = self.paths.cache / kind / "wheel"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(os.urandom(4 * BLOCK))
@@ -262,7 +263,7 @@ async def test_files_that_builds_share_with_the_cache_are_freed_with_their_last_
 async def test_a_cache_past_its_cap_goes_whole_but_not_while_something_is_built(site: Site) -> None:
     site.want("a", serving=("a",))
     site.source("a")
-    old, new = site.cached("pr-1.0"), site.cached("pr-1.3")
+    old, new = site.cached(f"{CACHE}.closed"), site.cached()
     (site.paths.cache / "envoy-1.desc").write_bytes(b"not a package manager's")
     keeper = site.with_limits(replace(HUGE, cache_bytes=6 * BLOCK))
     goes_on, build = asyncio.Event(), site.builder.build
@@ -281,16 +282,27 @@ async def test_a_cache_past_its_cap_goes_whole_but_not_while_something_is_built(
     await keeper.tidy()
     assert not old.exists()
     assert new.exists()
-    assert names(site.paths.cache) == ["envoy-1.desc", "pr-1.3"]
+    assert names(site.paths.cache) == ["envoy-1.desc", CACHE]
 
 
 async def test_a_cache_of_before_goes(site: Site) -> None:
-    """It was one for all projects and levels, and nothing is built with it."""
+    """It was one for all projects and labels, and nothing is built with it."""
     site.want("a")
     of_before, of_now = site.cached("uv"), site.cached()
     await site.keeper.tidy()
     assert not of_before.exists()
     assert of_now.exists()
+
+
+async def test_a_cache_that_no_service_here_could_use_goes(site: Site) -> None:
+    """What the law took from the site may have left parts of its source there."""
+    site.want("a")
+    kept, closed = site.cached(), site.cached(f"{CACHE}.closed")
+    others = [site.cached(f"{project}.{level}.00000000") for project, level in (("pr-1", 2), ("pr-2", 3))]
+    await site.keeper.tidy()
+    assert kept.exists()
+    assert closed.exists()
+    assert not any(other.exists() for other in others)
 
 
 async def test_a_source_somebody_relies_on_just_now_stays(site: Site) -> None:

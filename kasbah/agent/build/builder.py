@@ -5,8 +5,8 @@ build that was cut short, and is built anew. The versions resolved for a revisio
 of the same source. One build of a revision at a time, two builds in all; cancelling a build ends its processes and
 removes what it made.
 
-Tools and the commands of a source run in a sandbox (`sandbox.py`), with caches of their own kind: the project's, of
-the same level. So nobody who may not deploy what is sensitive leaves packages there for what is.
+Tools and the commands of a source run in a sandbox (`sandbox.py`), with caches of their own kind: the project's, for
+data of the same label. So nobody who may not deploy what is sensitive leaves packages there for what is.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Builder:
             if not source.exists():
                 raise NotFound(f"the source of {revision.id} is not here", hint="deploy again to send it")
             async with self._places:
-                closed = revision.egress is not None
+                # Where nothing is run to build it, nothing could call.
+                closed = revision.egress is not None and revision.runtime is not Runtime.COMMAND
                 sandbox = await self._sandboxes(closed=closed)
                 return await self._build(revision, source, sandbox, self._cache(cache, closed=closed), report, log)
 

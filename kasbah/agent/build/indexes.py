@@ -22,7 +22,8 @@ from kasbah.domain.egress import destination
 
 log = structlog.get_logger()
 
-FRESH_SECONDS = 600.0
+FRESH_SECONDS, RETRY_SECONDS = 600.0, 60.0
+"""An index that answered is asked again after the first, one that did not after the second."""
 ASK_SECONDS = 10.0
 LONGEST_PAGE = 4 * 2**20
 MOST_HOSTS = 16
@@ -45,6 +46,7 @@ class Indexes:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._asked: dict[str, tuple[float, frozenset[str]]] = {}
+        """When each index is to be asked again, and where its files were."""
         self._own: tuple[str, str] | None = None
 
     async def ends(self) -> tuple[str, ...]:
@@ -64,9 +66,10 @@ class Indexes:
 
     async def _files(self, index: str) -> frozenset[str]:
         """Where an index keeps files; what it said before, where it does not answer."""
-        at, known = self._asked.get(index, (float("-inf"), frozenset[str]()))
-        if time.monotonic() - at < FRESH_SECONDS:
+        due, known = self._asked.get(index, (float("-inf"), frozenset[str]()))
+        if time.monotonic() < due:
             return known
+        lasts = FRESH_SECONDS
         try:
             async with asyncio.timeout(ASK_SECONDS), httpx.AsyncClient(follow_redirects=True) as client:
                 page, text = await _page(client, f"{index.rstrip('/')}/{WELL_KNOWN}/")
@@ -75,8 +78,8 @@ class Indexes:
             )
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
             log.warning("a package index does not say where its files are", problem=str(error) or "no answer")
-            return known
-        self._asked[index] = (time.monotonic(), known)
+            lasts = RETRY_SECONDS
+        self._asked[index] = (time.monotonic() + lasts, known)
         return known
 
 
