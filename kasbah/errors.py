@@ -82,14 +82,16 @@ class TooLarge(KasbahError):
 
 
 class BuildFailed(KasbahError):
-    """The source does not build. `tail` holds the builder's last lines."""
+    """The source does not build. `tail` holds the builder's last lines; `passing`: what failed was the machine or its
+    network, so that it may build another time."""
 
     status = 422
     default_code = "build_failed"
 
-    def __init__(self, message: str, *, hint: str = "", tail: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, *, hint: str = "", tail: tuple[str, ...] = (), passing: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.tail = tail
+        self.passing = passing
 
 
 class QuotaExceeded(KasbahError):

@@ -214,7 +214,7 @@ class Reconciler:
         return max(serving, key=lambda one: one.percent, default=None)
 
     def _retry_of(self, service: Service, revision: Revision) -> str:
-        """A failed build is tried again for a new rollout only."""
+        """Who asks for a build: one that failed is tried again for a new rollout."""
         trial = service.trial
         return trial.rollout if trial is not None and trial.revision == revision.id else ""
 

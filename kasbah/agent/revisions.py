@@ -1,13 +1,16 @@
 """The revisions this site can start: builds what is wanted, and remembers what was built or why it was not.
 
-A build that failed is not tried again until a new rollout asks for it. One whose source has not arrived waits for it.
+A build that failed is not tried again until a new rollout asks for it; one that the machine or its network failed is, a
+few times, ever later: a site that is to take over when another is lost gets there by itself. One whose source has not
+arrived waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,18 @@ from kasbah.errors import BuildFailed, KasbahError
 log = structlog.get_logger()
 
 TAIL = 30
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0
+MOST_TRIES = 8
+"""Within about 45 minutes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A build that failed for a rollout, `tries` times in a row; when it is tried again, by the event loop's clock."""
+
+    rollout: str
+    tries: int
+    again_at: float
 
 
 class Revisions:
@@ -47,7 +62,7 @@ class Revisions:
         self._changed = changed
         self._built: dict[RevisionId, Built] = {}
         self._status: dict[RevisionId, RevisionStatus] = {}
-        self._failed_for: dict[RevisionId, str] = {}
+        self._failed: dict[RevisionId, Failure] = {}
         self._building: dict[RevisionId, asyncio.Task[None]] = {}
         self._removing: set[RevisionId] = set()
 
@@ -70,11 +85,18 @@ class Revisions:
             self._built[revision.id] = built
             self._status[revision.id] = RevisionStatus(revision=revision.id, build=BuildState.BUILT)
             return True
-        if self._failed_for.get(revision.id) == rollout or not self._blobs.has(revision.source):
+        if self._rests(revision.id, rollout) or not self._blobs.has(revision.source):
             return False
         self._note(revision.id, BuildState.BUILDING, step="waiting for its turn")
         self._building[revision.id] = self._spawn(self._build(service, revision, rollout))
         return False
+
+    def _rests(self, revision: RevisionId, rollout: str) -> bool:
+        """Whether its build failed for this rollout, and is not to be tried again yet."""
+        failed = self._failed.get(revision)
+        if failed is None or failed.rollout != rollout:
+            return False
+        return asyncio.get_running_loop().time() < failed.again_at
 
     @property
     def building(self) -> frozenset[RevisionId]:
@@ -88,6 +110,7 @@ class Revisions:
         for revision in going:
             self._built.pop(revision, None)
             self._status.pop(revision, None)
+            self._failed.pop(revision, None)
         return self._remove(going)
 
     async def _remove(self, going: frozenset[RevisionId]) -> None:
@@ -113,17 +136,28 @@ class Revisions:
         try:
             cache = cache_of(service)
             self._built[revision.id] = await self._builder.build(revision, cache=cache, report=step, log=log_file)
+            self._failed.pop(revision.id, None)
             self._note(revision.id, BuildState.BUILT)
         except KasbahError as error:
-            self._failed_for[revision.id] = rollout
+            again = self._note_failure(revision.id, rollout, error)
             tail = error.tail if isinstance(error, BuildFailed) else ()
-            reason = f"{error} ({error.hint})" if error.hint else f"{error}"
+            reason = (f"{error} ({error.hint})" if error.hint else f"{error}") + again
             log.warning("build failed", revision=revision.id, reason=reason)
             status = RevisionStatus(revision=revision.id, build=BuildState.FAILED, reason=reason, tail=tail[-TAIL:])
             self._status[revision.id] = status
         finally:
             self._building.pop(revision.id, None)
             self._changed()
+
+    def _note_failure(self, revision: RevisionId, rollout: str, error: KasbahError) -> str:
+        """Decide when a build is tried again; how that is told, "" where it is not."""
+        before = self._failed.get(revision)
+        tries = before.tries + 1 if before is not None and before.rollout == rollout else 1
+        passing = error.passing if isinstance(error, BuildFailed) else True
+        pause = min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE) if passing and tries < MOST_TRIES else math.inf
+        at = asyncio.get_running_loop().time() + pause
+        self._failed[revision] = Failure(rollout=rollout, tries=tries, again_at=at)
+        return "" if math.isinf(pause) else f"; it is tried again in {pause:g} s"
 
     def _note(self, revision: RevisionId, state: BuildState, *, step: str = "") -> None:
         known = self.status(revision)

@@ -28,10 +28,11 @@ from kasbah.agent.build.sandbox import Sandbox
 from kasbah.agent.runner.workdir import give, name_user, write_hosts
 from kasbah.errors import BuildFailed
 
+DISK_FULL = "the site's disk is full: free some space"
 OUT_OF_REACH = "the site cannot reach the package index: check its network, HTTPS_PROXY and SSL_CERT_FILE"
 
 HINTS = (
-    (r"No space left on device|ENOSPC", "the site's disk is full: free some space and deploy again"),
+    (r"No space left on device|ENOSPC", DISK_FULL),
     (
         r"dns error|error sending request|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|UnknownIssuer|failed to lookup"
         r"|Temporary failure in name resolution|operation timed out|tcp connect error",
@@ -144,7 +145,10 @@ class Workshop:
         status = await run(argv, cwd=self.work, env=variables, log=self.log, record=self.record, user=user)
         if status != 0:
             ended = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
-            raise self.failed(f"{doing} failed: {tool.name} {ended}", hint=hint or self._hint())
+            found, passing = self._hint()
+            raise BuildFailed(
+                f"{doing} failed: {tool.name} {ended}", hint=hint or found, tail=self.log.tail, passing=passing
+            )
 
     def _environment(self) -> dict[str, str]:
         """The environment of a build's tools."""
@@ -174,16 +178,18 @@ class Workshop:
         """The error for a build that ends here."""
         return BuildFailed(message, hint=hint, tail=self.log.tail)
 
-    def _hint(self) -> str:
+    def _hint(self) -> tuple[str, bool]:
+        """The next step, and whether it may go well another time without one."""
         text = "\n".join(self.log.tail)
         hint = next((hint for pattern, hint in HINTS if re.search(pattern, text)), "see the last lines below")
+        passing = hint in (DISK_FULL, OUT_OF_REACH)
         if hint == OUT_OF_REACH and self.sandbox.names is not None:
             reached = ", ".join(sorted(self.sandbox.names)) or "none by name"
-            return (
+            hint = (
                 "its data may not be just anywhere, so its build reaches package indexes only "
                 f"({reached}): put what else it needs into the source or into an index"
             )
-        return hint
+        return hint, passing
 
 
 def _contents(made: Path) -> bytes:
