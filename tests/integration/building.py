@@ -13,6 +13,7 @@ from pathlib import Path
 from kasbah.agent.blobs import BlobStore
 from kasbah.agent.build import Builder, Built
 from kasbah.agent.build.sandbox import Sandbox
+from kasbah.agent.build.sandboxes import hidden_of
 from kasbah.agent.confine import measure
 from kasbah.agent.paths import Paths
 from kasbah.agent.runner.claims import BUILDER_SLOT, FIRST_USER
@@ -77,7 +78,7 @@ def make_site(folder: Path, limits: Limits | None = None) -> Site:
     blobs = BlobStore(paths, limits)
 
     async def sandboxes(*, closed: bool) -> Sandbox:
-        return Sandbox(mechanisms=mechanisms(), user=BUILDER, hidden=(paths.data_dir,))
+        return Sandbox(mechanisms=mechanisms(), user=BUILDER, hidden=hidden_of(paths))
 
     return Site(paths=paths, blobs=blobs, builder=Builder(paths, limits, blobs, sandboxes=sandboxes))
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -140,12 +141,22 @@ async def test_pyproject_without_a_lock_is_resolved_with_its_own_overrides(
     assert "no-such" not in (site.folder() / "requirements.lock").read_text().replace("# via", "")
 
 
-async def test_settings_for_uv_above_the_data_folder_are_not_ours(tmp_path: Path, wheel: Callable[..., Path]) -> None:
-    (tmp_path / "pyproject.toml").write_text('[tool.uv]\noverride-dependencies = ["tiny==9"]\nno-index = true\n')
-    site = make_site(tmp_path / "data")
+@pytest.mark.parametrize("where", ["/tmp", "/var/tmp"])
+async def test_settings_for_uv_above_the_data_folder_are_not_ours(wheel: Callable[..., Path], where: str) -> None:
+    """Neither where /tmp is another one for a build, nor where it sees what is around it as it is."""
+    with tempfile.TemporaryDirectory(dir=where, prefix="kasbah-test-") as folder:
+        os.chmod(folder, 0o755)
+        await built_below_settings(Path(folder), wheel)
+
+
+async def built_below_settings(folder: Path, wheel: Callable[..., Path]) -> None:
+    (folder / "pyproject.toml").write_text('[tool.uv]\noverride-dependencies = ["tiny==9"]\nno-index = true\n')
+    site = make_site(folder / "data")
     tiny = wheel("tiny")
     built = await site.python({"main.py": "import tiny", "requirements.txt": f"./{tiny.name}\n", tiny.name: tiny})
     start(built)
+    project = '[project]\nname = "app"\nversion = "1"\ndependencies = []\n[tool.uv]\npackage = false\n'
+    start(await site.python({"main.py": "", "pyproject.toml": project}, name="rv-2"))
 
 
 async def test_uv_lock_is_followed(site: Site, wheel: Callable[..., Path]) -> None:

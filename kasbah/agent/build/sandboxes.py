@@ -9,6 +9,7 @@ from typing import Protocol
 from kasbah.agent.build.environment import passed_on
 from kasbah.agent.build.indexes import Indexes
 from kasbah.agent.build.sandbox import Sandbox
+from kasbah.agent.confine import system
 from kasbah.agent.paths import Paths
 from kasbah.drivers.process import ProcessDriver
 
@@ -45,8 +46,16 @@ async def sandboxes_of(driver: ProcessDriver, paths: Paths) -> SiteSandboxes:
     return SiteSandboxes(
         driver=driver,
         mechanisms=(await driver.isolation()).mechanisms,
-        hidden=(paths.data_dir, paths.sockets),
+        hidden=hidden_of(paths),
         user=user,
         closable=closable,
         indexes=Indexes(passed_on()),
     )
+
+
+def hidden_of(paths: Paths) -> tuple[Path, ...]:
+    """What tools do not see but for what they are given: the site's data, and all that lies around it. They look for
+    settings in every folder above their own; what is there and may not be read would be an error to them."""
+    root, first, *_ = (*reversed(paths.data_dir.parents), paths.data_dir)
+    around = () if any(one.is_relative_to(first) for one in (*system.READABLE, system.ETC, root / "dev")) else (first,)
+    return (*around, paths.data_dir, paths.sockets)
