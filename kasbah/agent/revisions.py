@@ -150,14 +150,15 @@ class Revisions:
             self._changed()
 
     def _note_failure(self, revision: RevisionId, rollout: str, error: KasbahError) -> str:
-        """Decide when a build is tried again; how that is told, "" where it is not."""
+        """Decide when a build is tried again; how that is told. Of a rollout's own it is not: that has failed, and so
+        nobody asks for it any more."""
         before = self._failed.get(revision)
         tries = before.tries + 1 if before is not None and before.rollout == rollout else 1
         passing = error.passing if isinstance(error, BuildFailed) else True
         pause = min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE) if passing and tries < MOST_TRIES else math.inf
         at = asyncio.get_running_loop().time() + pause
         self._failed[revision] = Failure(rollout=rollout, tries=tries, again_at=at)
-        return "" if math.isinf(pause) else f"; it is tried again in {pause:g} s"
+        return "" if rollout or math.isinf(pause) else f"; it is tried again in {pause:g} s"
 
     def _note(self, revision: RevisionId, state: BuildState, *, step: str = "") -> None:
         known = self.status(revision)

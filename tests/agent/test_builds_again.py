@@ -64,8 +64,8 @@ class Tried:
         self._tasks.append(asyncio.create_task(work))
         return self._tasks[-1]
 
-    async def asked(self, times: int, rollout: str = "ro-1") -> int:
-        """How many builds were begun."""
+    async def asked(self, times: int, rollout: str = "") -> int:
+        """How many builds were begun; without a rollout, of what has traffic already."""
         before = self.builds.begun
         for _ in range(times):
             self.revisions.ensure(SERVICE, REVISION, rollout)
@@ -93,7 +93,14 @@ async def test_but_not_at_once(tmp_path: Path) -> None:
     tried = Tried(tmp_path, Unavailable("no disk"))
     assert await tried.asked(3) == 1
     assert "it is tried again in 30 s" in tried.revisions.status(REVISION.id).reason
-    assert await tried.asked(1, "ro-2") == 1, "another rollout asks for it"
+    assert await tried.asked(1, "ro-2") == 1, "a rollout asks for it"
+
+
+async def test_a_rollout_whose_build_failed_promises_nothing(tmp_path: Path) -> None:
+    """It has failed then, and nobody asks for that build any more."""
+    tried = Tried(tmp_path, Unavailable("no disk"))
+    assert await tried.asked(2, "ro-1") == 1
+    assert tried.revisions.status(REVISION.id).reason == "no disk"
 
 
 @pytest.mark.usefixtures("at_once")
