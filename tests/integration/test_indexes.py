@@ -20,15 +20,15 @@ OWN = "https://own.example/simple"
 
 
 @contextmanager
-def index(status: int, kind: str, page: str) -> Iterator[tuple[str, list[str]]]:
-    """An index of packages: its address, and the paths that it was asked for."""
+def index(status: int, kind: str, page: str, *, stumbles: int = 0) -> Iterator[tuple[str, list[str]]]:
+    """An index of packages: its address, and the paths that it was asked for. The first times it answers 503."""
     asked: list[str] = []
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             body = page.encode()
-            self.send_response(status)
+            self.send_response(status if len(asked) > stumbles else 503)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -108,6 +108,12 @@ async def test_an_index_that_does_not_answer_is_there_all_the_same(monkeypatch: 
         known = Indexes({"UV_DEFAULT_INDEX": address})
         assert "files.example:443" in await known.ends()
     assert "files.example:443" in await known.ends()
+
+
+async def test_an_index_that_stumbles_is_asked_again() -> None:
+    with index(200, "text/html", '<a href="https://files.example/a.whl">', stumbles=2) as (address, asked):
+        assert "files.example:443" in await Indexes({"UV_DEFAULT_INDEX": address, "PATH": "/nowhere"}).ends()
+        assert len(asked) == 3
 
 
 async def test_an_index_that_does_not_answer_is_not_asked_each_time() -> None:

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 FRESH_SECONDS, RETRY_SECONDS = 600.0, 60.0
 """An index that answered is asked again after the first, one that did not after the second."""
-ASK_SECONDS = 10.0
+ASK_SECONDS, TRIES = 10.0, 3
 LONGEST_PAGE = 4 * 2**20
 MOST_HOSTS = 16
 """Of one index."""
@@ -72,7 +72,7 @@ class Indexes:
         lasts = FRESH_SECONDS
         try:
             async with asyncio.timeout(ASK_SECONDS), httpx.AsyncClient(follow_redirects=True) as client:
-                page, text = await _page(client, f"{index.rstrip('/')}/{WELL_KNOWN}/")
+                page, text = await _page(client, f"{index.rstrip('/')}/{WELL_KNOWN}/", tries=TRIES)
             known = frozenset(
                 islice(dict.fromkeys(ends(urljoin(page, link) for link in LINK.findall(text))), MOST_HOSTS)
             )
@@ -119,8 +119,20 @@ def _addresses(value: str) -> Iterator[str]:
             yield named
 
 
-async def _page(client: httpx.AsyncClient, address: str) -> tuple[str, str]:
-    """Where a page was in the end, and what it says; as much of it as one reads. Raises HTTPError."""
+async def _page(client: httpx.AsyncClient, address: str, *, tries: int) -> tuple[str, str]:
+    """Where a page was in the end, and what it says. Networks stumble: it is asked for so many times. Raises
+    HTTPError."""
+    while True:
+        try:
+            return await _read(client, address)
+        except httpx.HTTPError as error:
+            tries -= 1
+            if tries == 0 or (isinstance(error, httpx.HTTPStatusError) and error.response.is_client_error):
+                raise
+
+
+async def _read(client: httpx.AsyncClient, address: str) -> tuple[str, str]:
+    """As much of a page as one reads. Raises HTTPError."""
     async with client.stream("GET", address, headers={"accept": ACCEPT}) as answer:
         answer.raise_for_status()
         read = bytearray()
