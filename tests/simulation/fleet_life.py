@@ -349,7 +349,7 @@ class Life:
 
     def _all_that_may_is_there(self) -> None:
         truth, now = self.fleet.truth, self.now
-        newest = max(truth.laws)
+        newest = max(number for number in truth.laws if not self.fleet.turned_back(number))
         late = {
             truth.names[id]: number
             for id, number in truth.arrived.items()

@@ -265,6 +265,12 @@ class Fleet:
             assert token is not None
             change_law.apply_law(done, token, signed, based_on=based, even_so=True, reason="as drawn")
 
+    def turned_back(self, number: int) -> bool:
+        """Whether a law that loosened went wrong somewhere, so that the one before holds again."""
+        with self.office.read() as done:
+            found = done.tx.lawbooks.get(number)
+            return found is not None and found.state == "turned-back"
+
     def resume(self) -> None:
         """Let a law that halted go on."""
         try:
