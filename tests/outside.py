@@ -17,6 +17,7 @@ from pathlib import Path
 LOCK = Path(tempfile.gettempdir()) / "kasbah-tests-outside.lock"
 ADDRESS, METADATA, OTHER = "198.51.100.7", "169.254.169.254", "198.51.100.8"
 PORT, OTHER_PORT = 8123, 8124
+FIRST, SECOND, ON_OTHER_PORT = f"{ADDRESS}:{PORT}", f"{OTHER}:{PORT}", f"{ADDRESS}:{OTHER_PORT}"
 
 ANSWERS = """
 import selectors, socket, sys

@@ -103,8 +103,8 @@ def wants(desired: DesiredState, at_work: AtWork) -> Wants:
 def cache_of(service: Service) -> str:
     """The package caches that a service's builds use: those of its project, for data labelled as its own ever was. What
     a build leaves there may hold parts of its source, and is another's to run."""
-    most = service.label if service.declared is None else combine(service.label, service.declared)
-    words = "\n".join([*sorted({*most.categories}), "", *sorted({*most.regimes})])
+    most = combine(service.label, service.declared or service.label)
+    words = "\n".join([*most.categories, "", *most.regimes])
     return f"{service.project}.{most.level:d}.{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 

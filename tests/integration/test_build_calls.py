@@ -35,8 +35,7 @@ pytestmark = [
     pytest.mark.skipif(bool(programs.absent()), reason="install iproute2 and nftables"),
 ]
 
-FIRST, OTHER = f"{outside.ADDRESS}:{outside.PORT}", f"{outside.OTHER}:{outside.PORT}"
-OTHER_PORT = f"{outside.ADDRESS}:{outside.OTHER_PORT}"
+FIRST, OTHER, OTHER_PORT = outside.FIRST, outside.SECOND, outside.ON_OTHER_PORT
 
 CALLS = """
 import json, os, socket

@@ -27,8 +27,7 @@ pytestmark = [
 ]
 
 A = ReplicaId("rp-a")
-FIRST, OTHER = f"{outside.ADDRESS}:{outside.PORT}", f"{outside.OTHER}:{outside.PORT}"
-OTHER_PORT = f"{outside.ADDRESS}:{outside.OTHER_PORT}"
+FIRST, OTHER, OTHER_PORT = outside.FIRST, outside.SECOND, outside.ON_OTHER_PORT
 
 CALLS = """
 import socket, sys

@@ -294,7 +294,7 @@ class Life:
                 for name in sorted(fleet.truth.services):
                     fleet.send(name)
             await fleet.tick()
-            if count >= SETTLING and {fleet.truth.arrived[id] for id in self._there()} == {max(fleet.truth.laws)}:
+            if count >= SETTLING and {fleet.truth.arrived[id] for id in self._there()} == {fleet.newest_law}:
                 break
         self._all_that_may_is_there()
 
@@ -349,7 +349,7 @@ class Life:
 
     def _all_that_may_is_there(self) -> None:
         truth, now = self.fleet.truth, self.now
-        newest = max(number for number in truth.laws if not self.fleet.turned_back(number))
+        newest = self.fleet.newest_law
         late = {
             truth.names[id]: number
             for id, number in truth.arrived.items()

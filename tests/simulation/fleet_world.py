@@ -265,11 +265,12 @@ class Fleet:
             assert token is not None
             change_law.apply_law(done, token, signed, based_on=based, even_so=True, reason="as drawn")
 
-    def turned_back(self, number: int) -> bool:
-        """Whether a law that loosened went wrong somewhere, so that the one before holds again."""
+    @property
+    def newest_law(self) -> int:
+        """The last that is to reach all sites: where one that loosened went wrong, the one before holds again."""
         with self.office.read() as done:
-            found = done.tx.lawbooks.get(number)
-            return found is not None and found.state == "turned-back"
+            found = {number: done.tx.lawbooks.get(number) for number in self.truth.laws}
+        return max(number for number, law in found.items() if law is None or law.state != "turned-back")
 
     def resume(self) -> None:
         """Let a law that halted go on."""

@@ -111,13 +111,13 @@ class Builder:
         """Remove the build of `revision`, once nobody works on it. Its source stays."""
         lock = self._busy.setdefault(revision, asyncio.Lock())
         async with lock:
-            await in_thread(partial(_remove, self._folder(revision)))
+            await _in_thread(partial(_remove, self._folder(revision)))
 
     async def recover(self) -> None:
         """End the processes of builds that an earlier agent was killed in, and remove what they made."""
         for folder in self._paths.builds.iterdir():
             if not (folder / MARKER).exists():
-                await in_thread(partial(_clear, folder))
+                await _in_thread(partial(_clear, folder))
 
     def _folder(self, revision: RevisionId) -> Path:
         if not NAME.fullmatch(revision):
@@ -146,7 +146,7 @@ class Builder:
                 async with asyncio.timeout(self._limits.build_seconds):
                     return await self._work(shop, revision, source)
             except BaseException as error:
-                await in_thread(partial(_clear, folder))
+                await _in_thread(partial(_clear, folder))
                 if isinstance(error, TimeoutError):
                     message = f"the build took longer than {self._limits.build_seconds} s and was ended"
                     raise shop.failed(message) from error
@@ -155,22 +155,22 @@ class Builder:
                 raise
 
     async def _work(self, shop: Workshop, revision: Revision, source: Path) -> Built:
-        await in_thread(partial(_prepare, shop))
-        await in_thread(partial(_take_locks, self._paths.builds, shop.folder, revision.source))
+        await _in_thread(partial(_prepare, shop))
+        await _in_thread(partial(_take_locks, self._paths.builds, shop.folder, revision.source))
         if shop.sandbox.names is not None:
             shop.log.note(f"this build reaches package indexes only: {', '.join(shop.sandbox.names) or 'by address'}")
         shop.log.step("unpacking the source")
         try:
-            await in_thread(partial(unpack, source, shop.app, limit_bytes=LARGEST_UNPACKED, expected=revision.source))
+            await _in_thread(partial(unpack, source, shop.app, limit_bytes=LARGEST_UNPACKED, expected=revision.source))
         except (Invalid, TooLarge) as error:
             raise BuildFailed(error.message, hint=error.hint) from error
-        await in_thread(partial(shop.hand_over, shop.app))
+        await _in_thread(partial(shop.hand_over, shop.app))
         launch = await _by_runtime(shop, revision.runtime)
-        await in_thread(shop.take_back)
+        await _in_thread(shop.take_back)
         done = launching.built(shop.app, revision.command, launch)
         if (problem := launching.command_error(done, revision.command)) is not None:
             raise BuildFailed(problem, hint="check `command:`, and that the package it comes from is a dependency")
-        await in_thread(partial(_finish, shop, launch, revision.source))
+        await _in_thread(partial(_finish, shop, launch, revision.source))
         return done
 
 
@@ -261,7 +261,7 @@ def _delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-async def in_thread(work: Callable[[], Result]) -> Result:
+async def _in_thread(work: Callable[[], Result]) -> Result:
     """Let a thread do it, and leave only once it has ended: what follows touches the same files."""
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:

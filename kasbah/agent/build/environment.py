@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 PASSED_ON = re.compile(
     r"UV_\w+|PIP_\w+|NPM_CONFIG_\w+|(HTTPS?|ALL|NO)_PROXY|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
@@ -18,8 +19,6 @@ OURS = re.compile(
 )
 """What would change how we build, not where from."""
 
-DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
-
 FROM_PIP = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS"}
 """uv does not read pip's settings; a machine that has them means them."""
 
@@ -31,3 +30,13 @@ def passed_on() -> dict[str, str]:
         if pip in passed:
             passed.setdefault(uv, ",".join(passed[pip].split()) if uv == "UV_FIND_LINKS" else passed[pip])
     return passed
+
+
+def words(value: str) -> Iterator[str]:
+    """What a setting names: several are parted by blanks or commas, and each may have a name of its own before it.
+
+    >>> list(words("own=https://a.example/x?y=1, /opt/wheels"))
+    ['https://a.example/x?y=1', '/opt/wheels']
+    """
+    for word in re.split(r"[\s,]+", value):
+        yield word.partition("=")[2] if "=" in word.partition("://")[0] else word

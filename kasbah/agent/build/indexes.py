@@ -18,6 +18,7 @@ import httpx
 import structlog
 import uv
 
+from kasbah.agent.build.environment import words
 from kasbah.domain.egress import destination
 
 log = structlog.get_logger()
@@ -91,7 +92,8 @@ def of_python(environment: Mapping[str, str], own: str) -> tuple[str, ...]:
     """
     first = next((environment[name] for name in IN_PLACE if environment.get(name)), own)
     values = [first, *(value for name, value in environment.items() if BESIDE.fullmatch(name))]
-    return tuple(dict.fromkeys(address for value in values for address in _addresses(value)))
+    named = (word for value in values for word in words(value))
+    return tuple(dict.fromkeys(word for word in named if word.startswith(("http://", "https://"))))
 
 
 def proxies(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -109,14 +111,6 @@ def ends(addresses: Iterable[str]) -> Iterator[str]:
             if port is not None and parts.hostname and ":" not in parts.hostname:
                 destination(found := f"{parts.hostname}:{port}")
                 yield found
-
-
-def _addresses(value: str) -> Iterator[str]:
-    """The http addresses in a setting: several are parted by blanks or commas, and one may have a name before it."""
-    for word in re.split(r"[\s,]+", value):
-        named = word.partition("=")[2] if "=" in word.partition("://")[0] else word
-        if named.startswith(("http://", "https://")):
-            yield named
 
 
 async def _page(client: httpx.AsyncClient, address: str, *, tries: int) -> tuple[str, str]:

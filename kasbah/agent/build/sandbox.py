@@ -28,12 +28,11 @@ from typing import NoReturn, TypedDict
 from kasbah.agent import confine
 from kasbah.agent.confine import pids
 from kasbah.agent.confine.kernel import PR_SET_PDEATHSIG, control, keep_orphans, name_process
+from kasbah.agent.runner.spawn import reset_signals
 from kasbah.agent.runner.workdir import stand_ins
 
 PROGRAM = Path(__file__)
 NOT_CONFINED = 125
-CHANGED_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ)
-"""Python ignores these; programs expect the defaults."""
 
 
 class Plan(TypedDict):
@@ -119,8 +118,7 @@ def _stay() -> NoReturn:
 def _become(plan: Plan, confiner: confine.Confiner) -> NoReturn:
     """Be the tool of a plan."""
     try:
-        for number in CHANGED_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+        reset_signals()
         os.umask(0o022)  # replicas, who are other users, read what is built
         private, user = Path(plan["private"]), plan["user"]
         confine.limit()

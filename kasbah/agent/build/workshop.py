@@ -22,7 +22,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from kasbah.agent.build.buildlog import BuildLog
-from kasbah.agent.build.environment import DEFAULT_PATH, passed_on
+from kasbah.agent.build.environment import passed_on, words
+from kasbah.agent.build.launch import SYSTEM_PATH
 from kasbah.agent.build.process import run
 from kasbah.agent.build.sandbox import Sandbox
 from kasbah.agent.runner.workdir import give, name_user, write_hosts
@@ -58,7 +59,7 @@ class Workshop:
     folder: Path
     cache: Path
     log: BuildLog
-    sandbox: Sandbox = Sandbox()
+    sandbox: Sandbox
     readable: tuple[Path, ...] = ()
 
     @property
@@ -155,7 +156,7 @@ class Workshop:
         passed = passed_on()
         copied = {name: str(self.settings / name) for name in passed if (self.settings / name).exists()}
         ours = {"HOME": str(self.home), "TMPDIR": str(self.tmp), "LANG": "C.UTF-8", "NO_COLOR": "1"}
-        return {"PATH": DEFAULT_PATH, **passed, **copied, **ours}
+        return {"PATH": ":".join(SYSTEM_PATH), **passed, **copied, **ours}
 
     def _reads(self) -> tuple[Path, ...]:
         """What tools read of the machine beside what replicas do: their own programs, and folders that the agent's
@@ -214,8 +215,7 @@ def _named(values: Iterable[str]) -> Iterator[Path]:
     [PosixPath('/usr/lib'), PosixPath('/usr/lib')]
     """
     for value in values:
-        for word in re.split(r"[\s,;]+", value):
-            named = word.rpartition("=")[2]
+        for named in words(value):
             url = named.startswith("file://")
             for path in [unquote(named.removeprefix("file://"))] if url else named.split(":"):
                 if path.startswith("/") and path.strip("/") and os.path.isdir(path):
