@@ -36,6 +36,7 @@ ROUTES = {
     "GET /installation": "installation.read",
     "POST /keys": "key.create",
     "GET /keys": "key.read",
+    "GET /keys/{key}/arrival": "key.read",
     "DELETE /keys/{key}": "key.revoke",
     "POST /keys/{key}/disable": "key.disable",
     "POST /keys/{key}/enable": "key.enable",

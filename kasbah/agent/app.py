@@ -320,7 +320,7 @@ class Agent:
         units = self._reconciler.units
         gone = self._owed.settle(desired, self._word.refused, {unit.service.id for unit in units})
         self._housekeeper.unwanted(gone)
-        acted_on = (desired.version if desired else None, self._gateway.error)
+        acted_on = (self._reconciler.acted_on, self._gateway.error)
         if acted_on != self._acted_on:
             self._acted_on = acted_on
             self._changed()

@@ -59,7 +59,7 @@ class Parts:
 
 
 class Reconciler:
-    """See the module."""
+    """See the module. `acted_on`: the desired state of the last pass, the gateway included."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -69,6 +69,7 @@ class Reconciler:
         self._examined: set[Place] = set()
         self._proving: set[RevisionId] = set()
         self._routed: tuple[object, Gateway] | None = None
+        self.acted_on = (0, 0)
         self._told: dict[ServiceId, tuple[object, ServiceStatus]] = {}
 
     # --- what others ask ------------------------------------------------------------------------------------------
@@ -146,6 +147,7 @@ class Reconciler:
     def first_gateway(self, desired: DesiredState) -> tuple[Gateway, dict[str, tuple[Endpoint, ...]]]:
         """The gateway as it must be before Envoy may ask: complete, replicas that serve included."""
         self._assign_roles(desired)
+        self.acted_on = desired.version
         found = {unit.cluster: routing.endpoints(unit.replicas.snapshot()) for unit in self.units}
         return self._route(desired), found
 
@@ -171,6 +173,7 @@ class Reconciler:
                 log.exception("a service is left as it is", service=service.name)
         self._drop_what_is_over()
         await self._parts.gateway.apply(self._route(desired))
+        self.acted_on = desired.version
 
     def _assign_roles(self, desired: DesiredState) -> None:
         wanted: dict[Place, tuple[Service, Revision, Role]] = {}
@@ -317,8 +320,7 @@ class Reconciler:
         self._parts.nudge()
 
     def _obey(self, service: Service) -> None:
-        order = service.order
-        obeyed = self._parts.ledger.memory.obeyed
+        order, obeyed = service.order, self._parts.ledger.memory.obeyed
         if order is None or obeyed.get(service.id, 0) >= order.number:
             return
         obeyed[service.id] = order.number

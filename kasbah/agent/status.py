@@ -54,11 +54,11 @@ class Reporter:
     def status(self) -> SiteStatus:
         """What the control plane is told."""
         assert self.ledger.identity is not None
-        desired, tls, crossing = self.ledger.desired, self.gateway.tls, self.gateway.crossing
+        tls, crossing = self.gateway.tls, self.gateway.crossing
         return SiteStatus(
             site=self.ledger.identity.site,
             observed_at=self.clock.now(),
-            applied=desired.version if desired else (0, 0),
+            applied=self.reconciler.acted_on,
             gateway_address=self.gateway.listen,
             gateway_error=self.gateway.error,
             tls_address=tls.listen if tls else "",

@@ -94,6 +94,14 @@ class KeyView(Shape):
     revoked_at: datetime | None = None
 
 
+class KeyArrival(Shape):
+    """Where a key is known as it is now. `behind` are sites that have not acted on it yet; `away` those of them that
+    are not heard at present: they take the key for what it was when they were."""
+
+    behind: list[str]
+    away: list[str]
+
+
 class KeyMade(Shape):
     """A new key. `key` is shown this once only; null where only its SHA-256 was sent."""
 

@@ -20,6 +20,7 @@ from kasbah.cli.options import (
     seconds,
 )
 from kasbah.cli.render import Output
+from kasbah.errors import KasbahError
 
 app = typer.Typer(
     add_completion=False,
@@ -31,6 +32,9 @@ app = typer.Typer(
 
 
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="Its id, or its name.")]
+
+ARRIVAL_SECONDS = 10
+"""How long a command waits for the sites to act on what it did."""
 
 
 @app.command()
@@ -62,10 +66,15 @@ def create(
     with Client(context.find(), project=project) as client:
         asked, key = key_to_make(client, project, body, deployer_key)
         made = {**client.post("/keys", asked), "key": key}
-    if output is not Output.TABLE:
-        render.document(made, output)
-        return
-    print(key)
+        if output is not Output.TABLE:
+            render.document(made, output)
+        else:
+            _show(made, max_level)
+        _tell(client, made["id"], "let it in", late="refuses it")
+
+
+def _show(made: Document, max_level: str | None) -> None:
+    print(made["key"], flush=True)
     render.say(f"This is key {made['id']}, shown this once only: keep it. Send it as `Authorization: Bearer KEY`.")
     if made["opens_up_to"] == "restricted" != max_level:
         render.say(
@@ -92,24 +101,40 @@ def list_(
 def disable(key: KeyName, project: ProjectOption = DEFAULT_PROJECT) -> None:
     """Switch a key off: it opens nothing until it is switched on again."""
     with Client(context.find(), project=project) as client:
-        client.post(f"/keys/{quote(key, safe='')}/disable")
-    render.say(f"{key} is switched off")
+        found = client.post(f"/keys/{quote(key, safe='')}/disable")
+        render.say(f"{key} is switched off")
+        _tell(client, found["id"], "refuse it", late="lets it in")
 
 
 @app.command()
 def enable(key: KeyName, project: ProjectOption = DEFAULT_PROJECT) -> None:
     """Switch a key on again."""
     with Client(context.find(), project=project) as client:
-        client.post(f"/keys/{quote(key, safe='')}/enable")
-    render.say(f"{key} is switched on")
+        found = client.post(f"/keys/{quote(key, safe='')}/enable")
+        render.say(f"{key} is switched on")
+        _tell(client, found["id"], "let it in", late="refuses it")
 
 
 @app.command()
 def revoke(key: KeyName, project: ProjectOption = DEFAULT_PROJECT) -> None:
     """Make a key open nothing any more."""
     with Client(context.find(), project=project) as client:
-        client.delete(f"/keys/{quote(key, safe='')}")
-    render.say(f"{key} is revoked")
+        found = client.delete(f"/keys/{quote(key, safe='')}")
+        render.say(f"{key} is revoked")
+        _tell(client, found["id"], "refuse it", late="lets it in")
+
+
+def _tell(client: Client, key: str, does: str, *, late: str) -> None:
+    """Wait until the sites act on it, and say which do not."""
+    try:
+        found = client.get(f"/keys/{key}/arrival", wait=ARRIVAL_SECONDS)
+    except KasbahError as error:
+        render.say(f"Whether the sites {does} already is not known: {error}")
+        return
+    away = found["away"]
+    for site in found["behind"]:
+        until = "until it is heard again" if site in away else f"still: see `kasbah sites describe {site}`"
+        render.say(f"{site} is {'not heard at present' if site in away else 'slow'}, and {late} {until}.")
 
 
 def _row(key: Document) -> tuple[object, ...]:

@@ -119,7 +119,7 @@ class TurnedAway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteStatus:
-    """What a site reports. `applied` is the (epoch, generation) it has written to its ledger and acts on. `tls_names`
+    """What a site reports. `applied` is the (epoch, generation) it acts on, its gateway included. `tls_names`
     are the hosts it has certificates for, at `tls_address`; `notes` what its owner should look after. At
     `peers_address` its gateway takes what other sites' send, "": nowhere; with `tunnel` by tunnels that it holds.
     `near`: how many milliseconds a round trip to other sites takes, where it was measured.

@@ -9,17 +9,21 @@ from typing import Annotated
 from fastapi import Query
 from fastapi.responses import Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from kasbah.api import credentials, public
 from kasbah.control import credential_views as views
+from kasbah.control.changes import ROLLOUTS
 from kasbah.control.http import paging
-from kasbah.control.http.call import Call, anywhere, may, project_asked, the_token
+from kasbah.control.http.call import Call, anywhere, may, project_asked, render, the_token
 from kasbah.control.http.routers import for_people
 from kasbah.control.http.services import Project
+from kasbah.control.http.waiting import Wait, until
 from kasbah.control.store.records import KeyRecord, TokenRecord
+from kasbah.control.usecases.key_arrival import Due, key_due
 from kasbah.control.usecases.keys import create_key, disable_key, enable_key, list_keys, opens_up_to, revoke_key
 from kasbah.control.usecases.tokens import create_token, disable_token, enable_token, list_tokens, revoke_token
-from kasbah.control.usecases.work import DEFAULT_PROJECT, Work
+from kasbah.control.usecases.work import DEFAULT_PROJECT, Work, token_topic
 from kasbah.domain.access import Action
 
 router = for_people("")
@@ -62,6 +66,33 @@ def all_keys(
         return public.Page[credentials.KeyView](items=[_key(work, one) for one in page], next=following)
 
     return call.read(find)
+
+
+@router.get("/keys/{key}/arrival", response_model=credentials.KeyArrival, tags=["keys"])
+async def key_arrival(
+    key: str,
+    call: Annotated[Call, may(Action.KEY_READ, project_asked)],
+    project: Project = DEFAULT_PROJECT,
+    wait: Wait = 0,
+) -> Response:
+    """Which sites do not act yet on what the key, by id or name, is now. With `wait`: once all that are heard do, or
+    when the wait is over."""
+
+    def begin() -> Due:
+        with call.looking() as work:
+            return key_due(work, project, key)
+
+    def look() -> credentials.KeyArrival:
+        with call.looking() as work:
+            return due.arrival(work)
+
+    def has_arrived(found: credentials.KeyArrival) -> bool:
+        return found.behind == found.away
+
+    due = await run_in_threadpool(begin)
+    topics = (ROLLOUTS, token_topic(call.caller.id))
+    found = await until(call.office.changes, topics, look, has_arrived, wait)
+    return render(found)
 
 
 @router.delete("/keys/{key}", response_model=credentials.KeyView, tags=["keys"])

@@ -63,19 +63,19 @@ def list_keys(work: Work, project: str, after: Cursor | None, limit: int, *, rev
 
 def revoke_key(work: Work, project: str, name_or_id: str) -> KeyRecord:
     """Revoke a key; one that is revoked already stays so."""
-    record = _find(work, project, name_or_id)
+    record = find_key(work, project, name_or_id)
     return record if record.revoked_at is not None else _save(work, replace(record, revoked_at=work.now))
 
 
 def disable_key(work: Work, project: str, name_or_id: str) -> KeyRecord:
     """Switch a key off: it opens nothing until it is switched on again."""
-    record = _find(work, project, name_or_id)
+    record = find_key(work, project, name_or_id)
     return record if record.disabled_at is not None else _save(work, replace(record, disabled_at=work.now))
 
 
 def enable_key(work: Work, caller: TokenRecord, project: str, name_or_id: str) -> KeyRecord:
     """Switch a key on again, which is as much as giving it."""
-    record = _find(work, project, name_or_id)
+    record = find_key(work, project, name_or_id)
     if record.revoked_at is not None:
         raise Conflict(f"the key {record.name!r} was revoked", hint="make another", code="revoked")
     refuse_more(work, caller, Principal(ceiling=record.max_level, expires_at=record.expires_at))
@@ -106,7 +106,8 @@ def _signed(work: Work, project: ProjectId, request: KeyRequest) -> Attested:
     return attested
 
 
-def _find(work: Work, project: str, name_or_id: str) -> KeyRecord:
+def find_key(work: Work, project: str, name_or_id: str) -> KeyRecord:
+    """The project's key with this id, or with this name if it was not revoked. Raises NotFound."""
     found = work.tx.keys.find(project_named(work.tx, project).id, name_or_id)
     if found is None:
         raise NotFound(f"there is no key {name_or_id!r}", hint="list them with `kasbah keys list`")
