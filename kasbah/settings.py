@@ -37,6 +37,9 @@ class Limits:
     build_seconds: int = 900
     """A build that takes longer has failed."""
 
+    build_memory: int | None = None
+    """The bytes of memory that a build may have, where control groups can be made; None: half of the machine's."""
+
     log_file_bytes: int = 8 * 2**20
     """A replica's log file is rotated at this size."""
 

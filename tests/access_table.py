@@ -72,6 +72,7 @@ ROUTES = {
     "GET /joining": "site.declare",
     "GET /sites": "site.read",
     "GET /sites/{site}": "site.read",
+    "POST /sites/plan": "policy.read",
     "PUT /sites/{site}": "site.declare",
     "DELETE /sites/{site}": "site.declare",
     "POST /sites/{site}/approve": "site.declare",

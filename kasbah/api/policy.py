@@ -128,15 +128,13 @@ class ShiftView(Shape):
     opens: int
 
 
-class LawPlan(Shape):
-    """What a lawbook would do. `classes`: how many services of which label, at which kind of site, lose a place where
+class ForeseenView(Shape):
+    """What a change would do. `classes`: how many services of which label, at which kind of site, lose a place where
     they run, could go to none or then to one; the rest tells it one by one. `stranded`: services that run and could
     then be nowhere; `closes` and `opens`: where services do not run, and no more may, or then may; `bars` and `admits`:
     where requests of those that run may pass no more, or then may. `allowed` is how many services the limit lets lose a
     placement or something that they call; beyond it, `too_far`, it must be applied with `even_so`."""
 
-    based_on: int
-    next_version: int
     services: int
     losing: int
     classes: list[ShiftView]
@@ -147,9 +145,16 @@ class LawPlan(Shape):
     cuts: list[CutView]
     bars: list[PairView]
     admits: list[PairView]
-    loosens: bool
     allowed: int
     too_far: bool
+
+
+class LawPlan(ForeseenView):
+    """What a lawbook would do, against the version `based_on`."""
+
+    based_on: int
+    next_version: int
+    loosens: bool
     two_person: list[str] = Field(description="Packs that are changed, and that nobody changes alone.")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -65,11 +65,23 @@ class SiteView(Shape):
     applied_generation: int
 
 
-class CharterRequest(Shape):
+class SignedCharter(Shape):
     """What the owner of the installation says of a site, as it was signed: the exact text, and the signature."""
 
     document: str = Field(max_length=1_000_000)
     signature: str = Field(max_length=200)
+
+
+class CharterRequest(SignedCharter):
+    """What the owner says of a site now."""
+
+    even_so: bool = Field(default=False, description="Take it although it ends more than the law's limit permits.")
+
+
+class SitesPlanRequest(Shape):
+    """What would be said of sites: charters as they would be signed."""
+
+    documents: list[Annotated[str, Field(max_length=1_000_000)]] = Field(max_length=1_000)
 
 
 class CharterAnswer(Shape):

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import TypeAdapter
 
-from kasbah.api.owner import CHARTER, sign_document
+from kasbah.api.owner import CHARTER, sign_document, write_document
 from kasbah.api.sites_file import SiteSection, SitesFile
 from kasbah.cli.client import Client, Document, site_path
 from kasbah.clock import SystemClock
@@ -20,7 +20,7 @@ from kasbah.decide.charters import faults
 from kasbah.decide.opening import CERTIFICATES
 from kasbah.domain.charter import Charter
 from kasbah.domain.ids import InstallationId, SiteId, make_id
-from kasbah.errors import Invalid, NotFound
+from kasbah.errors import Conflict, Invalid, NotFound
 from kasbah.packs import parse
 
 CHARTERS = TypeAdapter(Charter)
@@ -37,6 +37,24 @@ def of_file(client: Client, file: Path, wanted: Mapping[str, SiteSection]) -> Se
     charters = [_charter(client, installation, name, section) for name, section in wanted.items()]
     _check(file, charters)  # all of them, before the first is sent
     return charters
+
+
+def plan(client: Client, charters: Sequence[Charter]) -> Document:
+    """What they would do."""
+    return client.post("/sites/plan", {"documents": [write_document(one) for one in charters]})
+
+
+def check(found: Document, file: Path) -> None:
+    """Refuse what goes beyond the law's limit, before any of it is sent: the control plane is asked of one at a
+    time."""
+    if found["too_far"]:
+        raise Conflict(
+            f"it would end what {found['losing']} of {found['services']} services have or call, and leave "
+            f"{len(found['stranded'])} with nowhere to go; the limit is {found['allowed']}",
+            where=str(file),
+            hint=f"see `kasbah sites plan -f {file}`; if that is what you want, apply it with --even-so",
+            code="blast_radius",
+        )
 
 
 def naming(client: Client, name: str, key: str) -> Charter:

@@ -57,6 +57,14 @@ HeldPerSite = Annotated[
 ]
 SourceBytes = Annotated[int, typer.Option("--source-bytes", help="The largest source taken, compressed.", min=1)]
 BuildSeconds = Annotated[int, typer.Option("--build-seconds", help="A build that takes longer has failed.", min=1)]
+BuildMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--build-memory",
+        help="What a build may have, where the machine has control groups. [default: half of the machine's]",
+        show_default=False,
+    ),
+]
 AccessLogBytes = Annotated[
     int, typer.Option("--access-log-bytes", help="The gateway's access log is rotated at this size.", min=4_096)
 ]
@@ -142,6 +150,7 @@ def agent(
     held_per_site: HeldPerSite = HELD_PER_SITE,
     source_bytes: SourceBytes = SOURCE_BYTES,
     build_seconds: BuildSeconds = BUILD_SECONDS,
+    build_memory: BuildMemory = None,
     log_file_bytes: Annotated[
         int, typer.Option("--log-file-bytes", help="A replica's log is rotated at this size.", min=4_096)
     ] = _default(settings.Limits, "log_file_bytes"),
@@ -176,6 +185,7 @@ def agent(
         limits=settings.Limits(
             source_bytes=source_bytes,
             build_seconds=build_seconds,
+            build_memory=None if build_memory is None else _size(build_memory, "--build-memory"),
             log_file_bytes=log_file_bytes,
             log_files=log_files,
             ended_replicas=ended_replicas,

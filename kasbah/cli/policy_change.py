@@ -4,7 +4,6 @@ made, signed by the owner, and undone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kasbah import packs
 from kasbah.api.owner import LAWBOOK, read_document, sign_document, write_document
-from kasbah.cli import context, policy_file, render
+from kasbah.cli import context, foreseen, policy_file, render
 from kasbah.cli.client import Client, Document
 from kasbah.cli.options import OutputOption
 from kasbah.cli.owner_key import OwnerKeyOption, owner_key
@@ -31,10 +30,6 @@ FileOption = Annotated[
 AdoptOption = Annotated[
     bool, typer.Option("--adopt", help="No file: what is in force, with the newest packs that come with Kasbah.")
 ]
-MOST_LISTED = 30
-"""Changes that are listed one by one where nothing runs; what ends is listed whole."""
-CHANGES = ("closes", "opens", "bars", "admits")
-"""Of a site, for a service: whether it may run there that does not, and whether its requests may pass there."""
 
 EvenSo = Annotated[bool, typer.Option("--even-so", help="Even beyond the limit: you have seen what ends.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the history.")]
@@ -77,7 +72,9 @@ def plan(file: FileOption = None, adopt: AdoptOption = False, output: OutputOpti
     if output is not Output.TABLE:
         render.document(found, output)
         return
-    _show_plan(found)
+    foreseen.show(found, against=f"Against version {found['based_on']}: ")
+    if found["two_person"]:
+        render.say(f"A second person has to approve it: {', '.join(found['two_person'])}.")
     which = "--adopt" if adopt else f"-f {file or FILE}"
     more = " --even-so" if found["too_far"] else ""
     render.say(f"Next: kasbah policy apply {which} --based-on {found['based_on']}{more}")
@@ -223,63 +220,6 @@ def _before(status: Document) -> int:
     if force["based_on"] is None:
         raise Invalid("no law held before this one", where="--to", hint="`kasbah policy history` lists all there were")
     return int(force["based_on"])
-
-
-def _show_plan(found: Document) -> None:
-    render.say(
-        f"Against version {found['based_on']}: {found['losing']} of {found['services']} services would lose a "
-        f"placement or a call, and {len(found['stranded'])} would have nowhere to go; the limit is {found['allowed']}."
-    )
-    for number, (headers, rows) in enumerate(one for one in _tables(found) if one[1]):
-        print("\n" if number else "", end="")
-        render.table(headers, rows, empty="")
-    if (changes := len(_changed(found))) > MOST_LISTED:
-        render.say(f"... and {changes - MOST_LISTED} more changes: -o json lists all of them")
-    if found["two_person"]:
-        render.say(f"A second person has to approve it: {', '.join(found['two_person'])}.")
-
-
-def _tables(found: Document) -> Iterator[tuple[tuple[str, ...], list[tuple[object, ...]]]]:
-    """What a plan says: by class first, then one by one."""
-    yield (
-        ("SERVICES WITH", "AT SITES", "LOSE PLACE", "MAY NO MORE", "MAY THEN"),
-        [
-            (_class_label(one), _class_site(one), one["ends"] or "", one["closes"] or "", one["opens"] or "")
-            for one in found["classes"]
-        ],
-    )
-    yield (
-        ("ENDS", "AT", "BECAUSE", "MAY GO TO", "WOULD REOPEN"),
-        [
-            (
-                one["service"],
-                one["site"],
-                one["reason"],
-                ", ".join(one["others"]) or "nowhere",
-                "; or ".join(one["reopens"]),
-            )
-            for one in found["ends"]
-        ],
-    )
-    yield (
-        ("CUTS", "CALLS TO", "BECAUSE"),
-        [(one["service"], one["to"] or "anything outside", one["reason"]) for one in found["cuts"]],
-    )
-    yield ("CHANGE", "SERVICE", "SITE"), _changed(found)[:MOST_LISTED]
-
-
-def _changed(found: Document) -> list[tuple[object, ...]]:
-    return [(what, one["service"], one["site"]) for what in CHANGES for one in found[what]]
-
-
-def _class_label(one: Document) -> str:
-    data = one["data"]
-    level = data["level"] + ("" if one["data_declared"] else ", as unlabelled data is")
-    return "; ".join(part for part in (level, ", ".join(data["categories"]), ", ".join(data["regimes"])) if part)
-
-
-def _class_site(one: Document) -> str:
-    return f"{one['kind']}, {one['country'] or 'country not declared'}"
 
 
 def _show_made(made: Document, output: Output) -> None:

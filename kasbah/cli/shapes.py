@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from kasbah.api.audit import AuditEntryDetail, AuditEntryView, AuditLogView, LogBreakView
 from kasbah.api.credentials import KeyMade, KeyView, SecretView, TokenMade, TokenView
 from kasbah.api.joining import JoinTokenMade
-from kasbah.api.policy import CoverageView, GrantView, LawbookView, LawPlan, LawStatus
+from kasbah.api.policy import CoverageView, ForeseenView, GrantView, LawbookView, LawPlan, LawStatus
 from kasbah.api.projects import ProjectView, SpaceView
 from kasbah.api.public import (
     ErrorBody,
@@ -232,6 +232,7 @@ OUTPUTS: dict[str, Any] = {
     "projects quota": ProjectView,
     "sites list": list[SiteView],
     "sites describe": SiteView,
+    "sites plan": ForeseenView,
     "sites apply": list[AppliedSite],
     "sites drain": SiteView,
     "sites token": JoinTokenMade,

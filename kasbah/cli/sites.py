@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kasbah.api.quantities import format_size
-from kasbah.cli import context, render
+from kasbah.cli import context, foreseen, render
 from kasbah.cli.client import Client, Document, site_path
 from kasbah.cli.options import OutputOption
 from kasbah.cli.owner_key import OwnerKeyOption, owner_key
@@ -26,6 +26,7 @@ HEADERS = (
     *("NAME", "KIND", "COUNTRY", "STATE", "CONNECTED", "GATEWAY", "FROM SITES"),
     *("CPUS", "MEMORY", "ISOLATION", "EGRESS"),
 )
+SitesFile = Annotated[Path, typer.Option("--file", "-f", help="The file that says what the sites are.")]
 SiteName = Annotated[str, typer.Argument(metavar="NAME", help="The site.")]
 
 
@@ -77,14 +78,29 @@ def describe(name: SiteName, output: OutputOption = Output.TABLE) -> None:
 
 
 @app.command()
+def plan(file: SitesFile, output: OutputOption = Output.TABLE) -> None:
+    """Show what it would do if a file said what the sites are, and change nothing."""
+    from kasbah.cli import charters
+
+    with Client(context.find()) as client:
+        found = charters.plan(client, charters.of_file(client, file, charters.read(file)))
+    if output is not Output.TABLE:
+        render.document(found, output)
+        return
+    foreseen.show(found)
+    render.say(f"Next: kasbah sites apply -f {file}" + (" --even-so" if found["too_far"] else ""))
+
+
+@app.command()
 def apply(
-    file: Annotated[Path, typer.Option("--file", "-f", help="The file that says what the sites are.")],
+    file: SitesFile,
+    even_so: Annotated[bool, typer.Option("--even-so", help="Even beyond the law's limit.")] = False,
     key: OwnerKeyOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Declare sites, and the facts about them, as a file says; signed with the owner's key.
 
-    Sites that the file does not name stay as they are.
+    Sites that the file does not name stay as they are. What would end more than the law's limit permits is refused.
     """
     from kasbah.cli import charters
 
@@ -92,8 +108,12 @@ def apply(
     owner = owner_key(key)
     done = []
     with Client(context.find()) as client:
-        for charter in charters.of_file(client, file, wanted):
-            answer = client.put(site_path(charter.name), charters.signed(owner, charter))
+        named = charters.of_file(client, file, wanted)
+        if not even_so:
+            charters.check(charters.plan(client, named), file)
+        for charter in named:
+            body = {**charters.signed(owner, charter), "even_so": even_so}
+            answer = client.put(site_path(charter.name), body)
             done.append({"site": charter.name, "outcome": answer["outcome"], "version": answer["site"]["version"]})
     if output is not Output.TABLE:
         render.document(done, output)
@@ -169,7 +189,7 @@ def drain(
 @app.command()
 def remove(
     name: SiteName,
-    force: Annotated[bool, typer.Option("--force", help="Remove it although services run there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove it although services run there, or call it.")] = False,
 ) -> None:
     """Remove a site for good: what its agent says is refused from then on."""
     with Client(context.find()) as client:

@@ -11,6 +11,7 @@ from kasbah.control.store.lawbooks import LawbookRecord, LawbookState
 from kasbah.control.usecases.change_law import Planned, next_version
 from kasbah.control.usecases.coverage import Coverage
 from kasbah.control.usecases.describe import installation_of
+from kasbah.control.usecases.foresee import Foreseen
 from kasbah.control.usecases.grants import Granted
 from kasbah.control.usecases.work import Work
 from kasbah.decide.blast import Cut, Ending, Shift
@@ -76,10 +77,19 @@ def lawbook(record: LawbookRecord, names: Mapping[SiteId, str]) -> shapes.Lawboo
 
 def plan(planned: Planned, names: Mapping[SiteId, str]) -> shapes.LawPlan:
     """What a lawbook would do."""
-    found = planned.blast
     return shapes.LawPlan(
         based_on=planned.based_on,
         next_version=planned.version,
+        loosens=planned.foreseen.blast.loosens,
+        two_person=list(planned.two_person),
+        **dict(foreseen(planned.foreseen, names)),
+    )
+
+
+def foreseen(what: Foreseen, names: Mapping[SiteId, str]) -> shapes.ForeseenView:
+    """What a change would do."""
+    found = what.blast
+    return shapes.ForeseenView(
         services=found.services,
         losing=found.losing,
         classes=[_shift(one, names) for one in found.shifts],
@@ -90,10 +100,8 @@ def plan(planned: Planned, names: Mapping[SiteId, str]) -> shapes.LawPlan:
         cuts=[_cut(one) for one in found.cuts],
         bars=_pairs(found.bars, names),
         admits=_pairs(found.admits, names),
-        loosens=found.loosens,
-        allowed=planned.allowed,
-        too_far=planned.too_far,
-        two_person=list(planned.two_person),
+        allowed=what.allowed,
+        too_far=what.too_far,
     )
 
 

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from kasbah import packs
 from kasbah.api.owner import load_or_make
-from kasbah.cli import policy_change
+from kasbah.cli import foreseen
 
 RULES = """
 @id("house.payroll") @title("Payroll stays in Morocco") @advice("Choose a site in Morocco.")
@@ -37,7 +37,7 @@ def test_a_plan_begins_with_the_whole_and_stays_short(capsys: pytest.CaptureFixt
             {**group, "data": plain, "data_declared": False, "country": "", "ends": 0, "closes": 0, "opens": 7},
         ],
     }  # fmt: skip
-    policy_change._show_plan(found)
+    foreseen.show(found)
     said = capsys.readouterr()
     first, *rest = said.out.splitlines()
     assert first.split("  ")[0] == "SERVICES WITH"

@@ -93,7 +93,7 @@ WRITES: dict[str, tuple[str, Any]] = {
 }
 """Each route that writes, or opens a door, and a call that it takes."""
 
-CHANGES_NOTHING = {"POST /services/{name}/plan", "POST /policy/plan"}
+CHANGES_NOTHING = {"POST /services/{name}/plan", "POST /policy/plan", "POST /sites/plan"}
 
 ALIKE = frozenset(
     {"PUT /sites/{site}", "DELETE /sites/{site}", "POST /sites/{site}/approve"}

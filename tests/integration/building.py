@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import textwrap
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +25,7 @@ from kasbah.settings import Limits
 
 BUILDER = FIRST_USER + BUILDER_SLOT if os.getuid() == 0 else None
 CACHE = "pj-1.3.00000000"
+HOOK = "[tool.kasbah]\nbuild = 'python attack.py'\n"
 
 
 @dataclass
@@ -81,6 +83,11 @@ def make_site(folder: Path, limits: Limits | None = None) -> Site:
         return Sandbox(mechanisms=mechanisms(), user=BUILDER, hidden=hidden_of(paths))
 
     return Site(paths=paths, blobs=blobs, builder=Builder(paths, limits, blobs, sandboxes=sandboxes))
+
+
+def attack(code: str) -> dict[str, str | Path]:
+    """A source whose build command runs this."""
+    return {"attack.py": textwrap.dedent(code), "pyproject.toml": HOOK, "main.py": ""}
 
 
 @cache

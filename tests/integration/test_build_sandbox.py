@@ -9,11 +9,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import textwrap
 from pathlib import Path
 
 import pytest
-from building import BUILDER, Site, left_behind, make_site, mechanisms, tools_of
+from building import BUILDER, Site, attack, left_behind, make_site, mechanisms, tools_of
 from ordinary_user import as_ordinary_user
 
 from kasbah.agent.build.sandbox import NOT_CONFINED, Sandbox, main
@@ -26,7 +25,6 @@ pytestmark = pytest.mark.real
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 as_root = pytest.mark.skipif(BUILDER is None, reason="only root can make users")
 SECRET = "what the neighbour knows"
-HOOK = "[tool.kasbah]\nbuild = 'python attack.py'\n"
 
 
 def needs(*names: str) -> pytest.MarkDecorator:
@@ -37,11 +35,6 @@ def needs(*names: str) -> pytest.MarkDecorator:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return make_site(tmp_path / "data")
-
-
-def attack(code: str) -> dict[str, str | Path]:
-    """A source whose build command runs this."""
-    return {"attack.py": textwrap.dedent(code), "pyproject.toml": HOOK, "main.py": ""}
 
 
 def tries(words: str, target: object) -> dict[str, str | Path]:

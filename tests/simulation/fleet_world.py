@@ -224,7 +224,7 @@ class Fleet:
         document = charter(self.installation, id, name, version, land, self.draw, key)
         try:
             with self.office.write() as done:
-                declare_site(done, name, sign_document(self.owner, CHARTER, document))
+                declare_site(done, name, sign_document(self.owner, CHARTER, document), even_so=True)
         except KasbahError:
             return False
         if known is None:
@@ -242,7 +242,7 @@ class Fleet:
         document = charter(self.installation, id, name, version, land, self.draw, "")
         try:
             with self.office.write() as done:
-                declare_site(done, name, sign_document(self.owner, CHARTER, document))
+                declare_site(done, name, sign_document(self.owner, CHARTER, document), even_so=True)
         except Invalid:  # of its facts, one has run out already, or they contradict each other
             return
         self.truth.outside[id] = land

@@ -12,6 +12,7 @@ from support import Site, app, eventually
 
 from kasbah.agent.confine import programs
 
+CONFLICT = 6
 pytestmark = [
     pytest.mark.real,
     pytest.mark.root,
@@ -121,7 +122,12 @@ def test_what_nobody_declared_is_refused_with_what_to_write(site: Site, tmp_path
     assert "allowed: it is at vault" in site.ok("explain", "payer")
     (replica,) = site.describe("payer")["replicas"]
     file.write_text("sites:\n  vault:\n    kind: public\n    country: US\n    hosts: [192.0.2.0/24]\n")
-    site.ok("sites", "apply", "-f", file)
+    beyond = site.run("sites", "apply", "-f", file)
+    assert (beyond.code, "what 1 of" in beyond.err, "--even-so" in beyond.err) == (CONFLICT, True, True), beyond.said
+    assert "192.0.2.7:443" in site.ok("sites", "plan", "-f", file)
+    in_use = site.run("sites", "remove", "vault")
+    assert (in_use.code, "services call 'vault': payer" in in_use.err) == (CONFLICT, True), in_use.said
+    site.ok("sites", "apply", "-f", file, "--even-so")
 
     def another() -> bool:
         """What could call it has ended, and the one that serves now may not."""

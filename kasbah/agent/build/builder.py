@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,8 +30,8 @@ from kasbah.agent.build import node, python
 from kasbah.agent.build.buildlog import BuildLog
 from kasbah.agent.build.launch import Built, Launch
 from kasbah.agent.build.process import end_recorded
-from kasbah.agent.build.sandbox import Sandbox
 from kasbah.agent.build.sandboxes import Sandboxes, sandboxes_of
+from kasbah.agent.build.shares import Shares
 from kasbah.agent.build.workshop import Workshop
 from kasbah.agent.paths import CACHE, CLOSED, Paths
 from kasbah.agent.runner.workdir import remove
@@ -64,6 +65,7 @@ class Builder:
         clock: Clock | None = None,
     ) -> None:
         self._paths = paths
+        self._shares = Shares(f"{zlib.crc32(bytes(paths.builds)):08x}", limits.build_memory)
         self._sandboxes = sandboxes
         self._limits = limits
         self._blobs = blobs
@@ -105,7 +107,11 @@ class Builder:
                 # Where nothing is run to build it, nothing could call.
                 closed = revision.egress is not None and revision.runtime is not Runtime.COMMAND
                 sandbox = await self._sandboxes(closed=closed)
-                return await self._build(revision, source, sandbox, self._cache(cache, closed=closed), report, log)
+                with self._shares.one() as share:
+                    folder, kept = self._folder(revision.id), self._cache(cache, closed=closed)
+                    with BuildLog(log, self._clock, limit=self._limits.log_file_bytes, report=report) as lines:
+                        shop = Workshop(folder=folder, cache=kept, log=lines, sandbox=sandbox, share=share)
+                        return await self._build(shop, revision, source)
 
     async def remove(self, revision: RevisionId) -> None:
         """Remove the build of `revision`, once nobody works on it. Its source stays."""
@@ -118,6 +124,7 @@ class Builder:
         for folder in self._paths.builds.iterdir():
             if not (folder / MARKER).exists():
                 await _in_thread(partial(_clear, folder))
+        self._shares.recover()
 
     def _folder(self, revision: RevisionId) -> Path:
         if not NAME.fullmatch(revision):
@@ -130,29 +137,18 @@ class Builder:
             raise Invalid(f"{name!r} names no cache")
         return self._paths.cache / (f"{name}{CLOSED}" if closed else name)
 
-    async def _build(
-        self,
-        revision: Revision,
-        source: Path,
-        sandbox: Sandbox,
-        cache: Path,
-        report: Callable[[str], None],
-        log: Path,
-    ) -> Built:
-        folder = self._folder(revision.id)
-        with BuildLog(log, self._clock, limit=self._limits.log_file_bytes, report=report) as lines:
-            shop = Workshop(folder=folder, cache=cache, log=lines, sandbox=sandbox)
-            try:
-                async with asyncio.timeout(self._limits.build_seconds):
-                    return await self._work(shop, revision, source)
-            except BaseException as error:
-                await _in_thread(partial(_clear, folder))
-                if isinstance(error, TimeoutError):
-                    message = f"the build took longer than {self._limits.build_seconds} s and was ended"
-                    raise shop.failed(message) from error
-                if isinstance(error, OSError):
-                    raise Unavailable(f"the site cannot build: {error}", hint="check its disk") from error
-                raise
+    async def _build(self, shop: Workshop, revision: Revision, source: Path) -> Built:
+        try:
+            async with asyncio.timeout(self._limits.build_seconds):
+                return await self._work(shop, revision, source)
+        except BaseException as error:
+            await _in_thread(partial(_clear, shop.folder))
+            if isinstance(error, TimeoutError):
+                message = f"the build took longer than {self._limits.build_seconds} s and was ended"
+                raise shop.failed(message) from error
+            if isinstance(error, OSError):
+                raise Unavailable(f"the site cannot build: {error}", hint="check its disk") from error
+            raise
 
     async def _work(self, shop: Workshop, revision: Revision, source: Path) -> Built:
         await _in_thread(partial(_prepare, shop))

@@ -33,6 +33,8 @@ from kasbah.agent.runner.workdir import stand_ins
 
 PROGRAM = Path(__file__)
 NOT_CONFINED = 125
+NICE = 10
+FIRST_TO_END = "1000"
 
 
 class Plan(TypedDict):
@@ -46,6 +48,7 @@ class Plan(TypedDict):
     mechanisms: list[str]
     user: int | None
     hidden: list[str]
+    groups: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +70,10 @@ class Sandbox:
         private: Path,
         writable: Sequence[Path],
         readable: Sequence[Path],
+        groups: Sequence[Path] = (),
     ) -> tuple[str, ...]:
-        """The command line that runs a tool, named by its whole path, inside. `private` holds `tmp`, its /tmp."""
+        """The command line that runs a tool, named by its whole path, inside. `private` holds `tmp`, its /tmp, and it
+        is in the control groups `groups`."""
         plan: Plan = {
             "argv": list(argv),
             "cwd": str(cwd),
@@ -78,6 +83,7 @@ class Sandbox:
             "mechanisms": list(self.mechanisms),
             "user": self.user,
             "hidden": [str(path) for path in self.hidden],
+            "groups": [str(path) for path in groups],
         }
         return (sys.executable, "-I", "-S", str(PROGRAM), json.dumps(plan))
 
@@ -118,6 +124,7 @@ def _stay() -> NoReturn:
 def _become(plan: Plan, confiner: confine.Confiner) -> NoReturn:
     """Be the tool of a plan."""
     try:
+        _give_way(plan["groups"])
         reset_signals()
         os.umask(0o022)  # replicas, who are other users, read what is built
         private, user = Path(plan["private"]), plan["user"]
@@ -136,6 +143,14 @@ def _become(plan: Plan, confiner: confine.Confiner) -> NoReturn:
         os.write(2, f"the build could not be confined: {error}\n".encode())
     finally:
         os._exit(NOT_CONFINED)
+
+
+def _give_way(groups: Sequence[str]) -> None:
+    """What serves goes first: for the processors, and when the machine has no memory left."""
+    for group in groups:
+        Path(group, "cgroup.procs").write_text("0")
+    os.nice(NICE)
+    Path("/proc/self/oom_score_adj").write_text(FIRST_TO_END)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,14 @@ from kasbah.agent.build.environment import passed_on, words
 from kasbah.agent.build.launch import SYSTEM_PATH
 from kasbah.agent.build.process import run
 from kasbah.agent.build.sandbox import Sandbox
+from kasbah.agent.build.shares import NO_LIMIT, Share
 from kasbah.agent.runner.workdir import give, name_user, write_hosts
+from kasbah.api.quantities import format_size
 from kasbah.errors import BuildFailed
 
 DISK_FULL = "the site's disk is full: free some space"
 OUT_OF_REACH = "the site cannot reach the package index: check its network, HTTPS_PROXY and SSL_CERT_FILE"
+TOO_LARGE = "have it do with less, such as by building fewer things at once, or give the agent a larger --build-memory"
 
 HINTS = (
     (r"No space left on device|ENOSPC", DISK_FULL),
@@ -60,6 +63,7 @@ class Workshop:
     cache: Path
     log: BuildLog
     sandbox: Sandbox
+    share: Share = NO_LIMIT
     readable: tuple[Path, ...] = ()
 
     @property
@@ -131,7 +135,12 @@ class Workshop:
         last lines it printed, where it fails; `hint` is the next step, where it is known better than from what was
         printed."""
         inside = self.sandbox.command(
-            argv, cwd=self.app, private=self.work, writable=(self.app, self.env, self.cache), readable=self._reads()
+            argv,
+            cwd=self.app,
+            private=self.work,
+            writable=(self.app, self.env, self.cache),
+            readable=self._reads(),
+            groups=self.share.groups,
         )
         await self._run(inside, Path(argv[0]), doing=doing, env=env or {}, hint=hint)
 
@@ -147,6 +156,9 @@ class Workshop:
         if status != 0:
             ended = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
             found, passing = self._hint()
+            if self.share.was_too_small:
+                ended = f"needed more than the {format_size(self.share.memory)} of memory that a build may have here"
+                hint, passing = TOO_LARGE, False
             raise BuildFailed(
                 f"{doing} failed: {tool.name} {ended}", hint=hint or found, tail=self.log.tail, passing=passing
             )

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 PERIOD_US = 100_000
+LOW_SHARES, LOW_WEIGHT = 102, 10
+"""A tenth of the usual 1,024 (version 1) and 100 (version 2)."""
 MEMORY, CPU = "memory", "cpu"
 SOON_SECONDS, SOON_TRIES = 0.005, 100
 
@@ -38,9 +41,16 @@ class Controller:
             else:
                 (folder / "cpu.max").write_text(f"{quota} {PERIOD_US}")
 
+    def give_way(self, folder: Path) -> None:
+        """Let a group have a tenth of the processors that another gets, where both want them."""
+        if self.name == CPU and self.version == 1:
+            (folder / "cpu.shares").write_text(str(LOW_SHARES))
+        elif self.name == CPU:
+            (folder / "cpu.weight").write_text(str(LOW_WEIGHT))
+
 
 class Groups:
-    """The control groups of replicas. `missing` says which controllers cannot be used, and why."""
+    """The control groups of replicas, or of builds. `missing` says which controllers cannot be used, and why."""
 
     def __init__(self, tag: str) -> None:
         self._tag = tag
@@ -66,10 +76,17 @@ class Groups:
 
     def limit(self, folders: tuple[Path, ...], *, cpu: float | None, memory: int | None) -> None:
         """Limit what `make` made. Raises OSError."""
+        for controller, folder in self._owned(folders):
+            controller.limit(folder, cpu=cpu, memory=memory)
+
+    def give_way(self, folders: tuple[Path, ...]) -> None:
+        """Let what `make` made have the processors when nothing else wants them. Raises OSError."""
+        for controller, folder in self._owned(folders):
+            controller.give_way(folder)
+
+    def _owned(self, folders: tuple[Path, ...]) -> Iterator[tuple[Controller, Path]]:
         for controller in self._controllers.values():
-            for folder in folders:
-                if folder.parent == controller.parent:
-                    controller.limit(folder, cpu=cpu, memory=memory)
+            yield from ((controller, folder) for folder in folders if folder.parent == controller.parent)
 
     def leftovers(self, known: frozenset[str]) -> list[Path]:
         """Groups made under our tag that are none of these folders."""

@@ -9,13 +9,14 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from kasbah.api import public
-from kasbah.api.sites import CharterAnswer, CharterRequest, DrainRequest, SiteView
-from kasbah.control import site_views, views
+from kasbah.api.policy import ForeseenView
+from kasbah.api.sites import CharterAnswer, CharterRequest, DrainRequest, SignedCharter, SitesPlanRequest, SiteView
+from kasbah.control import law_views, site_views, views
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, anywhere, may, project_asked
 from kasbah.control.http.routers import for_people
 from kasbah.control.http.services import Project
-from kasbah.control.usecases.declare_site import charter_of, declare_site
+from kasbah.control.usecases.declare_site import charter_of, declare_site, plan_sites
 from kasbah.control.usecases.describe import installation_of, list_sites, list_usage, see_site
 from kasbah.control.usecases.retire_site import drain, remove
 from kasbah.control.usecases.sites import site_named
@@ -56,15 +57,21 @@ def one_site(call: Annotated[Call, may(Action.SITE_READ, anywhere)], site: str) 
     return call.read(lambda work: site_views.site(see_site(work, site_named(work, site))))
 
 
-@router.get("/sites/{site}/charter", response_model=CharterRequest, tags=["sites"])
+@router.get("/sites/{site}/charter", response_model=SignedCharter, tags=["sites"])
 def charter(call: Annotated[Call, may(Action.SITE_READ, anywhere)], site: str) -> Response:
     """What the installation's owner says of a site, as it was signed; unsigned where nobody has signed it yet."""
 
     def look(work: Work) -> BaseModel:
         signed = charter_of(site_named(work, site))
-        return CharterRequest(document=signed.document, signature=signed.signature)
+        return SignedCharter(document=signed.document, signature=signed.signature)
 
     return call.read(look)
+
+
+@router.post("/sites/plan", response_model=ForeseenView, tags=["sites"])
+def plan(call: Annotated[Call, may(Action.POLICY_READ, anywhere)], request: SitesPlanRequest) -> Response:
+    """What would change if this were said of sites; nothing does."""
+    return call.read(lambda work: law_views.foreseen(*plan_sites(work, request.documents)))
 
 
 @router.put("/sites/{site}", response_model=CharterAnswer, tags=["sites"])
@@ -72,7 +79,8 @@ def declare(call: Annotated[Call, may(Action.SITE_DECLARE, anywhere)], site: str
     """Take what the installation's owner says of a site, as the owner signed it."""
 
     def take(work: Work) -> BaseModel:
-        made = declare_site(work, site, Signed(document=request.document, signature=request.signature))
+        signed = Signed(document=request.document, signature=request.signature)
+        made = declare_site(work, site, signed, even_so=request.even_so)
         return CharterAnswer(outcome=made.outcome.value, site=site_views.site(see_site(work, made.site)))
 
     return call.write(take)
@@ -88,7 +96,7 @@ def drain_site(call: Annotated[Call, may(Action.SITE_DRAIN, anywhere)], site: st
 def remove_site(
     call: Annotated[Call, may(Action.SITE_DECLARE, anywhere)],
     site: str,
-    force: Annotated[bool, Query(description="Remove it although services run there.")] = False,
+    force: Annotated[bool, Query(description="Remove it although services run there, or call it.")] = False,
 ) -> Response:
     """Remove a site for good."""
 

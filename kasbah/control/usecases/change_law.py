@@ -12,20 +12,15 @@ from dataclasses import dataclass, replace
 from kasbah import packs
 from kasbah.control.store.lawbooks import LawbookRecord, LawbookState
 from kasbah.control.store.records import TokenRecord
-from kasbah.control.usecases.law_now import Book, LawNow
-from kasbah.control.usecases.lawful import label_of
-from kasbah.control.usecases.outbound import exits_now
-from kasbah.control.usecases.placing import survey
+from kasbah.control.usecases.foresee import Foreseen, foresee, scene
+from kasbah.control.usecases.law_now import Book
 from kasbah.control.usecases.roll_law import carry_on
 from kasbah.control.usecases.work import Work
-from kasbah.decide.blast import Answers, Blast, Resident, allowance, blast
-from kasbah.decide.egress import CALLS_NOTHING, Exits
 from kasbah.decide.two_persons import needing_two, refusal
 from kasbah.domain.charter import Lawbook, Signed
-from kasbah.domain.ids import ServiceId, SiteId
-from kasbah.domain.law import Admission, Data, Place, Purpose
 from kasbah.errors import Conflict, Denied, Invalid, NotFound
 
+PLAN = "kasbah policy plan"
 COUNTRY_CODE = 2
 LEVELS = range(5)
 MOST_AHEAD = 1_000
@@ -34,19 +29,12 @@ MOST_AHEAD = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What a lawbook would do, against which version; how many services may lose a placement; the packs that need a
-    second person."""
+    """What a lawbook would do, against which version; the packs that need a second person."""
 
     based_on: int
     version: int
-    blast: Blast
-    allowed: int
+    foreseen: Foreseen
     two_person: tuple[str, ...]
-
-    @property
-    def too_far(self) -> bool:
-        """Whether it goes beyond the limit."""
-        return max(self.blast.losing, len(self.blast.stranded)) > self.allowed
 
 
 def next_version(work: Work) -> int:
@@ -59,63 +47,13 @@ def next_version(work: Work) -> int:
 
 def plan_law(work: Work, book: Book) -> Planned:
     """What it would do if this lawbook held everywhere."""
-    now = work.law
-    found = _blast(work, now, book)
+    now, here = work.law, scene(work)
     return Planned(
         based_on=now.newest.lawbook.version,
         version=next_version(work),
-        blast=found,
-        allowed=allowance(now.force.lawbook.limit, found.services),
+        foreseen=foresee(work, here, replace(here, law=now.under(book))),
         two_person=needing_two(now.newest.lawbook, book.lawbook),
     )
-
-
-def _blast(work: Work, now: LawNow, book: Book) -> Blast:
-    """Old and new, asked about every service at every site, each with its approvals."""
-    estate = survey(work, room=False)
-    sites = estate.places
-    projects = {one.id: one.name for one in work.tx.installations.projects()}
-    records = {one.id: replace(one, label=label_of(now, one)) for one in work.tx.services.all()}
-    residents = [
-        Resident(
-            service=one.id,
-            name=one.name if projects[one.project] == "default" else f"{projects[one.project]}/{one.name}",
-            label=one.label,
-            sites=one.placement.chosen if one.placement else (),
-        )
-        for one in records.values()
-    ]
-    old: dict[ServiceId, LawNow] = {one.id: now.of(one) for one in records.values()}
-    new = {service: law.under(book) for service, law in old.items()}
-    contents = {one.id: one.contents for one in work.tx.revisions.all()}
-
-    def answers(laws: Mapping[ServiceId, LawNow]) -> Answers:
-        def calls(one: Resident) -> Exits:
-            record = records[one.service]
-            revision = contents.get(record.serving) if record.serving else None
-            if revision is None:
-                return CALLS_NOTHING
-            return exits_now(work, laws[one.service], estate.outside, sites, record, revision)
-
-        return Answers(
-            place=lambda one, site: _ask(laws, sites, one, site, Purpose.PLACE),
-            forward=lambda one, site: _ask(laws, sites, one, site, Purpose.FORWARD),
-            calls=calls,
-        )
-
-    return blast(
-        residents,
-        sites,
-        answers(old),
-        answers(new),
-        lambda one, site: new[one.service].opens(site, Data(label=one.label), sites[site], Purpose.PLACE),
-    )
-
-
-def _ask(
-    laws: Mapping[ServiceId, LawNow], sites: Mapping[SiteId, Place], one: Resident, site: SiteId, purpose: Purpose
-) -> Admission:
-    return laws[one.service].admit(site, Data(label=one.label), sites[site], purpose)
 
 
 def apply_law(
@@ -134,7 +72,7 @@ def apply_law(
         )
     if replace(work.law.newest.lawbook, version=0) == replace(book.lawbook, version=0):
         raise Conflict("this is the law already", hint="`kasbah policy status` shows it", code="law_unchanged")
-    _check_limit(planned, even_so=even_so)
+    planned.foreseen.check(even_so=even_so, plan=PLAN)
     record = LawbookRecord(
         version=book.lawbook.version,
         document=signed.document,
@@ -146,7 +84,7 @@ def apply_law(
         at=work.now,
         reason=reason,
         even_so=even_so,
-        loosens=planned.blast.loosens,
+        loosens=planned.foreseen.blast.loosens,
         changed_at=work.now,
         note=f"needs a second person: {', '.join(planned.two_person)}" if planned.two_person else "",
     )
@@ -176,8 +114,8 @@ def approve_law(work: Work, caller: TokenRecord, version: int, makers: Mapping[s
     book = work.library.book(record.signed)
     planned = plan_law(work, book)
     _check_version(planned, book.lawbook.version, record.based_on)
-    _check_limit(planned, even_so=record.even_so)
-    return _start(work, replace(record, approved_by=caller.name, loosens=planned.blast.loosens))
+    planned.foreseen.check(even_so=record.even_so, plan=PLAN)
+    return _start(work, replace(record, approved_by=caller.name, loosens=planned.foreseen.blast.loosens))
 
 
 def resume_law(work: Work, version: int) -> LawbookRecord:
@@ -232,18 +170,6 @@ def _check_version(planned: Planned, version: int, based_on: int | None) -> None
             hint="plan it again: kasbah policy plan",
             code="law_changed",
         )
-
-
-def _check_limit(planned: Planned, *, even_so: bool) -> None:
-    if even_so or not planned.too_far:
-        return
-    found = planned.blast
-    raise Conflict(
-        f"it would end what {found.losing} of {found.services} services have or call, and leave {len(found.stranded)} "
-        f"with nowhere to go; the limit is {planned.allowed}",
-        hint="see `kasbah policy plan`; if that is what you want, apply it with --even-so",
-        code="blast_radius",
-    )
 
 
 def _withdraw_proposals(work: Work, by: LawbookRecord) -> None:

@@ -6,20 +6,25 @@ replaced by one that is not later, so that an old charter, however well signed, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from kasbah.api.owner import CHARTER, verify_document, write_document
+from kasbah.api.owner import CHARTER, read_document, verify_document, write_document
 from kasbah.api.signing import parse_public
 from kasbah.control.store.records import Installation, SiteRecord
 from kasbah.control.usecases.describe import installation_of
+from kasbah.control.usecases.foresee import Foreseen, foresee, scene
 from kasbah.control.usecases.work import Work
 from kasbah.decide.charters import faults
 from kasbah.decide.opening import CERTIFICATES
 from kasbah.domain.charter import Charter, Signed
+from kasbah.domain.ids import SiteId
 from kasbah.domain.service import name_error
 from kasbah.domain.site import SiteState
 from kasbah.errors import Conflict, Denied, Invalid
+
+PLAN = "kasbah sites plan"
 
 
 class Declared(StrEnum):
@@ -38,9 +43,23 @@ class Declaration:
     outcome: Declared
 
 
-def declare_site(work: Work, name: str, signed: Signed) -> Declaration:
+def plan_sites(work: Work, documents: Sequence[str]) -> tuple[Foreseen, dict[SiteId, str]]:
+    """What these charters would do, signed or not, and what the sites are called. Raises as `declare_site` does."""
+    charters = {}
+    for document in documents:
+        charter = read_document(document, Charter)
+        known = work.tx.sites.get(charter.site)
+        if known is None or known.charter != charter:
+            _check(work, charter, known)
+            charters[charter.site] = charter
+    names = {one.id: one.name for one in work.tx.sites.everywhere()} | {one.site: one.name for one in charters.values()}
+    return foresee(work, scene(work), scene(work, charters)), names
+
+
+def declare_site(work: Work, name: str, signed: Signed, *, even_so: bool = False) -> Declaration:
     """Take the charter of the site called `name`. Raises Denied where the owner did not sign it, Invalid where it
-    contradicts itself, Conflict where it is not the next word."""
+    contradicts itself, Conflict where it is not the next word or, but for `even_so`, ends more than the law's limit
+    permits."""
     charter = _read(installation_of(work), name, signed)
     known = work.tx.sites.get(charter.site)
     if known is not None and known.charter == charter:
@@ -50,6 +69,9 @@ def declare_site(work: Work, name: str, signed: Signed) -> Declaration:
         site = SiteRecord(id=charter.site, name=charter.name, charter=charter, signed=signed)
         work.tx.sites.add(site)
         return Declaration(site=site, outcome=Declared.CREATED)
+    if _says_other_things(charter, known.charter):
+        foresee(work, scene(work), scene(work, {charter.site: charter})).check(even_so=even_so, plan=PLAN)
+    work.journal.detail(even_so="yes" if even_so else None)
     site = replace(known, charter=charter, signed=signed)
     work.tx.sites.save(site)
     return Declaration(site=site, outcome=Declared.CHANGED)
@@ -58,6 +80,11 @@ def declare_site(work: Work, name: str, signed: Signed) -> Declaration:
 def charter_of(site: SiteRecord) -> Signed:
     """What is said of a site, with the owner's signature; an empty one where nobody has signed it."""
     return site.signed or Signed(document=write_document(site.charter), signature="")
+
+
+def _says_other_things(one: Charter, other: Charter) -> bool:
+    """Whether they differ in what policy asks about."""
+    return (one.kind, one.facts, one.hosts) != (other.kind, other.facts, other.hosts)
 
 
 def _read(installation: Installation, name: str, signed: Signed) -> Charter:
