@@ -4,10 +4,10 @@ other facts about sites.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from kasbah.control.store.records import SiteRecord
+from kasbah.control.store.records import ServiceRecord, SiteRecord
 from kasbah.control.usecases.law_now import LawNow
 from kasbah.control.usecases.lawful import label_of, places
 from kasbah.control.usecases.outbound import exits_now, outside
@@ -16,6 +16,7 @@ from kasbah.decide.blast import Answers, Blast, Resident, allowance, blast
 from kasbah.decide.egress import CALLS_NOTHING, Exits, Outside
 from kasbah.domain.charter import Charter
 from kasbah.domain.ids import ServiceId, SiteId
+from kasbah.domain.label import Label
 from kasbah.domain.law import Admission, Data, Place, Purpose
 from kasbah.errors import Conflict
 
@@ -80,19 +81,16 @@ def foresee(work: Work, before: Scene, after: Scene) -> Foreseen:
         )
         for one in records.values()
     ]
-    old, new = ({one.id: seen.law.of(one) for one in records.values()} for seen in (before, after))
 
-    def answers(seen: Scene, own: Mapping[ServiceId, LawNow]) -> Answers:
-        def ask(one: Resident, site: SiteId, purpose: Purpose) -> Admission:
-            place = seen.places.get(site)
-            return NOT_THERE if place is None else own[one.service].admit(site, Data(label=one.label), place, purpose)
+    def answers(seen: Scene) -> Answers:
+        ask = _asking(seen, records)
 
         def calls(one: Resident) -> Exits:
             record = records[one.service]
             revision = contents.get(record.serving) if record.serving else None
             if revision is None:
                 return CALLS_NOTHING
-            return exits_now(work, own[one.service], seen.outside, seen.places, record, revision)
+            return exits_now(work, seen.law, seen.outside, seen.places, record, revision)
 
         return Answers(
             place=lambda one, site: ask(one, site, Purpose.PLACE),
@@ -101,7 +99,31 @@ def foresee(work: Work, before: Scene, after: Scene) -> Foreseen:
         )
 
     def opens(one: Resident, site: SiteId) -> tuple[str, ...]:
-        return new[one.service].opens(site, Data(label=one.label), after.places[site], Purpose.PLACE)
+        law = after.law.of(records[one.service])
+        return law.opens(site, Data(label=one.label), after.places[site], Purpose.PLACE)
 
-    found = blast(residents, after.places, answers(before, old), answers(after, new), opens)
+    found = blast(residents, after.places, answers(before), answers(after), opens)
     return Foreseen(blast=found, allowed=allowance(before.law.force.lawbook.limit, found.services))
+
+
+def _asking(
+    seen: Scene, records: Mapping[ServiceId, ServiceRecord]
+) -> Callable[[Resident, SiteId, Purpose], Admission]:
+    """Asks a scene's law, each question once however many services ask it: it says the same of all that are labelled
+    alike, unless it is on its way to the sites or something is approved for one of them."""
+    approvals = seen.law.grants.approvals
+    services = {service for one in approvals for service in one.services}
+    projects = {project for one in approvals for project in one.projects}
+    known: dict[tuple[Label, Purpose, ServiceId | None], Mapping[SiteId, Admission]] = {}
+
+    def ask(one: Resident, site: SiteId, purpose: Purpose) -> Admission:
+        record = records[one.service]
+        own = bool(seen.law.coming) or one.service in services or record.project in projects
+        asked = (one.label, purpose, one.service if own else None)
+        found = known.get(asked)
+        if found is None:
+            law = seen.law.of(record) if own else seen.law
+            found = known[asked] = law.admit_all(Data(label=one.label), seen.places, purpose)
+        return found.get(site, NOT_THERE)
+
+    return ask
