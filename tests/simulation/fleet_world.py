@@ -250,7 +250,7 @@ class Fleet:
     def forget_outside(self, name: str) -> None:
         """Of a place that is only called nothing is said any more."""
         with self.office.write() as done:
-            retire_site.remove(done, name)
+            retire_site.remove(done, name, force=True)
         self.truth.outside.pop(self.places.pop(name), None)
 
     def legislate(self) -> None:
