@@ -45,6 +45,7 @@ from kasbah.decide.last_word import (
 )
 from kasbah.decide.open_keys import with_open_keys
 from kasbah.decide.signed import Signatures
+from kasbah.decide.stated import lawful
 from kasbah.decide.telling import without_lines
 from kasbah.domain.charter import Charter, Lawbook, Signed
 from kasbah.domain.desired import DesiredState
@@ -204,7 +205,10 @@ class LastWord:
     def _stated(self, identity: Identity, told: DesiredState, known: Signatures, word: Word) -> tuple[Stated, ...]:
         """The keys of services of their own, those here and those that other sites state."""
         own = self.own_keys
-        return () if own is None else (*own.look(identity, told, known), *own.hear(identity, told, word.charters))
+        if own is None:
+            return ()
+        heard = lawful(own.hear(identity, told, word.charters), told, word, self.clock.now())
+        return (*own.look(identity, told, known), *heard)
 
     def own(self, use: SecretUse, revision: Revision) -> str | None:
         """The key that this site makes for a revision; None where this is another secret."""

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from kasbah.agent.files import replace_whole
 from kasbah.api.agent import DESIRED_STATE, IDENTITY, Identity
 from kasbah.api.signing import DESIRED, parse_public, verify
+from kasbah.decide.sound import unsound
 from kasbah.domain.desired import PROTOCOL, DesiredState
 from kasbah.domain.ids import RevisionId, ServiceId
 from kasbah.domain.revision import Protocol
@@ -136,6 +137,8 @@ class Ledger:
             desired = DESIRED_STATE.validate_json(document)
         except ValidationError as error:
             raise Invalid(f"the desired state cannot be read: {error.error_count()} problems") from error
+        if (problem := unsound(desired)) is not None:
+            raise Invalid(f"the desired state cannot be taken: {problem}", code="unsound")
         if not PROTOCOL - 1 <= desired.protocol <= PROTOCOL:
             raise Invalid(f"the desired state speaks protocol {desired.protocol}, this agent {PROTOCOL}")
         if (desired.site, desired.installation) != (self.identity.site, self.identity.installation):

@@ -262,10 +262,10 @@ class Replicas:
             live.closing = self._spawn(self._close(live, cluster, drain))
 
     def confine(self, revision: Revision) -> None:
-        """The revision may call other things than before: those that were started by what it might then end."""
-        self._revision = revision
+        """The revision may call other things than before, or is another: those that were started as it was end."""
+        another, self._revision = self._revision.runs_another(revision), revision
         for live in self.alive:
-            if live.state is not ReplicaState.STOPPING and live.egress != may_call(revision):
+            if live.state is not ReplicaState.STOPPING and (another or live.egress != may_call(revision)):
                 live.state, live.wanted_gone, live.why_gone = ReplicaState.STOPPING, True, "egress changed"
                 self._spawn(self._or_end(live, self._end(live, EXPELLED_DRAIN)))
 

@@ -21,9 +21,9 @@ from kasbah.agent.paths import Paths
 from kasbah.agent.ports import Builds, Sources
 from kasbah.agent.starting import Prepared
 from kasbah.decide.keeping import cache_of
-from kasbah.domain.ids import RevisionId, ServiceId
+from kasbah.domain.ids import Digest, RevisionId, ServiceId
 from kasbah.domain.observed import BuildState, RevisionStatus
-from kasbah.domain.revision import Revision
+from kasbah.domain.revision import Revision, Runtime
 from kasbah.domain.service import Service
 from kasbah.errors import BuildFailed, KasbahError
 
@@ -44,6 +44,10 @@ class Failure:
     again_at: float
 
 
+def _made_of(revision: Revision) -> tuple[Digest, Runtime, tuple[str, ...]]:
+    return (revision.source, revision.runtime, revision.command)
+
+
 class Revisions:
     """See the module. `changed` is called whenever a build moves on."""
 
@@ -61,6 +65,7 @@ class Revisions:
         self._spawn = spawn
         self._changed = changed
         self._built: dict[RevisionId, Built] = {}
+        self._made_of: dict[RevisionId, tuple[Digest, Runtime, tuple[str, ...]]] = {}
         self._status: dict[RevisionId, RevisionStatus] = {}
         self._failed: dict[RevisionId, Failure] = {}
         self._building: dict[RevisionId, asyncio.Task[None]] = {}
@@ -77,16 +82,19 @@ class Revisions:
 
     def ensure(self, service: Service, revision: Revision, rollout: str) -> bool:
         """Whether the revision is built; a build is begun where one is missing and its source is here."""
+        if self._made_of.get(revision.id, _made_of(revision)) != _made_of(revision):
+            return False  # one id for two: what is here is the other
         if revision.id in self._built:
             return True
         if revision.id in self._building or revision.id in self._removing:
             return False
         if (built := self._builder.built(revision)) is not None:
-            self._built[revision.id] = built
+            self._built[revision.id], self._made_of[revision.id] = built, _made_of(revision)
             self._status[revision.id] = RevisionStatus(revision=revision.id, build=BuildState.BUILT)
             return True
         if self._rests(revision.id, rollout) or not self._blobs.has(revision.source):
             return False
+        self._made_of[revision.id] = _made_of(revision)
         self._note(revision.id, BuildState.BUILDING, step="waiting for its turn")
         self._building[revision.id] = self._spawn(self._build(service, revision, rollout))
         return False
@@ -109,6 +117,7 @@ class Revisions:
         self._removing |= going
         for revision in going:
             self._built.pop(revision, None)
+            self._made_of.pop(revision, None)
             self._status.pop(revision, None)
             self._failed.pop(revision, None)
         return self._remove(going)

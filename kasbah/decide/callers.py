@@ -142,7 +142,7 @@ def taken_own_keys(stated: Iterable[Stated], before: TakenKeys) -> dict[str, Tak
         if not one.proven or not said.calls or level < FROM:
             continue
         held = found.get(said.sha256)
-        if held is None or held.level < level:
+        if held is None or held.level < level or not set(held.said.services).issuperset(said.calls):
             key = CallersKey(
                 installation=said.installation,
                 project=said.project,

@@ -6,7 +6,8 @@ of whatever answered at each host; less counts only where a deployer signed that
 that has the host as a domain of its own, and later than what was signed before: else an old signature would do. What
 nobody had labelled counted as sensitive: its first label is signed too.
 
-A host is known however it is written, and by its revisions' hosts too; what could stand for several is none.
+A host is known however it is written, and by its revisions' hosts too; what could stand for several is none. The same
+is remembered of the service itself, whose volumes stay with it wherever it answers, and of what its source is for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from datetime import datetime
 from kasbah.decide.signed import FROM, Signatures, holds
 from kasbah.domain.crossing import Forwarded
 from kasbah.domain.desired import DesiredState
-from kasbah.domain.ids import ALPHABET, ProjectId
+from kasbah.domain.ids import ALPHABET, Digest, ProjectId
 from kasbah.domain.label import Label, combine, covers
 from kasbah.domain.service import Service
 
@@ -57,7 +58,19 @@ def seen(told: DesiredState, before: Hosts, known: Signatures) -> dict[str, Host
                 found[host] = Host(project=one.project, service=one.name, label=label, signed_at=_newest(one, known))
             elif covers(label, held.label):
                 found[host] = replace(held, label=label, signed_at=_later(held, one, known))
+    for service in told.services:
+        for revision in service.revisions:
+            place = of_source(revision.source)
+            held = found.get(place)
+            if held is None or not covers(held.label, service.label):
+                label = service.label if held is None else combine(held.label, service.label)
+                found[place] = Host(project=service.project, service=service.name, label=label, signed_at=None)
     return found
+
+
+def of_source(source: Digest) -> str:
+    """As what is remembered of whose data a source is made for; no host is called so."""
+    return f"/{source}"
 
 
 def at_hosts(one: Service | Forwarded, label: Label, hosts: Hosts, known: Signatures) -> Label:
@@ -77,7 +90,9 @@ def _everywhere(one: Service | Forwarded) -> Iterator[str]:
 
 
 def _hosts(one: Service | Forwarded) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(map(_known_as, _everywhere(one))))
+    """The hosts it answers at, as they are remembered, and the service itself, which no host is called like: its
+    volumes stay with it wherever it answers."""
+    return tuple(dict.fromkeys((*map(_known_as, _everywhere(one)), f"/{one.id}")))
 
 
 @functools.lru_cache(maxsize=100_000)

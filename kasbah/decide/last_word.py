@@ -22,7 +22,7 @@ from kasbah.decide import signed
 from kasbah.decide.admission import Admissions
 from kasbah.decide.egress import UNKNOWN, Called, Exits, exits, kept, limited, outside_of
 from kasbah.decide.grants import Grants, lowers
-from kasbah.decide.hosts import Hosts, at_hosts, strange
+from kasbah.decide.hosts import Hosts, at_hosts, of_source, strange
 from kasbah.decide.signed import Signatures, Taken
 from kasbah.decide.standing import standing
 from kasbah.domain.charter import Charter
@@ -76,7 +76,7 @@ class Accepted:
 
 def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     """What of it the site acts on at this moment."""
-    judge = _Judge(told, word, now)
+    judge = Judge(told, word, now)
     services, forwarded, refused, closed = [], [], {}, {}
     unsigned: dict[ServiceId, Mapping[RevisionId, str]] = {}
     taken = {} if word.signatures is None else dict(word.signatures.taken)
@@ -112,7 +112,8 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     standby = tuple(
         one for one in told.standby if judge.refusal(one, judge.label(one, one.label), Purpose.BUILD) is None
     )
-    open_to = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes)
+    used = {*(one.lane for one in services), *(one.lane for one in forwarded)}
+    open_to = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes if lane.id in used)
     named = {site for lane in open_to for site in (*lane.to, *lane.entries)}
     accepted = replace(
         told,
@@ -121,7 +122,7 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
         standby=standby,
         keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
         lanes=open_to,
-        peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
+        peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named & word.charters.keys()),
     )
     return Accepted(
         desired=replace(accepted, cut=cut(told, accepted)),
@@ -137,7 +138,7 @@ def level_of(service: ServiceId, told: DesiredState, word: Word, now: datetime) 
     """The level of a service's data as the site knows it; of one that it does not know, as of what nobody labelled."""
     held = next((one for one in told.services if one.id == service), None)
     if held is not None:
-        return _Judge(told, word, now).label(held, held.label).level
+        return Judge(told, word, now).label(held, held.label).level
     return word.floors.get(service, Label(declared=False)).level
 
 
@@ -152,7 +153,7 @@ def cut(told: DesiredState, accepted: DesiredState) -> str:
 
 def still_refused(services: Iterable[Service], told: DesiredState, word: Word, now: datetime) -> dict[ServiceId, str]:
     """Of services that are told here no more, those that would be refused as before, and why."""
-    judge = _Judge(told, word, now)
+    judge = Judge(told, word, now)
     asked = ((one.id, judge.unlawful(one, judge.label(one, one.label), Purpose.PLACE)) for one in services)
     return {service: why for service, why in asked if why is not None}
 
@@ -160,11 +161,17 @@ def still_refused(services: Iterable[Service], told: DesiredState, word: Word, n
 def refuses_to_hand(source: Digest, to: SiteId, told: DesiredState, word: Word, now: datetime) -> str | None:
     """Why this site does not hand a source that it has to another site; None where it does: every service that it is
     told of and that is made of it may be built there."""
-    judge = _Judge(told, word, now)
+    judge = Judge(told, word, now)
     made: list[Service | Standby] = [
         one for one in told.services if any(kept.source == source for kept in one.revisions)
     ]
     made += [one for one in told.standby if one.source == source]
+    held = word.hosts.get(of_source(source))
+    if made and held is not None and (held.project, held.service) not in {(one.project, one.name) for one in made}:
+        # What it was made for first is told no more: whoever tells what a source is of now may tell it otherwise.
+        own = Standby(id=ServiceId(""), project=held.project, name=held.service, source=source, label=held.label)
+        if (why := judge.refusal(own, held.label, Purpose.BUILD, at=to)) is not None:
+            return why
     refusals = (judge.refusal(one, judge.label(one, one.label), Purpose.BUILD, at=to) for one in made)
     return next((why for why in refusals if why is not None), None) if made else "nothing here is made of it"
 
@@ -201,7 +208,7 @@ def floors(told: DesiredState, before: Mapping[ServiceId, Label]) -> dict[Servic
     return found
 
 
-class _Judge:
+class Judge:
     """The question, asked as the site asks it."""
 
     def __init__(self, told: DesiredState, word: Word, now: datetime) -> None:
@@ -252,7 +259,7 @@ class _Judge:
     def outspoken(self, service: Service) -> bool:
         """Whether its logs may be where the control plane stands, which is the first site."""
         first = next((site for site, one in self._word.charters.items() if one.name == FIRST_SITE), SiteId(""))
-        return self._ask(service, service.label, first, Purpose.LOG).allowed
+        return self.ask(service, service.label, first, Purpose.LOG).allowed
 
     def lane(self, lane: Lane, services: Iterable[Service | Forwarded]) -> Lane:
         """The lane with the sites that may have these requests; the strictest label of those in it counts."""
@@ -260,7 +267,7 @@ class _Judge:
         asked = [(one, self.label(one, lane.label)) for one in inside]
 
         def passes(one: Service | Forwarded, label: Label, site: SiteId) -> bool:
-            return self._ask(one, label, site, Purpose.FORWARD).allowed
+            return self.ask(one, label, site, Purpose.FORWARD).allowed
 
         return replace(
             lane,
@@ -325,13 +332,14 @@ class _Judge:
         return () if lane is None else tuple(site for site in lane.to if self._may_go(service, label, site))
 
     def _may_go(self, service: Service | Forwarded, label: Label, site: SiteId) -> bool:
-        return all(self._ask(service, label, site, one).allowed for one in (Purpose.PLACE, Purpose.FORWARD))
+        return all(self.ask(service, label, site, one).allowed for one in (Purpose.PLACE, Purpose.FORWARD))
 
     def _sites(self, sites: Iterable[SiteId]) -> tuple[tuple[SiteId, Place], ...]:
         """These with what is known of them."""
         return tuple((site, self._places.get(site, UNKNOWN)) for site in sites)
 
-    def _ask(self, service: Held, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+    def ask(self, service: Held, label: Label, site: SiteId, purpose: Purpose) -> Admission:
+        """Whether the law, and what is pinned here, let data of this service be at a site."""
         return self._admit(service, label, site, self._places.get(site), purpose)
 
     def _admit(self, service: Held, label: Label, site: SiteId, place: Place | None, purpose: Purpose) -> Admission:

@@ -6,7 +6,7 @@ Its id is the digest of everything that decides what runs: source, resolved conf
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -115,6 +115,10 @@ class Revision:
     def alone(self) -> bool:
         """Whether it has what only one replica at a time can have."""
         return self.port is not None or bool(self.volumes)
+
+    def runs_another(self, other: Revision) -> bool:
+        """Whether it is another than this, whatever its id says and may be called from it."""
+        return replace(self, id=other.id, egress=None) != replace(other, egress=None)
 
     def excludes(self, other: Revision) -> bool:
         """Whether a replica of it and one of another revision of the same service cannot be there at once."""

@@ -268,7 +268,6 @@ def test_the_host_of_a_sensitive_service_is_given_to_no_other_as_public(site: De
         ("Claims.X", "rv-evil"),
         ("rv-0123456789abcdef.claims.x", "rv-evil"),
         ("x", "claims"),
-        ("y", "*"),
     ],
 )
 def test_nor_by_a_host_that_is_written_otherwise_or_stands_for_several(site: Deploys, host: str, revision: str) -> None:
@@ -276,6 +275,18 @@ def test_nor_by_a_host_that_is_written_otherwise_or_stands_for_several(site: Dep
     thief = replace(CLAIMS, id=ServiceId("sv-thief"), name="thief", label=PUBLIC, hosts=(host,))
     evil = replace(CODE, id=RevisionId(revision), command=("keep what callers send",))
     assert site.serve(evil, service=thief) == []
+
+
+def test_nor_is_it_called_public_where_it_answers_elsewhere(site: Deploys) -> None:
+    """Its volumes stay with the service, whatever its hosts are."""
+    code = replace(CODE, volumes=(Volume(name="v", path="v", size=1),))
+    bare = replace(CLAIMS, label=UNLABELLED)
+    assert site.serve(code, service=bare, attested=signed(code, label=UNLABELLED)) == ["claims"]
+    evil = replace(code, id=RevisionId("rv-evil"), command=("send",), egress=None)
+    elsewhere = replace(CLAIMS, label=PUBLIC, hosts=("elsewhere.x",))
+    assert site.serve(evil, service=elsewhere) == []
+    site.start()
+    assert site.serve(evil, service=elsewhere) == []
 
 
 def test_what_nobody_labelled_is_not_called_public_without_a_signature(site: Deploys) -> None:

@@ -348,3 +348,24 @@ def test_a_statement_without_a_key_is_heard_and_proves_nothing(here: Here, elsew
         own_keys=(plain,),
     )
     assert here.keys.hear(IDENTITY, told, {}) == (Stated(said=_said(one), proven=False),)
+
+
+def test_a_site_opens_nothing_whose_answers_may_not_be_there(tmp_path: Path) -> None:
+    """It may have been taken over, and states what it likes: the law says what may come to it."""
+    here = Here(tmp_path / "here")
+    here.word.take_law(IDENTITY, law(1))
+    elsewhere = Elsewhere(tmp_path / "a")
+    public = Charter(
+        installation=INSTALLATION, site=OTHER_SITE, name="a", version=2, kind=SiteKind.PUBLIC,
+        gateway_key=elsewhere.files.fingerprint(),
+    )  # fmt: skip
+    said = OwnKey(
+        installation=INSTALLATION, site=OTHER_SITE, service=ServiceId("sv-anything"), project=PROJECT, name="nothing",
+        sha256=hashlib.sha256(b"ksb_mine").hexdigest(), calls=("claims",), up_to=Level.VITAL,
+    )  # fmt: skip
+    stated = (elsewhere.keys._sign(said),)
+    refused, taken = [], replace(public, version=3, kind=SiteKind.ON_PREM)
+    for charter_of_it, opens in ((public, False), (taken, True)):
+        signed_charter = sign_document(OWNER, CHARTER, charter_of_it)
+        refused.append(here.opens("ksb_mine", own_keys=stated, charters=(signed_charter,)) == opens)
+    assert refused == [True, True]

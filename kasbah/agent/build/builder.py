@@ -78,8 +78,9 @@ class Builder:
         folder = self._folder(revision.id)
         try:
             facts = json.loads((folder / MARKER).read_text())
-            if facts["builder"] != BUILDER_VERSION:
-                return None
+            made_of = (facts["source"], facts.get("runtime", revision.runtime))
+            if facts["builder"] != BUILDER_VERSION or made_of != (revision.source, revision.runtime):
+                return None  # whoever tells what an id stands for may tell it otherwise
             launch = Launch(
                 path=tuple(map(Path, facts["path"])),
                 variables=facts["variables"],
@@ -166,7 +167,7 @@ class Builder:
         done = launching.built(shop.app, revision.command, launch)
         if (problem := launching.command_error(done, revision.command)) is not None:
             raise BuildFailed(problem, hint="check `command:`, and that the package it comes from is a dependency")
-        await _in_thread(partial(_finish, shop, launch, revision.source))
+        await _in_thread(partial(_finish, shop, launch, revision))
         return done
 
 
@@ -212,12 +213,13 @@ def _made_at(marker: Path) -> float:
     return 0.0
 
 
-def _finish(shop: Workshop, launch: Launch, source: Digest) -> None:
+def _finish(shop: Workshop, launch: Launch, revision: Revision) -> None:
     """Mark the build as complete, on the disk before it has its name."""
     remove(shop.work)
     facts = {
         "builder": BUILDER_VERSION,
-        "source": source,
+        "source": revision.source,
+        "runtime": revision.runtime,
         "path": [str(one) for one in launch.path],
         "variables": dict(launch.variables),
         "readable": [str(one) for one in launch.readable],

@@ -185,10 +185,12 @@ def trust_secret(site: SiteId) -> str:
 
 
 def trust(name: str, authority: bytes, peers: Sequence[Peer]) -> Json:
-    """These sites and no others, as their installation's authority vouches for them."""
+    """These sites and no others, as their installation's authority vouches for them; where the key of any is known,
+    only those whose key is: the authority's word alone would stand for each of them."""
+    peers = [one for one in peers if one.key] or peers
     named = [{"san_type": "URI", "matcher": {"exact": one}} for one in [one.identity for one in peers] or [NOBODY]]
     context: Json = {"trusted_ca": _inline(authority), "match_typed_subject_alt_names": named}
-    if peers and all(one.key for one in peers):
+    if peers and peers[0].key:
         context["verify_certificate_spki"] = [base64.b64encode(bytes.fromhex(one.key)).decode() for one in peers]
     return {"name": name, "validation_context": context}
 

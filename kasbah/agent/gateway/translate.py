@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -297,6 +298,10 @@ def _varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
+PLAIN = re.compile(r"[0-9a-f]{64}=[A-Za-z0-9._-]+,[A-Za-z0-9._-]*,[0-9]*,-?[0-9]*\n")
+"""A key's line. What is written otherwise would be something else in the script, and opens nothing."""
+
+
 def _key_line(one: Credential) -> str:
     """What the script reads of a key. Its expiry is rounded down to a second: it never lasts longer than was said."""
     ceiling = "" if one.ceiling is None else str(int(one.ceiling))
@@ -307,7 +312,7 @@ def _key_line(one: Credential) -> str:
 @functools.lru_cache(maxsize=4)
 def _keys(credentials: tuple[Credential, ...]) -> Resource:
     """The filter that knows the keys' hashes."""
-    lines = "".join(_key_line(one) for one in sorted(credentials, key=lambda c: c.key))
+    lines = "".join(line for one in sorted(credentials, key=lambda c: c.key) if PLAIN.fullmatch(line := _key_line(one)))
     script = resources.files("kasbah.agent.gateway").joinpath("keys.lua").read_text()
     source = f"local DATA = [==[\n{lines}]==]\n{script}"
     config = protos.parse(f"{EXTENSIONS}filters.http.lua.v3.Lua".removeprefix(protos.TYPE_PREFIX),

@@ -113,11 +113,19 @@ def _order(fields: Mapping[str, object]) -> Order:
         readable=tuple(Path(str(path)) for path in readable),
         cpu=None if cpu is None else float(str(cpu)),
         memory=None if memory is None else int(str(memory)),
-        files={str(name): base64.b64decode(str(contents)) for name, contents in _object(files).items()},
+        files={_below(name): base64.b64decode(str(contents)) for name, contents in _object(files).items()},
         hosts={str(name): str(address) for name, address in _object(fields.get("hosts", {})).items()},
         calls=None if fields.get("egress") is None else _calls(fields["egress"]),
-        volumes={str(name): str(path) for name, path in _object(fields.get("volumes", {})).items()},
+        volumes={str(name): _below(path) for name, path in _object(fields.get("volumes", {})).items()},
     )
+
+
+def _below(path: object) -> str:
+    """A path in the replica's own folder."""
+    text = str(path)
+    if not text or text.startswith("/") or not {".", ".."}.isdisjoint(text.split("/")):
+        raise ValueError(f"{text[:100]!r} is not in the replica's own folder")
+    return text
 
 
 def _object(found: object) -> Mapping[str, object]:
