@@ -73,6 +73,7 @@ ROUTES = {
     "GET /sites": "site.read",
     "GET /sites/{site}": "site.read",
     "POST /sites/plan": "policy.read",
+    "PUT /sites": "site.declare",
     "PUT /sites/{site}": "site.declare",
     "DELETE /sites/{site}": "site.declare",
     "POST /sites/{site}/approve": "site.declare",

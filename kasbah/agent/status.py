@@ -136,11 +136,10 @@ class AgentMetrics(Collector):
 
 
 def _agent_metrics(reporter: Reporter) -> Iterator[Metric]:
-    desired = reporter.ledger.desired
     gauges = (
         ("kasbah_control_connected", "Whether the control plane answers", reporter.link.connected),
         ("kasbah_gateway_connected", "Whether Envoy listens to the agent", reporter.gateway.connected),
-        ("kasbah_desired_generation", "The generation acted on", desired.generation if desired else 0),
+        ("kasbah_desired_generation", "The generation acted on", reporter.reconciler.acted_on[1]),
     )
     counters = (
         ("kasbah_gateway_restarts", "Envoy's restarts since the agent started", reporter.gateway.restarts),

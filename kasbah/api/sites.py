@@ -78,6 +78,19 @@ class CharterRequest(SignedCharter):
     even_so: bool = Field(default=False, description="Take it although it ends more than the law's limit permits.")
 
 
+class NamedCharter(SignedCharter):
+    """What the owner says of the site called `name`."""
+
+    name: str = Field(max_length=60)
+
+
+class SitesRequest(Shape):
+    """What the owner says of several sites, all of which is taken, or none."""
+
+    charters: list[NamedCharter] = Field(max_length=1_000)
+    even_so: bool = Field(default=False, description="Take it although it ends more than the law's limit permits.")
+
+
 class SitesPlanRequest(Shape):
     """What would be said of sites: charters as they would be signed."""
 
@@ -89,6 +102,12 @@ class CharterAnswer(Shape):
 
     outcome: Literal["created", "changed", "unchanged"]
     site: SiteView
+
+
+class SitesAnswer(Shape):
+    """Each of the sites, as it is declared now."""
+
+    sites: list[CharterAnswer]
 
 
 class DrainRequest(Shape):

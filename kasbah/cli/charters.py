@@ -20,7 +20,7 @@ from kasbah.decide.charters import faults
 from kasbah.decide.opening import CERTIFICATES
 from kasbah.domain.charter import Charter
 from kasbah.domain.ids import InstallationId, SiteId, make_id
-from kasbah.errors import Conflict, Invalid, NotFound
+from kasbah.errors import Invalid, NotFound
 from kasbah.packs import parse
 
 CHARTERS = TypeAdapter(Charter)
@@ -42,19 +42,6 @@ def of_file(client: Client, file: Path, wanted: Mapping[str, SiteSection]) -> Se
 def plan(client: Client, charters: Sequence[Charter]) -> Document:
     """What they would do."""
     return client.post("/sites/plan", {"documents": [write_document(one) for one in charters]})
-
-
-def check(found: Document, file: Path) -> None:
-    """Refuse what goes beyond the law's limit, before any of it is sent: the control plane is asked of one at a
-    time."""
-    if found["too_far"]:
-        raise Conflict(
-            f"it would end what {found['losing']} of {found['services']} services have or call, and leave "
-            f"{len(found['stranded'])} with nowhere to go; the limit is {found['allowed']}",
-            where=str(file),
-            hint=f"see `kasbah sites plan -f {file}`; if that is what you want, apply it with --even-so",
-            code="blast_radius",
-        )
 
 
 def naming(client: Client, name: str, key: str) -> Charter:

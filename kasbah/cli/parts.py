@@ -185,7 +185,7 @@ def agent(
         limits=settings.Limits(
             source_bytes=source_bytes,
             build_seconds=build_seconds,
-            build_memory=None if build_memory is None else _size(build_memory, "--build-memory"),
+            build_memory=None if build_memory is None else _size(build_memory, "--build-memory", "a build"),
             log_file_bytes=log_file_bytes,
             log_files=log_files,
             ended_replicas=ended_replicas,
@@ -217,11 +217,11 @@ def _duration(text: str, option: str) -> timedelta:
         raise Invalid(str(error), where=option, code="usage") from error
 
 
-def _size(text: str, option: str) -> int:
+def _size(text: str, option: str, whose: str = "a gateway") -> int:
     try:
         size = parse_size(text)
     except ValueError as error:
         raise Invalid(str(error), where=option, code="usage") from error
     if size < LEAST_GATEWAY_MEMORY:
-        raise Invalid(f"{text} is too little for a gateway", where=option, code="usage", hint="256Mi is the least")
+        raise Invalid(f"{text} is too little for {whose}", where=option, code="usage", hint="256Mi is the least")
     return size

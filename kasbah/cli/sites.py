@@ -106,15 +106,13 @@ def apply(
 
     wanted = charters.read(file)
     owner = owner_key(key)
-    done = []
     with Client(context.find()) as client:
         named = charters.of_file(client, file, wanted)
-        if not even_so:
-            charters.check(charters.plan(client, named), file)
-        for charter in named:
-            body = {**charters.signed(owner, charter), "even_so": even_so}
-            answer = client.put(site_path(charter.name), body)
-            done.append({"site": charter.name, "outcome": answer["outcome"], "version": answer["site"]["version"]})
+        body = {"charters": [{"name": one.name, **charters.signed(owner, one)} for one in named], "even_so": even_so}
+        answers = client.put("/sites", body)["sites"]
+    done = [
+        {"site": one["site"]["name"], "outcome": one["outcome"], "version": one["site"]["version"]} for one in answers
+    ]
     if output is not Output.TABLE:
         render.document(done, output)
         return

@@ -439,7 +439,7 @@ def test_a_site_keeps_what_it_said_and_its_newest_desired_state(store: Store) ->
         (site,) = tx.sites.all()
         assert (site.report, site.seen_at, site.usage_sequence) == (said, NOW, 2**40)
         assert tx.sites.desired(SITE) == replace(document, generation=5)
-        assert tx.sites.told() == {SITE: (1, document.contents)}
+        assert tx.sites.told() == {SITE: (1, document.generation + 1, document.contents)}
         assert (tx.sites.generation(1), tx.sites.generation(2)) == (5, 0)
 
 

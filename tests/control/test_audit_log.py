@@ -96,7 +96,7 @@ WRITES: dict[str, tuple[str, Any]] = {
 CHANGES_NOTHING = {"POST /services/{name}/plan", "POST /policy/plan", "POST /sites/plan"}
 
 ALIKE = frozenset(
-    {"PUT /sites/{site}", "DELETE /sites/{site}", "POST /sites/{site}/approve"}
+    {"PUT /sites", "PUT /sites/{site}", "DELETE /sites/{site}", "POST /sites/{site}/approve"}
     | {"POST /policy/lawbooks", "POST /policy/lawbooks/{version}/approve", "POST /policy/lawbooks/{version}/resume"}
     | {"POST /policy/grants", "DELETE /policy/grants/{grant}"}
 )

@@ -10,6 +10,7 @@ from installed import Installed
 
 from kasbah.api.owner import CHARTER, load, sign_document, write_document
 from kasbah.domain.charter import Charter, Facts
+from kasbah.domain.ids import InstallationId, SiteId
 from kasbah.domain.site import SiteKind
 
 MOROCCAN = {"level": "restricted", "categories": ["personal"], "regimes": ["ma-0908"]}
@@ -25,6 +26,14 @@ async def here(installed: Installed, **changed: Any) -> Charter:
 
 async def planned(installed: Installed, *charters: Charter) -> Any:
     return await installed.post("/sites/plan", {"documents": [write_document(one) for one in charters]})
+
+
+async def together(installed: Installed, *charters: Charter) -> Any:
+    key, said = load(installed.control.folder.owner_key), []
+    for one in charters:
+        signed = sign_document(key, CHARTER, one)
+        said.append({"name": one.name, "document": signed.document, "signature": signed.signature})
+    return await installed.api.put("/sites", json={"charters": said})
 
 
 async def even_so(installed: Installed, next_word: Charter) -> Any:
@@ -70,7 +79,39 @@ async def test_what_ends_nothing_is_taken_without_a_word(installed: Installed) -
     with_more = replace(with_more, facts=replace(with_more.facts, operator_home=said("MA")))
     assert (await planned(installed, with_more))["losing"] == 0
     assert (await declare(installed, with_more))[0] == 200
-    assert (await declare(installed, await charter(installed)))[0] == 200, "a new site ends nothing"
+    assert (await declare(installed, await charter(installed)))[0] == 200, "a new site that runs services ends nothing"
+
+
+async def test_several_are_taken_together_or_not_at_all(installed: Installed) -> None:
+    """A host moves from one place to another: each word alone would end a call, both together none."""
+    first = await charter(installed, "a-mail", kind=SiteKind.ON_PREM, hosts=("mail.example.com", "x.example.com"))
+    other = await charter(installed, "b-mail", kind=SiteKind.ON_PREM, hosts=("y.example.com",))
+    assert [one["outcome"] for one in (await together(installed, first, other)).json()["sites"]] == ["created"] * 2
+    await installed.serving(data={"level": "sensitive"}, egress=["mail.example.com:443"])
+    moved = (
+        replace(first, version=2, hosts=("x.example.com",)),
+        replace(other, version=2, hosts=("y.example.com", "mail.example.com")),
+    )
+    assert (await planned(installed, *moved))["losing"] == 0
+    assert (await declare(installed, moved[0]))[1]["error"]["code"] == "blast_radius"
+    gone = replace(moved[1], hosts=("y.example.com",), kind=SiteKind.PUBLIC)
+    refused = await together(installed, moved[0], gone)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "blast_radius")
+    assert (await installed.get("/sites/a-mail"))["version"] == 1, "none of them is taken"
+    taken = (await together(installed, *moved)).json()["sites"]
+    assert [(one["site"]["name"], one["outcome"]) for one in taken] == [("a-mail", "changed"), ("b-mail", "changed")]
+    again = (await together(installed, *moved)).json()["sites"]
+    assert [one["outcome"] for one in again] == ["unchanged"] * 2
+
+
+async def test_a_new_place_can_cut_a_call_too(installed: Installed) -> None:
+    vault = await charter(installed, "vault", kind=SiteKind.ON_PREM, hosts=("192.0.2.0/24",))
+    assert (await declare(installed, vault))[0] == 200
+    await installed.serving(data={"level": "sensitive"}, egress=["192.0.2.7:443"])
+    abroad = await charter(installed, "abroad", kind=SiteKind.PUBLIC, hosts=("192.0.2.7",))
+    assert (await planned(installed, abroad))["too_far"]
+    assert (await declare(installed, abroad))[1]["error"]["code"] == "blast_radius"
+    assert (await even_so(installed, abroad)).status_code == 200
 
 
 async def test_a_call_that_would_be_cut_counts(installed: Installed) -> None:
@@ -92,3 +133,11 @@ async def test_what_cannot_be_is_said_before_it_is_signed(installed: Installed) 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "version_conflict")
     answer = await installed.api.post("/sites/plan", json={"documents": ["{}"]})
     assert answer.status_code == 400, answer.text
+    other = await charter(installed, installation=InstallationId("in-other"))
+    answer = await installed.api.post("/sites/plan", json={"documents": [write_document(other)]})
+    assert answer.json()["error"]["code"] == "other_installation"
+    twice = [await charter(installed), await charter(installed, site=SiteId("st-another"))]
+    answer = await installed.api.post("/sites/plan", json={"documents": [write_document(one) for one in twice]})
+    assert (answer.status_code, "declared twice" in answer.text) == (409, True)
+    answer = await together(installed, twice[0], twice[0])
+    assert (answer.status_code, "named twice" in answer.text) == (400, True)

@@ -64,6 +64,17 @@ async def test_one_that_takes_more_memory_than_it_may_is_told_so(site: Site, lim
     assert built.app.is_dir()
 
 
+async def test_what_was_ended_before_is_not_why_a_later_command_fails(site: Site, limited: bool) -> None:
+    """The first command has a child that takes too much, and goes on."""
+    if not limited:
+        pytest.skip("control groups cannot be made here")
+    source = attack(TAKE.format(size=2 * LIMIT).replace("check=True", "check=False"))
+    source["pyproject.toml"] = "[tool.kasbah]\nbuild = ['python attack.py', 'python -c \"raise SystemExit(3)\"']\n"
+    with pytest.raises(BuildFailed, match="ended with status 3") as failed:
+        await site.python(source)
+    assert "memory" not in str(failed.value)
+
+
 async def test_one_that_fails_for_another_reason_is_not(site: Site, limited: bool) -> None:
     with pytest.raises(BuildFailed) as failed:
         await site.python(attack("raise SystemExit(3)"))

@@ -28,9 +28,9 @@ class Share:
     memory: int = 0
 
     @property
-    def was_too_small(self) -> bool:
-        """Whether a tool was ended for wanting more memory."""
-        return cgroups.was_out_of_memory(self.groups)
+    def ended(self) -> int:
+        """How many processes were ended for wanting more memory than this."""
+        return cgroups.ended_by_limit(self.groups)
 
 
 NO_LIMIT = Share()

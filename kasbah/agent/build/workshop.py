@@ -152,11 +152,12 @@ class Workshop:
         variables, user = {**self._environment(), **env}, self.sandbox.user
         if not tool.exists():
             raise self.failed(f"{doing} failed: {tool} was not found", hint="install it on the site")
+        ended_before = self.share.ended
         status = await run(argv, cwd=self.work, env=variables, log=self.log, record=self.record, user=user)
         if status != 0:
             ended = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
             found, passing = self._hint()
-            if self.share.was_too_small:
+            if self.share.ended > ended_before:
                 ended = f"needed more than the {format_size(self.share.memory)} of memory that a build may have here"
                 hint, passing = TOO_LARGE, False
             raise BuildFailed(

@@ -197,6 +197,9 @@ class GatewayController:
             self.error = f"the last change of the gateway's configuration was refused: {refused}"
             log.error("configuration refused", reason=str(refused))
             await self._narrow(wanted)
+        except BaseException:
+            self._applied = None  # it is not known what is in force: the next time it is looked at anew
+            raise
 
     def _without_faults(self, gateway: Gateway) -> Gateway:
         """Without the services that something is wrong with, which `error` then says."""

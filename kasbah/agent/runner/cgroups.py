@@ -126,17 +126,26 @@ def remove_soon(folder: Path) -> None:
         time.sleep(SOON_SECONDS)
 
 
-def was_out_of_memory(folders: tuple[Path, ...]) -> bool:
-    """Whether the kernel has killed a process of these groups for passing the memory limit."""
+def ended_by_limit(folders: tuple[Path, ...]) -> int:
+    """How many processes of these groups the kernel has ended since they passed their own memory limit; 0 where they
+    never did, whatever ended them."""
     for folder in folders:
-        for file in (folder / "memory.events", folder / "memory.oom_control"):
-            try:
-                counts = dict(line.split() for line in file.read_text().splitlines())
-            except (OSError, ValueError):
-                continue
-            if int(counts.get("oom_kill", "0")):
-                return True
-    return False
+        if (folder / "memory.failcnt").exists():
+            passed = int((folder / "memory.failcnt").read_text())
+            ended = _counted(folder / "memory.oom_control", "oom_kill")
+        else:
+            passed = _counted(folder / "memory.events", "oom")
+            ended = _counted(folder / "memory.events", "oom_kill")
+        if passed and ended:
+            return ended
+    return 0
+
+
+def _counted(file: Path, name: str) -> int:
+    try:
+        return int(dict(line.split() for line in file.read_text().splitlines()).get(name, "0"))
+    except (OSError, ValueError):
+        return 0
 
 
 def _find(name: str) -> Controller:

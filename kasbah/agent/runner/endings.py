@@ -33,7 +33,7 @@ def memory(size: int) -> str:
 def _reason(held: Held, code: int | None, name: str | None) -> str:
     if held.cause:
         return held.cause
-    if held.record.memory is not None and name == "SIGKILL" and cgroups.was_out_of_memory(held.groups):
+    if held.record.memory is not None and name == "SIGKILL" and cgroups.ended_by_limit(held.groups):
         return f"used more memory than its limit of {memory(held.record.memory)}"
     if code is None and name is None:
         return UNSEEN

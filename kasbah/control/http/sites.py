@@ -10,19 +10,35 @@ from pydantic import BaseModel
 
 from kasbah.api import public
 from kasbah.api.policy import ForeseenView
-from kasbah.api.sites import CharterAnswer, CharterRequest, DrainRequest, SignedCharter, SitesPlanRequest, SiteView
+from kasbah.api.sites import (
+    CharterAnswer,
+    CharterRequest,
+    DrainRequest,
+    SignedCharter,
+    SitesAnswer,
+    SitesPlanRequest,
+    SitesRequest,
+    SiteView,
+)
 from kasbah.control import law_views, site_views, views
 from kasbah.control.http import paging
 from kasbah.control.http.call import Call, anywhere, may, project_asked
 from kasbah.control.http.routers import for_people
 from kasbah.control.http.services import Project
-from kasbah.control.usecases.declare_site import charter_of, declare_site, plan_sites
+from kasbah.control.usecases.declare_site import (
+    Declaration,
+    charter_of,
+    declare_site,
+    declare_sites,
+    plan_sites,
+)
 from kasbah.control.usecases.describe import installation_of, list_sites, list_usage, see_site
 from kasbah.control.usecases.retire_site import drain, remove
 from kasbah.control.usecases.sites import site_named
 from kasbah.control.usecases.work import DEFAULT_PROJECT, Work
 from kasbah.domain.access import Action
 from kasbah.domain.charter import Signed
+from kasbah.errors import Invalid
 
 router = for_people("")
 
@@ -74,16 +90,34 @@ def plan(call: Annotated[Call, may(Action.POLICY_READ, anywhere)], request: Site
     return call.read(lambda work: law_views.foreseen(*plan_sites(work, request.documents)))
 
 
+@router.put("/sites", response_model=SitesAnswer, tags=["sites"])
+def declare_all(call: Annotated[Call, may(Action.SITE_DECLARE, anywhere)], request: SitesRequest) -> Response:
+    """Take what the installation's owner says of sites, as the owner signed it: all of it, or nothing."""
+
+    def take(work: Work) -> BaseModel:
+        said = {one.name: Signed(document=one.document, signature=one.signature) for one in request.charters}
+        if len(said) < len(request.charters):
+            raise Invalid("a site is named twice", where="charters", hint="say it once")
+        work.journal.detail(sites=", ".join(said))
+        made = declare_sites(work, said, even_so=request.even_so)
+        return SitesAnswer(sites=[_declared(work, one) for one in made])
+
+    return call.write(take)
+
+
 @router.put("/sites/{site}", response_model=CharterAnswer, tags=["sites"])
 def declare(call: Annotated[Call, may(Action.SITE_DECLARE, anywhere)], site: str, request: CharterRequest) -> Response:
     """Take what the installation's owner says of a site, as the owner signed it."""
 
     def take(work: Work) -> BaseModel:
         signed = Signed(document=request.document, signature=request.signature)
-        made = declare_site(work, site, signed, even_so=request.even_so)
-        return CharterAnswer(outcome=made.outcome.value, site=site_views.site(see_site(work, made.site)))
+        return _declared(work, declare_site(work, site, signed, even_so=request.even_so))
 
     return call.write(take)
+
+
+def _declared(work: Work, made: Declaration) -> CharterAnswer:
+    return CharterAnswer(outcome=made.outcome.value, site=site_views.site(see_site(work, made.site)))
 
 
 @router.post("/sites/{site}/drain", response_model=SiteView, tags=["sites"])

@@ -315,8 +315,8 @@ class DesiredDocument:
         return (self.epoch, self.generation)
 
 
-Told = dict[SiteId, tuple[int, Digest]]
-"""By site, the epoch and the contents of its newest desired state."""
+Told = dict[SiteId, tuple[int, int, Digest]]
+"""By site, the epoch, the generation and the contents of its newest desired state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,8 +91,8 @@ class SqlSites(Rows):
 
     def told(self) -> Told:
         t = desired_table.c
-        rows = self._connection.execute(select(t.site, t.epoch, t.contents))
-        return {SiteId(site): (epoch, Digest(contents)) for site, epoch, contents in rows}
+        rows = self._connection.execute(select(t.site, t.epoch, t.generation, t.contents))
+        return {SiteId(site): (epoch, generation, Digest(contents)) for site, epoch, generation, contents in rows}
 
     def desired(self, site: SiteId) -> DesiredDocument | None:
         return self._one(DesiredDocument, select(desired_table).where(desired_table.c.site == site))

@@ -6,7 +6,7 @@ replaced by one that is not later, so that an old charter, however well signed, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -44,34 +44,67 @@ class Declaration:
 
 
 def plan_sites(work: Work, documents: Sequence[str]) -> tuple[Foreseen, dict[SiteId, str]]:
-    """What these charters would do, signed or not, and what the sites are called. Raises as `declare_site` does."""
-    charters = {}
-    for document in documents:
-        charter = read_document(document, Charter)
-        known = work.tx.sites.get(charter.site)
-        if known is None or known.charter != charter:
-            _check(work, charter, known)
-            charters[charter.site] = charter
-    names = {one.id: one.name for one in work.tx.sites.everywhere()} | {one.site: one.name for one in charters.values()}
-    return foresee(work, scene(work), scene(work, charters)), names
+    """What these charters would do, signed or not, and what the sites are called. Raises as `declare_sites` does, but
+    for signatures and limits."""
+    installation = installation_of(work)
+    charters = [read_document(document, Charter) for document in documents]
+    for one in charters:
+        _check_ours(installation, one)
+    changed = _changed(work, charters)
+    names = {one.id: one.name for one in work.tx.sites.everywhere()} | {one.site: one.name for one in charters}
+    return foresee(work, scene(work), scene(work, changed)), names
+
+
+def declare_sites(work: Work, said: Mapping[str, Signed], *, even_so: bool = False) -> tuple[Declaration, ...]:
+    """Take the charters of these sites, by name, all or none. Raises Denied where the owner did not sign one, Invalid
+    where it contradicts itself, Conflict where it is not the next word or, but for `even_so`, they end more together
+    than the law's limit permits."""
+    installation = installation_of(work)
+    charters = [_read(installation, name, signed) for name, signed in said.items()]
+    changed = _changed(work, charters)
+    before = {site: work.tx.sites.get(site) for site in changed}
+    if any(_matters(one, before[site]) for site, one in changed.items()):
+        foresee(work, scene(work), scene(work, changed)).check(even_so=even_so, plan=PLAN)
+        work.journal.detail(even_so="yes" if even_so else None)
+    return tuple(_take(work, one, said[one.name], new=one.site in changed) for one in charters)
 
 
 def declare_site(work: Work, name: str, signed: Signed, *, even_so: bool = False) -> Declaration:
-    """Take the charter of the site called `name`. Raises Denied where the owner did not sign it, Invalid where it
-    contradicts itself, Conflict where it is not the next word or, but for `even_so`, ends more than the law's limit
-    permits."""
-    charter = _read(installation_of(work), name, signed)
+    """Take the charter of the site called `name`. Raises as `declare_sites` does."""
+    (made,) = declare_sites(work, {name: signed}, even_so=even_so)
+    return made
+
+
+def _changed(work: Work, charters: Sequence[Charter]) -> dict[SiteId, Charter]:
+    """Those that say something new, each of another site."""
+    found: dict[SiteId, Charter] = {}
+    for one in charters:
+        known = work.tx.sites.get(one.site)
+        if known is not None and known.charter == one:
+            continue
+        _check(work, one, known)
+        if one.site in found or any(one.name == other.name for other in found.values()):
+            raise Conflict(f"{one.name} is declared twice", hint="say it once", code="name_taken")
+        found[one.site] = one
+    return found
+
+
+def _matters(charter: Charter, known: SiteRecord | None) -> bool:
+    """Whether it can end something: a new site cannot, unless it is a place that is called."""
+    if known is None:
+        return bool(charter.hosts)
+    before = known.charter
+    return (charter.kind, charter.facts, charter.hosts) != (before.kind, before.facts, before.hosts)
+
+
+def _take(work: Work, charter: Charter, signed: Signed, *, new: bool) -> Declaration:
     known = work.tx.sites.get(charter.site)
-    if known is not None and known.charter == charter:
-        return Declaration(site=known, outcome=Declared.UNCHANGED)
-    _check(work, charter, known)
     if known is None:
         site = SiteRecord(id=charter.site, name=charter.name, charter=charter, signed=signed)
         work.tx.sites.add(site)
         return Declaration(site=site, outcome=Declared.CREATED)
-    if _says_other_things(charter, known.charter):
-        foresee(work, scene(work), scene(work, {charter.site: charter})).check(even_so=even_so, plan=PLAN)
-    work.journal.detail(even_so="yes" if even_so else None)
+    if not new:
+        return Declaration(site=known, outcome=Declared.UNCHANGED)
     site = replace(known, charter=charter, signed=signed)
     work.tx.sites.save(site)
     return Declaration(site=site, outcome=Declared.CHANGED)
@@ -82,20 +115,19 @@ def charter_of(site: SiteRecord) -> Signed:
     return site.signed or Signed(document=write_document(site.charter), signature="")
 
 
-def _says_other_things(one: Charter, other: Charter) -> bool:
-    """Whether they differ in what policy asks about."""
-    return (one.kind, one.facts, one.hosts) != (other.kind, other.facts, other.hosts)
-
-
 def _read(installation: Installation, name: str, signed: Signed) -> Charter:
     if not installation.owner_key:
         raise Denied("this installation knows no owner's key", hint="start it once with the owner's key at hand")
     charter = verify_document(parse_public(installation.owner_key), CHARTER, signed, Charter)
-    if charter.installation != installation.id:
-        raise Denied("this charter is of another installation", hint="sign it for this one", code="other_installation")
+    _check_ours(installation, charter)
     if charter.name != name:
         raise Invalid(f"this charter is of the site {charter.name!r}, not of {name!r}", where="document")
     return charter
+
+
+def _check_ours(installation: Installation, charter: Charter) -> None:
+    if charter.installation != installation.id:
+        raise Denied("this charter is of another installation", hint="sign it for this one", code="other_installation")
 
 
 def _check(work: Work, charter: Charter, known: SiteRecord | None) -> None:

@@ -29,5 +29,5 @@ class Due:
 def key_due(work: Work, project: str, name_or_id: str) -> Due:
     """What each site has to act on. Raises NotFound where there is no such key."""
     find_key(work, project, name_or_id)
-    documents = [work.tx.sites.desired(one.id) for one in work.tx.sites.all()]
-    return Due(versions={one.site: one.version for one in documents if one is not None})
+    told = work.tx.sites.told()
+    return Due(versions={site: (epoch, generation) for site, (epoch, generation, _) in told.items()})

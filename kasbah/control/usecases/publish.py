@@ -88,7 +88,7 @@ def publish(
     for site in scene.sites:
         blank = _render(scene, site)
         contents = _contents(writer, blank)
-        epoch, known = last.get(site.id, (0, None))
+        epoch, _, known = last.get(site.id, (0, 0, None))
         if (epoch, known) == (installation.epoch, contents):
             continue
         before, there = reached.by(tx, site.id, known), what_is_told(blank)
