@@ -413,22 +413,22 @@ def a_site_takes_all_it_is_told(patch: Patch) -> None:
 
 def a_site_lets_all_pass(patch: Patch) -> None:
     """It asks what may run, and not what may pass."""
-    asked = last_word._Judge.refusal
+    asked = last_word.Judge.refusal
     patch.setattr(
-        last_word._Judge,
+        last_word.Judge,
         "refusal",
         lambda self, service, label, purpose: None if purpose == "forward" else asked(self, service, label, purpose),
     )
 
 
 def a_site_sends_anywhere(patch: Patch) -> None:
-    patch.setattr(last_word._Judge, "lane", lambda self, lane, services: lane)
+    patch.setattr(last_word.Judge, "lane", lambda self, lane, services: lane)
 
 
 def a_site_keeps_any_source(patch: Patch) -> None:
-    asked = last_word._Judge.refusal
+    asked = last_word.Judge.refusal
     patch.setattr(
-        last_word._Judge,
+        last_word.Judge,
         "refusal",
         lambda self, service, label, purpose: None if purpose == "build" else asked(self, service, label, purpose),
     )
@@ -436,30 +436,30 @@ def a_site_keeps_any_source(patch: Patch) -> None:
 
 def a_site_asks_about_itself_alone(patch: Patch) -> None:
     """Of the others it takes its own answer."""
-    asked = last_word._Judge._ask
+    asked = last_word.Judge.ask
     patch.setattr(
-        last_word._Judge,
-        "_ask",
+        last_word.Judge,
+        "ask",
         lambda self, service, label, site, purpose: asked(self, service, label, self._told.site, purpose),
     )
 
 
 def a_site_takes_the_lane_s_label(patch: Patch) -> None:
     """And not the strictest of those in it."""
-    lane, label = last_word._Judge.lane, last_word._Judge.label
+    lane, label = last_word.Judge.lane, last_word.Judge.label
 
     def by_the_lane(self: Any, one: Any, services: Any) -> Any:
-        last_word._Judge.label = lambda self, service, said: said  # type: ignore[method-assign]
+        last_word.Judge.label = lambda self, service, said: said  # type: ignore[method-assign]
         try:
             return lane(self, one, services)
         finally:
-            last_word._Judge.label = label  # type: ignore[method-assign]
+            last_word.Judge.label = label  # type: ignore[method-assign]
 
-    patch.setattr(last_word._Judge, "lane", by_the_lane)
+    patch.setattr(last_word.Judge, "lane", by_the_lane)
 
 
 def a_site_takes_lower_labels(patch: Patch) -> None:
-    patch.setattr(last_word._Judge, "label", lambda self, service, said: said)
+    patch.setattr(last_word.Judge, "label", lambda self, service, said: said)
 
 
 def a_site_is_not_told_what_was_declared(patch: Patch) -> None:
@@ -529,7 +529,7 @@ def a_site_s_grants_never_end(patch: Patch) -> None:
 
 def a_site_meets_whom_it_is_told_to(patch: Patch) -> None:
     """By the key that the control plane names."""
-    patch.setattr(last_word._Judge, "known", lambda self, peer: peer)
+    patch.setattr(last_word.Judge, "known", lambda self, peer: peer)
 
 
 # --- what each is seen by --------------------------------------------------------------------------------------------

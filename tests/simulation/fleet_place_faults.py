@@ -22,9 +22,9 @@ def own_packs_are_not_asked(patch: Patch) -> None:
 
 
 def own_packs_are_not_asked_about_public_data(patch: Patch) -> None:
-    asked = last_word._Judge._pins
+    asked = last_word.Judge._pins
     patch.setattr(
-        last_word._Judge,
+        last_word.Judge,
         "_pins",
         lambda self, service, label, *more: (
             ALLOWED if label.level is Level.PUBLIC else asked(self, service, label, *more)
@@ -34,12 +34,12 @@ def own_packs_are_not_asked_about_public_data(patch: Patch) -> None:
 
 def own_packs_are_asked_about_what_runs_alone(patch: Patch) -> None:
     """What passes is asked about by the law alone."""
-    asked = last_word._Judge._pins
+    asked = last_word.Judge._pins
 
     def at_home(self: Any, service: Any, label: Any, site: Any, place: Any, purpose: Any) -> Any:
         return asked(self, service, label, site, place, purpose) if purpose == "place" else ALLOWED
 
-    patch.setattr(last_word._Judge, "_pins", at_home)
+    patch.setattr(last_word.Judge, "_pins", at_home)
 
 
 # --- room -------------------------------------------------------------------------------------------------------------
