@@ -16,6 +16,10 @@ from kasbah.cli.record import DataFolder
 from kasbah.domain.site import FIRST_SITE
 
 TIMEOUT_SECONDS = 2.0
+REFUSED = (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN)
+UNTOLD = {"connected": True, "gateway": "not told", "gateway_error": ""}
+"""Of a site that the API tells nobody with this token: the token that the first start made may be switched off, or
+revoked. It answers, then, and what the agent itself says of its gateway counts."""
 
 
 def gateway(folder: DataFolder, api: Address, agent: Process | None) -> str | None:
@@ -64,6 +68,8 @@ def _site(folder: DataFolder, api: Address) -> dict[str, Any] | None:
         token = folder.admin_token.read_text().strip()
         connection.request("GET", f"/api/v1/sites/{FIRST_SITE}", headers={"authorization": f"Bearer {token}"})
         answer = connection.getresponse()
+        if answer.status in REFUSED:
+            return UNTOLD
         found = json.loads(answer.read()) if answer.status == http.HTTPStatus.OK else None
     except (OSError, ValueError, http.client.HTTPException):
         return None

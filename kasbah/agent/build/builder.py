@@ -78,7 +78,7 @@ class Builder:
         folder = self._folder(revision.id)
         try:
             facts = json.loads((folder / MARKER).read_text())
-            made_of = (facts["source"], facts.get("runtime", revision.runtime))
+            made_of = (facts.get("source", revision.source), facts.get("runtime", revision.runtime))
             if facts["builder"] != BUILDER_VERSION or made_of != (revision.source, revision.runtime):
                 return None  # whoever tells what an id stands for may tell it otherwise
             launch = Launch(
