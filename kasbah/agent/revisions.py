@@ -82,19 +82,20 @@ class Revisions:
 
     def ensure(self, service: Service, revision: Revision, rollout: str) -> bool:
         """Whether the revision is built; a build is begun where one is missing and its source is here."""
-        if self._made_of.get(revision.id, _made_of(revision)) != _made_of(revision):
+        made_of = _made_of(revision)
+        if self._made_of.get(revision.id, made_of) != made_of:
             return False  # one id for two: what is here is the other
         if revision.id in self._built:
             return True
         if revision.id in self._building or revision.id in self._removing:
             return False
         if (built := self._builder.built(revision)) is not None:
-            self._built[revision.id], self._made_of[revision.id] = built, _made_of(revision)
+            self._built[revision.id], self._made_of[revision.id] = built, made_of
             self._status[revision.id] = RevisionStatus(revision=revision.id, build=BuildState.BUILT)
             return True
         if self._rests(revision.id, rollout) or not self._blobs.has(revision.source):
             return False
-        self._made_of[revision.id] = _made_of(revision)
+        self._made_of[revision.id] = made_of
         self._note(revision.id, BuildState.BUILDING, step="waiting for its turn")
         self._building[revision.id] = self._spawn(self._build(service, revision, rollout))
         return False

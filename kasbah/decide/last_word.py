@@ -114,7 +114,7 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
     )
     used = {*(one.lane for one in services), *(one.lane for one in forwarded)}
     open_to = tuple(judge.lane(lane, (*services, *forwarded)) for lane in told.lanes if lane.id in used)
-    named = {site for lane in open_to for site in (*lane.to, *lane.entries)}
+    named = {site for lane in open_to for site in (*lane.to, *lane.entries)} & word.charters.keys()
     accepted = replace(
         told,
         services=tuple(services),
@@ -122,7 +122,7 @@ def accept(told: DesiredState, word: Word, now: datetime) -> Accepted:
         standby=standby,
         keys=tuple(_opening(key, opened.get(key.id)) for key in told.keys),
         lanes=open_to,
-        peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named & word.charters.keys()),
+        peers=tuple(judge.known(peer) for peer in told.peers if peer.site in named),
     )
     return Accepted(
         desired=replace(accepted, cut=cut(told, accepted)),

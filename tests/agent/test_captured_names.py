@@ -125,7 +125,7 @@ def test_an_id_stands_for_one_revision_and_one_service(site: Deploys) -> None:
 
 
 def plain() -> Iterator[Revision]:
-    yield replace(CODE, volumes=(Volume(name="data", path="var/up loads.d".replace(" ", "-"), size=1),))
+    yield replace(CODE, volumes=(Volume(name="data", path="var/up-loads.d", size=1),))
     yield replace(CODE, secrets=(SecretUse(variable="API_KEY", secret=SecretId("sc-0a"), version=1),))
 
 
